@@ -1,0 +1,1 @@
+"""The admin port: what the operator sees and may do."""

@@ -1,0 +1,100 @@
+"""
+What a backend is: something that can be asked, and answers with a committed reply.
+
+``Backend.open`` is entered with the answer's first output-bearing event in
+hand (the *commit point*): until then it raises, and another target may be
+tried; after it, whatever fails is told in band.  Leaving it closes the
+upstream connection, whole or not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Protocol
+
+from attrs import define, field, frozen
+
+from lmgateway.chat import ChatRequest, Event, Overrides, Usage
+from lmgateway.dialects.base import Answer, StreamReader
+
+
+@frozen(kw_only=True)
+class Call:
+    """
+    What one attempt asks of one backend.
+
+    Attributes:
+        request: What the client asked.
+        overrides: What the gateway changes of it for this target.
+        headers: Request headers of the client to pass on, by lower-case name: already
+            filtered by an allow-list.
+        request_id: Sent upstream as ``X-Request-ID``.
+        commit_by: Reactor seconds by which the first output must be in hand.
+        end_by: Reactor seconds by which the last byte must be in hand.
+    """
+
+    request: ChatRequest
+    overrides: Overrides
+    headers: Mapping[bytes, bytes] = field(factory=dict)
+    request_id: str
+    commit_by: float
+    end_by: float
+
+
+@define(kw_only=True, eq=False)
+class Reply:
+    """
+    A committed backend answer.
+
+    Exactly one of ``answer`` (whole) and ``reader`` with ``batches`` (streamed) is there.
+
+    Attributes:
+        dialect: The grammar that the backend spoke.
+        status: The backend's HTTP status.
+        headers: The backend's response headers that may be passed on, lower-case names.
+        body: The whole answer's bytes as they came; empty for a stream.
+        answer: The whole answer, read.
+        reader: Has inspected every event of a batch before the batch is given out.
+        batches: The stream: lists of events that arrived together, first one first.  Ends
+            after the grammar's proper end was seen; raises ``BackendError`` if the stream
+            breaks, goes silent or reports an error before that.
+    """
+
+    dialect: str
+    status: int = 200
+    headers: Mapping[bytes, bytes] = field(factory=dict)
+    body: bytes = b""
+    answer: Answer | None = None
+    reader: StreamReader | None = None
+    batches: AsyncGenerator[Sequence[Event], None] | None = None
+
+    @property
+    def usage(self) -> Usage | None:
+        """The usage told so far."""
+        source = self.reader if self.answer is None else self.answer
+        return None if source is None else source.usage
+
+
+class Backend(Protocol):
+    """One configured upstream."""
+
+    name: str
+    dialect: str
+
+    def open(self, call: Call) -> AbstractAsyncContextManager[Reply]:
+        """
+        Ask, and enter once the answer is committed.
+
+        Raises:
+            BackendError: If this target cannot answer; ``retryable`` says whether to climb.
+            Unsupported: If the request cannot be said in this backend's grammar.
+        """
+
+    async def probe(self) -> None:
+        """
+        Ask for something free (a listing) to see whether the backend is well.
+
+        Raises:
+            BackendError: If it is not.
+        """

@@ -1,0 +1,1 @@
+"""Provider grammars as pure codecs against one hub: no network, no clock."""

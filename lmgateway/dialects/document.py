@@ -1,0 +1,141 @@
+"""
+Strict JSON at the door, and edits that leave the rest of the bytes alone.
+
+Two readers of one body may disagree: Python keeps the last of two members of
+the same name, some backends match names without regard to case.  Whatever the
+gateway decides on (``model`` above all) would then not be what the backend
+does.  So a body that could be read in two ways is refused, and a body that is
+passed on is the client's own bytes, edited member by member.
+
+The reader is msgspec's, which refuses ``NaN``, lone surrogates, trailing bytes
+and anything but UTF-8, but silently keeps the last of duplicate members.
+``read`` finds those by walking the top level: each member's value is known to
+the byte, so the walk jumps from value to value and costs a microsecond or two
+whatever the size.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from lmgateway.chat import Document
+from lmgateway.errors import MalformedRequest
+
+POLICY = frozenset(
+    {
+        "max_completion_tokens",
+        "max_tokens",
+        "messages",
+        "model",
+        "n",
+        "options",
+        "stream",
+        "stream_options",
+        "tools",
+    }
+)
+"""Members that the gateway decides on: no other spelling of them is let through."""
+
+MAX_DEPTH = 64
+
+Spans = Mapping[str, tuple[int, int]]
+
+_decode = msgspec.json.Decoder().decode
+_decode_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_decode_text = msgspec.json.Decoder(str).decode
+encode = msgspec.json.Encoder().encode
+
+_FIRST = re.compile(rb'[ \t\n\r]*\{[ \t\n\r]*("[^"\\]*+(?:\\.[^"\\]*+)*+")[ \t\n\r]*:[ \t\n\r]*')
+_NEXT = re.compile(rb'[ \t\n\r]*,[ \t\n\r]*("[^"\\]*+(?:\\.[^"\\]*+)*+")[ \t\n\r]*:[ \t\n\r]*')
+_LAST = re.compile(rb"[ \t\n\r]*\}")
+
+
+def read(raw: bytes) -> tuple[Document, Spans]:
+    """
+    Parse a request body.
+
+    Returns:
+        The document, and where in *raw* the value of each top-level member lies.
+
+    Raises:
+        MalformedRequest: If it is not one JSON object, or could be read in two ways.
+    """
+    try:
+        document = _decode(raw)
+        if not isinstance(document, dict):
+            raise MalformedRequest("The body must be a JSON object.")
+        members = _decode_members(raw)
+    except RecursionError:
+        raise MalformedRequest("The body is nested too deeply.") from None
+    except UnicodeDecodeError:
+        raise MalformedRequest("The body is not valid UTF-8.") from None
+    except msgspec.MsgspecError as e:
+        raise MalformedRequest(f"The body is not valid JSON: {e}.") from None
+    _refuse_depth(raw, document)
+    return document, _spans(raw, members)
+
+
+def _refuse_depth(raw: bytes, document: Document) -> None:
+    if raw.count(b"{") + raw.count(b"[") <= MAX_DEPTH:
+        return
+    level: list[Any] = [document]
+    for _ in range(MAX_DEPTH):
+        level = [
+            child
+            for node in level
+            for child in (node.values() if type(node) is dict else node)
+            if type(child) is dict or type(child) is list
+        ]
+        if not level:
+            return
+    raise MalformedRequest(f"The body is nested more than {MAX_DEPTH} levels deep.")
+
+
+def _spans(raw: bytes, members: Mapping[str, msgspec.Raw]) -> Spans:
+    spans: dict[str, tuple[int, int]] = {}
+    match = _FIRST.match(raw)
+    while match is not None:
+        key = _decode_text(match[1])
+        value = bytes(members[key])
+        start = match.end()
+        end = start + len(value)
+        if key in spans or not raw.startswith(value, start):
+            raise MalformedRequest(f"The member {key!r} is given twice.", param=key)
+        if key not in POLICY:
+            _refuse_variant(key)
+        spans[key] = (start, end)
+        match = _NEXT.match(raw, end)
+    if members and not _LAST.match(raw, end):
+        raise MalformedRequest(f"The member {key!r} is given twice.", param=key)
+    return spans
+
+
+def _refuse_variant(key: str) -> None:
+    plain = key.strip().casefold()
+    if plain in POLICY:
+        raise MalformedRequest(f"The member {key!r} must be spelt {plain!r}.", param=key)
+
+
+def splice(raw: bytes, spans: Spans, changes: Mapping[str, bytes | None]) -> bytes:
+    """
+    Give *raw* with top-level members replaced, added (at the end) or, for ``None``, removed.
+
+    Args:
+        raw: A body that ``read`` accepted.
+        spans: What ``read`` said of it.
+        changes: Encoded JSON values by member name.
+
+    Returns:
+        The edited body; every value that is not changed keeps its bytes.
+    """
+    values = {key: raw[start:end] for key, (start, end) in spans.items()}
+    for key, value in changes.items():
+        if value is None:
+            values.pop(key, None)
+        else:
+            values[key] = value
+    return b"{" + b",".join([encode(key) + b":" + value for key, value in values.items()]) + b"}"

@@ -1,0 +1,364 @@
+"""
+What can go wrong, as types.
+
+An error says what went wrong (``kind``), which HTTP status that is, whether
+another target may be tried (``retryable``) and who is to blame (``origin``).
+It never says how that looks on the wire: only a dialect turns an error into
+bytes.  ``str(error)`` is fit for the client: no secret, no prompt and no
+upstream body ever goes into it.
+
+====================  ======  =========  ==============================================
+kind                  status  origin     when
+====================  ======  =========  ==============================================
+see ``docs/errors.md``, which a test compares with the classes below
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+if TYPE_CHECKING:
+    from lmgateway.exchange import Attempt
+
+Origin = Literal["client", "gateway", "upstream"]
+
+
+class GatewayError(Exception):
+    """
+    The root of all errors that a client may be told about.
+
+    Args:
+        message: One sentence for the client.
+        param: The request field at fault, as a path (``messages[2].role``).
+        retry_after: Seconds after which the same request may well succeed.
+    """
+
+    kind: ClassVar[str] = "internal_error"
+    status: int = 500
+    retryable: ClassVar[bool] = False
+    origin: ClassVar[Origin] = "gateway"
+
+    def __init__(
+        self, message: str = "", *, param: str | None = None, retry_after: float | None = None
+    ) -> None:
+        super().__init__(message or self.default_message())
+        self.param = param
+        self.retry_after = retry_after
+        self.attempts: Sequence[Attempt] = ()
+
+    @classmethod
+    def default_message(cls) -> str:
+        """What is said when there is nothing more precise to say."""
+        return "The gateway could not serve this request."
+
+
+# The request ---------------------------------------------------------------
+class RequestError(GatewayError):
+    """The client asked for something that cannot be served as asked."""
+
+    kind = "malformed_request"
+    status = 400
+    origin = "client"
+
+
+class MalformedRequest(RequestError):
+    """The body is not what the surface's grammar says."""
+
+
+class CapabilityUnavailable(RequestError):
+    """No tier that the client may use can do what the request needs."""
+
+    kind = "capability_unavailable"
+
+
+class NotFound(RequestError):
+    """No such path."""
+
+    kind = "not_found"
+    status = 404
+
+
+class UnknownModel(RequestError):
+    """No such model, or none that this client may see: the same answer for both."""
+
+    kind = "unknown_model"
+    status = 404
+
+
+class MethodNotAllowed(RequestError):
+    """The path exists, but not for this method."""
+
+    kind = "method_not_allowed"
+    status = 405
+
+    def __init__(self, message: str = "", *, allow: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.allow = tuple(allow)
+
+
+class RequestTimeout(RequestError):
+    """The client took too long to send its request."""
+
+    kind = "request_timeout"
+    status = 408
+
+
+class RequestTooLarge(RequestError):
+    """The body is larger than this gateway accepts."""
+
+    kind = "request_too_large"
+    status = 413
+
+
+class UriTooLong(RequestError):
+    """The request line is longer than this gateway accepts."""
+
+    kind = "uri_too_long"
+    status = 414
+
+
+class UnsupportedMediaType(RequestError):
+    """The body is declared to be something other than JSON."""
+
+    kind = "unsupported_media_type"
+    status = 415
+
+
+class ExpectationFailed(RequestError):
+    """The client expects something other than ``100-continue``."""
+
+    kind = "expectation_failed"
+    status = 417
+
+
+class Unsupported(RequestError):
+    """Well formed, but this gateway does not do it."""
+
+    kind = "unsupported"
+    status = 422
+
+
+class HeadersTooLarge(RequestError):
+    """Too many headers, or too long."""
+
+    kind = "headers_too_large"
+    status = 431
+
+
+# Access --------------------------------------------------------------------
+class AccessError(GatewayError):
+    """The client may not do this."""
+
+    origin = "client"
+
+
+class Unauthenticated(AccessError):
+    """No key, or not a good one."""
+
+    kind = "unauthenticated"
+    status = 401
+
+
+class Forbidden(AccessError):
+    """A good key that may not do this."""
+
+    kind = "forbidden"
+    status = 403
+
+
+# Limits --------------------------------------------------------------------
+class LimitError(GatewayError):
+    """A limit of this gateway, not of a provider."""
+
+    status = 429
+
+
+class RateLimited(LimitError):
+    """Too many requests or tokens in a time."""
+
+    kind = "rate_limited"
+
+
+class TooManyConcurrent(LimitError):
+    """Too many requests at once."""
+
+    kind = "too_many_concurrent"
+
+
+class BudgetExhausted(LimitError):
+    """The money is spent.  402, since client libraries retry a 429."""
+
+    kind = "budget_exhausted"
+    status = 402
+
+
+class Overloaded(GatewayError):
+    """The gateway itself is full."""
+
+    kind = "overloaded"
+    status = 503
+
+
+class Draining(GatewayError):
+    """The gateway is shutting down."""
+
+    kind = "draining"
+    status = 503
+
+
+# Backends ------------------------------------------------------------------
+class BackendError(GatewayError):
+    """
+    One attempt at one target failed.
+
+    Args:
+        backend: The backend's configured name, for records only.
+    """
+
+    kind = "backend_error"
+    status = 502
+    retryable = True
+    origin = "upstream"
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        backend: str = "",
+        param: str | None = None,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(message, param=param, retry_after=retry_after)
+        self.backend = backend
+
+    @classmethod
+    def default_message(cls) -> str:
+        return "The model backend failed."
+
+
+class Unreachable(BackendError):
+    """No connection: refused, reset, no such host."""
+
+    kind = "backend_unavailable"
+
+
+class BackendTLS(BackendError):
+    """The backend's certificate or TLS version is not acceptable."""
+
+    kind = "backend_tls"
+
+
+class BackendTimeout(BackendError):
+    """The backend was silent for too long."""
+
+    kind = "backend_timeout"
+    status = 504
+
+
+class BackendOverloaded(BackendError):
+    """The backend answered that it is full (503, 529)."""
+
+    kind = "backend_overloaded"
+    status = 503
+
+
+class BackendFailed(BackendError):
+    """The backend answered with a server error (other 5xx), or with our credential refused."""
+
+    kind = "backend_failed"
+
+
+class BackendLimited(BackendError):
+    """The backend answered 429: its limit, not ours."""
+
+    kind = "backend_rate_limited"
+    status = 429
+
+
+class ProtocolError(BackendError):
+    """What the backend sent is not HTTP, not JSON, or not the grammar asked for."""
+
+    kind = "backend_protocol"
+
+
+class UnsupportedEncoding(ProtocolError):
+    """The backend compressed its answer although it was asked not to."""
+
+    kind = "unsupported_encoding"
+
+
+class Rejected(BackendError):
+    """
+    The backend refused the request itself (its own 4xx): no other target is tried.
+
+    Args:
+        status: The backend's status, passed on.
+        code: The backend's error code, if it gave one (``content_filter``).
+    """
+
+    kind = "backend_rejected"
+    retryable = False
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        backend: str = "",
+        status: int = 400,
+        code: str | None = None,
+        param: str | None = None,
+    ) -> None:
+        super().__init__(message, backend=backend, param=param)
+        self.status = status
+        self.code = code
+
+
+class ContextExceeded(Rejected):
+    """The prompt is too long for this target: a larger window may take it."""
+
+    kind = "context_length_exceeded"
+
+
+# The end -------------------------------------------------------------------
+class LadderExhausted(GatewayError):
+    """No target was left that could be tried."""
+
+    kind = "no_target"
+    status = 503
+
+    @classmethod
+    def default_message(cls) -> str:
+        return "No backend is available for this model."
+
+
+class DeadlineExceeded(GatewayError):
+    """The request's own deadline passed before any target answered."""
+
+    kind = "deadline_exceeded"
+    status = 504
+
+
+class StreamInterrupted(GatewayError):
+    """The answer broke off after its first byte: told in band."""
+
+    kind = "stream_interrupted"
+    status = 502
+    origin = "upstream"
+
+    @classmethod
+    def default_message(cls) -> str:
+        return "The model backend broke off its answer."
+
+
+class ConfigError(Exception):
+    """
+    The configuration cannot be used.  Start-up and reload only.
+
+    Args:
+        problems: Every fault found, each a full line for the operator.
+    """
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = tuple(problems)

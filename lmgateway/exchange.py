@@ -1,0 +1,143 @@
+"""
+One client request and its response: the ledger that every floor writes on.
+
+``Exchange`` is the only object of a request that changes.  It knows nothing
+of HTTP, of config or of any provider; each floor notes what it learns as it
+learns it, and ``telemetry`` reads it once, at the end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal, Protocol
+
+from attrs import define, field, frozen
+
+from lmgateway.chat import ChatRequest, Usage
+from lmgateway.errors import GatewayError
+
+Outcome = Literal["open", "ok", "client_closed"] | str
+"""``ok``, ``client_closed``, or the ``kind`` of the error that ended it."""
+
+
+@frozen(kw_only=True)
+class Principal:
+    """
+    Who asks.
+
+    Attributes:
+        name: The client's configured name; empty for an anonymous caller.
+        profile: The profile that the key is bound to.
+        expert: Whether this client may open the expert gate.
+        anonymous: Whether no key was shown (open gateway, or ``public_profile``).
+    """
+
+    name: str
+    profile: str
+    expert: bool = False
+    anonymous: bool = False
+
+
+@define(kw_only=True)
+class Attempt:
+    """
+    One try at one target.
+
+    Attributes:
+        outcome: ``ok`` or the error's kind.
+        started: Reactor seconds.
+        seconds: How long it took to commit, or to fail.
+        status: The backend's HTTP status, if one came.
+    """
+
+    tier: str
+    backend: str
+    model: str
+    started: float
+    seconds: float = 0.0
+    outcome: str = "open"
+    status: int | None = None
+    usage: Usage | None = None
+
+
+class Account(Protocol):
+    """
+    What the ladder asks before and after each attempt; governance answers.
+
+    Kept here, below both floors, so that neither imports the other.
+    """
+
+    def reserve(self, attempt: Attempt, request: ChatRequest) -> None:
+        """
+        Set aside tokens and money at this target's price.
+
+        Raises:
+            LimitError: If there is not enough.
+        """
+
+    def settle(self, attempt: Attempt) -> None:
+        """Charge what the attempt really used; give the rest back.  Called once per attempt."""
+
+
+class Unaccounted:
+    """The account of a caller for whom nothing is counted."""
+
+    def reserve(self, attempt: Attempt, request: ChatRequest) -> None:
+        """Allow it."""
+
+    def settle(self, attempt: Attempt) -> None:
+        """Nothing was set aside."""
+
+
+@define(kw_only=True, eq=False)
+class Exchange:
+    """
+    Everything known about one client request, as it becomes known.
+
+    Attributes:
+        id: The request id, ours or the client's.
+        surface: Which API was spoken: ``openai``, ``anthropic``, ``ollama``.
+        path: The request path, without query.
+        peer: The client's address, for records.
+        headers: The client's request headers, lower-case names, that a floor may read
+            (``x-lmg-*``) or forward; never credentials.
+        started: Reactor seconds at which the request was complete.
+        wall: Seconds since the epoch at the same moment, for records only.
+        principal: Who asks, once known.
+        request: What is asked, once parsed.
+    """
+
+    id: str
+    surface: str
+    path: str
+    peer: str
+    started: float
+    wall: float
+    headers: Mapping[str, str] = field(factory=dict)
+    principal: Principal | None = None
+    account: Account = field(factory=Unaccounted)
+    request: ChatRequest | None = None
+
+    mode: str = ""
+    profile_chain: tuple[str, ...] = ()
+    label: str = ""
+    tier: str = ""
+    backend: str = ""
+    model: str = ""
+    escalated: bool = False
+    attempts: list[Attempt] = field(factory=list)
+
+    usage: Usage | None = None
+    finish_reason: str | None = None
+    first_output: float | None = None
+    upstream_seconds: float = 0.0
+    bytes_out: int = 0
+    status: int = 0
+    outcome: Outcome = "open"
+    error: GatewayError | None = None
+    seconds: float = 0.0
+
+    @property
+    def requested_model(self) -> str | None:
+        """The model name that the client sent, if the body could be read."""
+        return None if self.request is None else self.request.model

@@ -1,0 +1,1 @@
+"""The client port: each API as we serve it."""

@@ -1,0 +1,1 @@
+"""What happened: traffic ring, access log, metrics."""
