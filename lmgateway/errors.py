@@ -7,10 +7,7 @@ It never says how that looks on the wire: only a dialect turns an error into
 bytes.  ``str(error)`` is fit for the client: no secret, no prompt and no
 upstream body ever goes into it.
 
-====================  ======  =========  ==============================================
-kind                  status  origin     when
-====================  ======  =========  ==============================================
-see ``docs/errors.md``, which a test compares with the classes below
+``docs/errors.md`` lists every kind, and a test compares it with these classes.
 """
 
 from __future__ import annotations
@@ -264,9 +261,20 @@ class BackendOverloaded(BackendError):
 
 
 class BackendFailed(BackendError):
-    """The backend answered with a server error (other 5xx), or with our credential refused."""
+    """The backend answered with a server error (other 5xx)."""
 
     kind = "backend_failed"
+
+
+class CredentialRefused(BackendError):
+    """The backend refused our credential (401, 403): the operator must act, retrying is no use."""
+
+    kind = "backend_credential"
+    retryable = False
+
+    @classmethod
+    def default_message(cls) -> str:
+        return "The model backend refused the gateway's credential."
 
 
 class BackendLimited(BackendError):

@@ -107,12 +107,16 @@ class Quirks(Protocol):
         """Whether usage can be asked for in streams (``stream_options.include_usage``)."""
 
     @property
-    def max_tokens_field(self) -> Literal["max_tokens", "max_completion_tokens"]:
-        """The name of the output bound."""
+    def max_tokens_field(self) -> Literal["max_tokens", "max_completion_tokens"] | None:
+        """The only name of the output bound that this provider takes; ``None``: either."""
 
     @property
     def drop(self) -> frozenset[str]:
         """Top-level members that this provider refuses."""
+
+    @property
+    def takes_think(self) -> bool:
+        """Whether a ``think`` member is understood."""
 
     @property
     def tool_format(self) -> Literal["json", "xml"]:
