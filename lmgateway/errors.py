@@ -211,9 +211,13 @@ class BackendError(GatewayError):
 
     Args:
         backend: The backend's configured name, for records only.
+
+    Attributes:
+        upstream_status: The HTTP status that the backend answered with, if it did.
     """
 
     kind = "backend_error"
+    upstream_status: int | None = None
     status = 502
     retryable = True
     origin = "upstream"

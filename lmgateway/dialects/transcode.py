@@ -8,7 +8,6 @@ event that the client did not ask for.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Protocol
 
 from lmgateway.chat import Event
@@ -57,8 +56,3 @@ class Translated:
         out = b"".join([encode(chunk) for chunk in self._reader.decode(event)])
         return out + self._writer.end() if mark is Mark.END else out
 
-
-def marked(reader: StreamReader, events: Sequence[Event]) -> list[tuple[Event, Mark]]:
-    """Inspect events in their order."""
-    inspect = reader.inspect
-    return [(event, inspect(event)) for event in events]
