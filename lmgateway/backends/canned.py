@@ -12,30 +12,33 @@ from lmgateway.dialects.openai import OPENAI
 from lmgateway.dialects.openai_stream import OpenAIReader, OpenAIWriter
 
 
-def canned(request: ChatRequest, text: str, *, identity: str = "reply") -> Reply:
+def canned(
+    request: ChatRequest, text: str, *, identity: str = "reply", model: str = "reply"
+) -> Reply:
     """
     Give *text* as a committed reply, whole or streamed as the request asks.
 
     Args:
-        identity: The ``id`` and the ``model`` of the answer.
+        identity: The ``id`` of the answer.
+        model: The ``model`` that it names.
     """
     if not request.stream:
-        document = _document(text, identity)
+        document = _document(text, identity, model)
         return Reply(
             dialect=OPENAI.name,
             body=OPENAI.write_answer(document, request),
-            answer=Answer(document=document, usage=None, finish_reason="stop", model=identity),
+            answer=Answer(document=document, usage=None, finish_reason="stop", model=model),
         )
     reader = OpenAIReader()
-    return Reply(dialect=OPENAI.name, reader=reader, batches=_batches(reader, text, identity))
+    return Reply(dialect=OPENAI.name, reader=reader, batches=_batches(reader, _chunk(text, identity, model)))
 
 
-def _document(text: str, identity: str) -> Document:
+def _document(text: str, identity: str, model: str) -> Document:
     return {
         "id": identity,
         "object": "chat.completion",
         "created": int(time()),
-        "model": identity,
+        "model": model,
         "choices": [
             {
                 "index": 0,
@@ -47,12 +50,12 @@ def _document(text: str, identity: str) -> Document:
     }
 
 
-def _chunk(text: str, identity: str) -> Chunk:
+def _chunk(text: str, identity: str, model: str) -> Chunk:
     return {
         "id": identity,
         "object": "chat.completion.chunk",
         "created": int(time()),
-        "model": identity,
+        "model": model,
         "choices": [
             {
                 "index": 0,
@@ -63,8 +66,8 @@ def _chunk(text: str, identity: str) -> Chunk:
     }
 
 
-async def _batches(reader: OpenAIReader, text: str, identity: str) -> AsyncGenerator[Batch, None]:
+async def _batches(reader: OpenAIReader, chunk: Chunk) -> AsyncGenerator[Batch, None]:
     writer = OpenAIWriter(wants_usage=False)
-    raw = writer.encode(_chunk(text, identity))
+    raw = writer.encode(chunk)
     event, end = Event(raw, b"", raw[6:-2]), Event(writer.end(), b"", b"[DONE]")
     yield [(event, reader.inspect(event)), (end, Mark.END)]
