@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from attrs import frozen
 
-from lmgateway.errors import Draining, GatewayError, Unauthenticated, UnsupportedMediaType
+from lmgateway.errors import GatewayError, Unauthenticated, UnsupportedMediaType
 from lmgateway.exchange import Exchange
 from lmgateway.governance.keys import Keys
 from lmgateway.surfaces.answers import Answers
@@ -54,7 +54,6 @@ class ClientDoor:
     max_body: int
     seconds: Callable[[], float]
     wall: Callable[[], float]
-    draining: Callable[[], bool]
 
     def admit(self, head: Head) -> Pass:
         """
@@ -63,12 +62,9 @@ class ClientDoor:
         Raises:
             Unauthenticated: If the key is wrong, or missing where one is needed.
             UnsupportedMediaType: If the body is declared to be no JSON.
-            Draining: If the gateway is about to stop.
         """
         if head.path in OPEN_PATHS or head.method == b"OPTIONS":
             return _NOTHING
-        if self.draining():
-            raise Draining("The gateway is shutting down.", retry_after=1)
         principal = self.keys.identify(shown_key(head))
         if head.method == b"POST":
             _refuse_kind(head)

@@ -29,14 +29,14 @@ class HealthSurface:
     Attributes:
         uptime: Seconds since the start.
         missing_keys: How many backends name a key that is not there.
-        draining: Whether the gateway is about to stop.
+        leaving: Whether the gateway is about to stop.
     """
 
     answers: Answers
     traffic: Traffic
     uptime: Callable[[], float]
     missing_keys: Callable[[], int]
-    draining: Callable[[], bool]
+    leaving: Callable[[], bool]
     app: ClassVar[Klein] = Klein()
 
     @app.route("/healthz", methods=["GET"])
@@ -54,7 +54,7 @@ class HealthSurface:
     @app.route("/health/readiness", methods=["GET"])
     async def readyz(self, request: Request) -> None:
         """Say whether traffic is wanted."""
-        if self.draining():
+        if self.leaving():
             self.answers.json(request, 503, b'{"status":"draining"}')
         else:
             self.answers.json(request, 200, b'{"status":"ready"}')
