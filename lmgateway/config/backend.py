@@ -71,23 +71,27 @@ class MockSection:
     How the built-in mock backend answers.
 
     Attributes:
-        style: ``echo`` repeats the last user message, ``lorem`` writes filler text,
-            ``scripted`` answers from the fixtures.
+        style: ``plain`` says what it is and what it was asked, ``echo`` repeats the last user
+            message, ``lorem`` writes filler text, ``scripted`` answers from the fixtures.
         fixtures: A JSON file of scripted answers; relative to the main config file's folder.
         first_token_ms: Milliseconds before the first token.
         tokens_per_second: The pace of a stream; 0 sends everything at once.
+        jitter_ms: Up to so many milliseconds more before each token.
         chunks: Into how many chunks an answer is cut; one per word if not given.
         seed: Makes what is random the same in every run.
         fault: What goes wrong, on purpose.
+        allow_model_faults: Whether a model name may ask for faults, as ``mock-e503`` does.
     """
 
-    style: Literal["echo", "lorem", "scripted"] = "echo"
+    style: Literal["plain", "echo", "lorem", "scripted"] = "plain"
     fixtures: str | None = None
     first_token_ms: Annotated[int, Range(0, 3_600_000)] = 0
     tokens_per_second: Annotated[float, Range(0, 1_000_000)] = 0.0
-    chunks: Annotated[int, Range(1, 1_000_000)] | None = None
+    jitter_ms: Annotated[int, Range(0, 3_600_000)] = 0
+    chunks: Annotated[int, Range(1, 100_000)] | None = None
     seed: int = 0
     fault: FaultSection | None = None
+    allow_model_faults: bool = False
 
 
 @frozen(kw_only=True)
