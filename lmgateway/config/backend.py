@@ -11,6 +11,7 @@ from typing import Annotated, Literal, TypeAlias
 
 from attrs import field, frozen
 
+from lmgateway.config.providers import PROVIDERS
 from lmgateway.config.values import (
     BaseUrl,
     Count,
@@ -18,6 +19,7 @@ from lmgateway.config.values import (
     HeaderName,
     HeaderValue,
     Milliseconds,
+    OneOf,
     PositiveCount,
     ProxyUrl,
     Range,
@@ -126,7 +128,7 @@ class BackendSection:
     """
 
     base_url: BaseUrl = field(default="", repr=lambda url: repr(url.rpartition("@")[2]))
-    provider: str = "openai"
+    provider: Annotated[str, OneOf(tuple(PROVIDERS))] = "openai"
     api_key_env: EnvName | None = None
     api_key_secret: SecretSource | None = None
     timeout_ms: Milliseconds = 30000
