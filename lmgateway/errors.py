@@ -235,6 +235,7 @@ class BackendError(GatewayError):
 
     @classmethod
     def default_message(cls) -> str:
+        """What is said when there is nothing more precise to say."""
         return "The model backend failed."
 
 
@@ -278,6 +279,7 @@ class CredentialRefused(BackendError):
 
     @classmethod
     def default_message(cls) -> str:
+        """What is said when there is nothing more precise to say."""
         return "The model backend refused the gateway's credential."
 
 
@@ -341,6 +343,7 @@ class LadderExhausted(GatewayError):
 
     @classmethod
     def default_message(cls) -> str:
+        """What is said when there is nothing more precise to say."""
         return "No backend is available for this model."
 
 
@@ -360,6 +363,7 @@ class StreamInterrupted(GatewayError):
 
     @classmethod
     def default_message(cls) -> str:
+        """What is said when there is nothing more precise to say."""
         return "The model backend broke off its answer."
 
 

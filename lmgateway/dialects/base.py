@@ -5,15 +5,15 @@ A *surface* is a dialect on the listening side, a *backend* is a dialect on
 the dialing side.  Each dialect has both directions against the hub, so N
 grammars need N modules.  Nothing here knows of a network or a clock.
 
-=============  ==========================  ===============================
-direction      whole                       streamed
-=============  ==========================  ===============================
-client in      ``parse``
-backend out    ``render``
-backend in     ``read_answer``             ``reader()``: ``inspect``, ``decode``
-client out     ``write_answer``            ``writer()``: ``encode``, ``end``
-errors         ``write_error``             ``writer().error``
-=============  ==========================  ===============================
+=============  ================  ======================================
+direction      whole             streamed
+=============  ================  ======================================
+client in      ``parse``         (one piece)
+backend out    ``render``        (one piece)
+backend in     ``read_answer``   ``reader()``: ``inspect``, ``decode``
+client out     ``write_answer``  ``writer()``: ``encode``, ``end``
+errors         ``write_error``   ``writer().error``
+=============  ================  ======================================
 """
 
 from __future__ import annotations

@@ -3,18 +3,17 @@ OpenAI chat-completion chunks, both ways.
 
 The hub's chunks *are* this grammar, so ``decode`` parses and ``encode`` frames.
 
-==============================================  =================================
-event                                           mark
-==============================================  =================================
-comment, role-only delta, empty delta           ``QUIET``
-``content``, ``reasoning_content``,             ``OUTPUT``
-``reasoning``, ``refusal``, ``tool_calls``,
-``function_call``, ``audio``; ``text`` of the
-legacy completions
-``choices: []`` with ``usage``                  ``USAGE``
-``error`` member                                ``ERROR``
-``[DONE]``                                      ``END``
-==============================================  =================================
+==========  =============================================================
+mark        event
+==========  =============================================================
+``QUIET``   comment, role-only delta, empty delta
+``OUTPUT``  ``content``, ``reasoning_content``, ``reasoning``, ``refusal``,
+            ``tool_calls``, ``function_call``, ``audio``; ``text`` of the
+            legacy completions
+``USAGE``   ``choices: []`` with ``usage``
+``ERROR``   ``error`` member
+``END``     ``[DONE]``
+==========  =============================================================
 
 An event that is not JSON is relayed on the diagonal as it came (the client
 sees what the backend said) and refused where it would have to be translated.

@@ -85,6 +85,7 @@ def assemble(config: Config, resources: Resources, reload: Callable[[], None]) -
     )
     resources.traffic.resize(config.gateway.traffic_log_capacity)
     resources.admission.max_in_flight = config.gateway.max_in_flight
+    backends.settle()
     return Graph(
         config=config,
         client=_client_port(config, resources, directory, backends.missing_keys),

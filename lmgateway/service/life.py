@@ -22,11 +22,13 @@ from twisted.logger import Logger
 
 from lmgateway.config.load import load
 from lmgateway.config.schema import Config
+from lmgateway.config.values import log_levels
 from lmgateway.config.watch import Watcher
 from lmgateway.errors import ConfigError, Draining
 from lmgateway.service.graph import Graph, assemble
 from lmgateway.service.listener import Listener
 from lmgateway.service.resources import Resources
+from lmgateway.telemetry.logs import set_levels
 
 LAST_WORDS_SECONDS = 1.0
 """For in-band errors to reach their clients, after the drain deadline."""
@@ -45,7 +47,8 @@ class GatewayService(Service):
 
     def __init__(self, config: Config, resources: Resources) -> None:
         self._path: Path = config.source
-        self._resources = resources
+        self.resources = resources
+        set_levels(resources.levels, log_levels(config.gateway.log_level))
         self._graph: Graph = assemble(config, resources, self.reload)
         self.client = Listener("client", resources)
         self.admin = Listener("admin", resources)
@@ -61,7 +64,7 @@ class GatewayService(Service):
     def startService(self) -> None:
         """Begin to watch files and signals."""
         super().startService()
-        reactor = self._resources.reactor
+        reactor = self.resources.reactor
         reactor.addSystemEventTrigger("before", "shutdown", self.drain)
         reactor.callWhenRunning(self._running)
 
@@ -80,7 +83,7 @@ class GatewayService(Service):
         )
 
     def _from_signal(self, act: Callable[[], object]) -> Callable[[int, object], None]:
-        return lambda number, frame: self._resources.reactor.callFromThread(act)
+        return lambda number, frame: self.resources.reactor.callFromThread(act)
 
     # reload --------------------------------------------------------------
     def reload(self) -> None:
@@ -90,10 +93,11 @@ class GatewayService(Service):
         Raises:
             ConfigError: If it cannot be used; the old one goes on serving.
         """
-        config = load(self._path, self._resources.environ)
-        graph = assemble(config, self._resources, self.reload)
+        config = load(self._path, self.resources.environ)
+        graph = assemble(config, self.resources, self.reload)
         self._serve(graph)
         self._graph = graph
+        set_levels(self.resources.levels, log_levels(config.gateway.log_level))
         self.generation += 1
         self._watcher.watch(config.files)
         self._log.info("Configuration reloaded: {checksum}.", checksum=config.checksum[:12])
@@ -121,7 +125,7 @@ class GatewayService(Service):
     def _asked_to_stop(self) -> None:
         if self._drain is None:
             self._log.info("Asked to stop: draining.")
-            self._resources.reactor.stop()
+            self.resources.reactor.stop()
         else:
             self._log.warn("Asked again: stopping now.")
             self._abort()
@@ -134,8 +138,8 @@ class GatewayService(Service):
 
     async def _drained(self) -> None:
         gateway = self._graph.config.gateway
-        clock = self._resources.reactor
-        self._resources.leaving = True
+        clock = self.resources.reactor
+        self.resources.leaving = True
         self._watcher.stopService()
         if gateway.drain_delay_ms:
             await deferLater(clock, gateway.drain_delay_ms / 1000)
@@ -147,15 +151,15 @@ class GatewayService(Service):
         await ended
         if deadline.active():
             deadline.cancel()
-        self._resources.access.flush()
-        self._resources.wheel.stop()
+        self.resources.access.flush()
+        self.resources.wheel.stop()
 
     def _interrupt(self) -> None:
         self._log.warn("The drain deadline has passed: what is in flight is cut.")
         for port in (self.client, self.admin):
             if port.factory is not None:
                 port.factory.interrupt(Draining("The gateway is shutting down."))
-        self._resources.reactor.callLater(LAST_WORDS_SECONDS, self._abort)
+        self.resources.reactor.callLater(LAST_WORDS_SECONDS, self._abort)
 
     def _abort(self) -> None:
         for port in (self.client, self.admin):

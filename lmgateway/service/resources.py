@@ -11,8 +11,8 @@ from time import time
 
 from attrs import define, field
 from twisted.internet.interfaces import IReactorCore, IReactorTCP, IReactorTime
+from twisted.logger import LogLevelFilterPredicate
 
-from lmgateway.config.secrets import Secret
 from lmgateway.governance.admission import Admission
 from lmgateway.telemetry.access import AccessLog
 from lmgateway.telemetry.traffic import Traffic
@@ -43,6 +43,7 @@ class Resources:
     traffic: Traffic
     access: AccessLog
     admission: Admission = field(factory=Admission)
+    levels: LogLevelFilterPredicate = field(factory=LogLevelFilterPredicate)
     random: Random = field(factory=Random)
     wall: Callable[[], float] = time
     started: float = 0.0
@@ -99,6 +100,3 @@ class Resources:
 def _to_stdout(block: bytes) -> None:
     sys.stdout.buffer.write(block)
     sys.stdout.buffer.flush()
-
-
-__all__ = ["Reactor", "Resources", "Secret"]

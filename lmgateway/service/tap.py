@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from twisted.application.service import IService, Service
-from twisted.internet import defer
 from twisted.logger import ILogObserver, globalLogBeginner
 from twisted.python import usage
 
@@ -69,7 +68,8 @@ class _Started(Service):
     def setServiceParent(self, parent: Any) -> None:
         super().setServiceParent(parent)
         if not isinstance(parent, Service):
-            parent.setComponent(ILogObserver, observer(sys.stderr))
+            levels = self._gateway.resources.levels
+            parent.setComponent(ILogObserver, observer(sys.stderr, levels))
 
     def privilegedStartService(self) -> None:
         try:
@@ -97,12 +97,12 @@ def run(config: str | None) -> None:
     """Serve until told to stop: ``lmgateway serve``."""
     from twisted.internet import reactor
 
-    globalLogBeginner.beginLoggingTo([observer(sys.stderr)], redirectStandardIO=False)
-    defer.setDebugging(False)
     try:
         gateway = make_service(config_path(config, os.environ), os.environ, reactor)
     except ConfigError as error:
         _end(error, EX_CONFIG)
+    watch = observer(sys.stderr, gateway.resources.levels)
+    globalLogBeginner.beginLoggingTo([watch], redirectStandardIO=False)
     try:
         gateway.privilegedStartService()
     except ConfigError as error:

@@ -7,6 +7,7 @@ through a name that they chose.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import TextIO
 
@@ -49,13 +50,20 @@ def text(event: LogEvent) -> str:
     return f"{when} {event['log_level'].name:<5} {clean}\n"
 
 
-def observer(file: TextIO, level: LogLevel = LogLevel.info) -> ILogObserver:
+def observer(file: TextIO, levels: LogLevelFilterPredicate) -> ILogObserver:
     """
     Make the observer of this process.
 
     Args:
         file: Where lines go; a terminal gets plain ones.
-        level: The least level that is written.
+        levels: The least level that is written, for each namespace; may change at any time.
     """
     write = FileLogObserver(file, text if file.isatty() else line)
-    return FilteringLogObserver(write, [LogLevelFilterPredicate(level)])
+    return FilteringLogObserver(write, [levels])
+
+
+def set_levels(levels: LogLevelFilterPredicate, wanted: Mapping[str, str]) -> None:
+    """Set the least level of each namespace; the empty one is for all others."""
+    levels.clearLogLevels()
+    for namespace, name in wanted.items():
+        levels.setLogLevelForNamespace(namespace, LogLevel.levelWithName(name))
