@@ -29,13 +29,14 @@ _ARGUMENT_PIECE = 12
 _WORD = re.compile(r"\s*\S+|\s+")
 _LONG = 65_536
 _LONG_PIECE = 1024
-_LATIN = (
+_PROSE = (
     "lorem ipsum dolor sit amet consectetur adipiscing elit sed do eiusmod tempor incididunt ut "
     "labore et dolore magna aliqua enim ad minim veniam quis nostrud exercitation ullamco laboris "
     "nisi aliquip ex ea commodo consequat duis aute irure in reprehenderit voluptate velit esse "
     "cillum fugiat nulla pariatur excepteur sint occaecat cupidatat non proident sunt culpa qui "
     "officia deserunt mollit anim id est laborum"
-).split()
+)
+_LATIN = _PROSE.split()
 
 
 @frozen(kw_only=True)
