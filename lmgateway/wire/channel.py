@@ -41,7 +41,7 @@ from lmgateway.wire.limits import Limits
 from lmgateway.wire.outflow import Outflow
 from lmgateway.wire.reader import Message, Reader
 from lmgateway.wire.request import Request
-from lmgateway.wire.response import CLOSE, CONTINUE, has_body, render_head
+from lmgateway.wire.heads import CLOSE, CONTINUE, has_body, render_head
 from lmgateway.wire.timers import Timer
 
 if TYPE_CHECKING:

@@ -29,7 +29,7 @@ from twisted.web.server import Request as TwistedRequest
 
 from lmgateway.errors import GatewayError
 from lmgateway.wire.door import Head, Pass
-from lmgateway.wire.response import CHUNKED, CLOSE, KEEP, LAST_CHUNK, Headers, has_body, render_head
+from lmgateway.wire.heads import CHUNKED, CLOSE, KEEP, LAST_CHUNK, Headers, has_body, render_head
 
 if TYPE_CHECKING:
     from lmgateway.wire.channel import Channel
