@@ -70,7 +70,7 @@ def render_head(status: int, headers: Headers, framing: bytes) -> bytes:
     if not 200 <= status <= 599:
         status = 500
     count = 0
-    parts = []
+    parts: list[bytes] = []
     for name, value in headers:
         if name.lower() not in _OURS:
             parts += (name, b": ", value, b"\r\n")
