@@ -1,1 +1,1 @@
-"""Tests of lmgateway; the folders mirror the package."""
+"""Tests: they mirror the package."""

@@ -130,7 +130,7 @@ class Site:
     def plain(self, request: Request) -> Deferred[None]:
         """Answers as any Klein route does."""
         request.setResponseCode(201)
-        request.setHeader(b"X-Thing", b"1")
+        request.responseHeaders.addRawHeader(b"X-Thing", b"1")
         request.write(b"written ")
         request.write(request.content.read())
         request.finish()
@@ -200,13 +200,14 @@ class Client:
 
     def send(self, data: bytes) -> bytes:
         """Send, and return what came back at once."""
-        before = len(self.transport.value())
+        before = len(self.received())
         self.channel.dataReceived(data)
-        return self.transport.value()[before:]
+        return self.received()[before:]
 
     def received(self) -> bytes:
         """All that came back."""
-        return self.transport.value()
+        received: bytes = self.transport.value()
+        return received
 
     def leave(self) -> None:
         """Close the connection."""
