@@ -21,6 +21,9 @@ from lmgateway.wire.faults import connection_fault
 from lmgateway.wire.response import HIGH_WATER, Response
 from lmgateway.wire.timers import Timer, Wheel
 
+RELEASE_SECONDS = 1.0
+RELEASE_BYTES = 4096
+
 
 class BodyReader(Protocol):
     """
@@ -48,6 +51,7 @@ class BodyReader(Protocol):
         self._alarm = 0.0
         self._due = 0.0
         self._peer: Any = None
+        self._released = False
         response.deliverBody(self)
 
     # Reading ---------------------------------------------------------------
@@ -97,8 +101,8 @@ class BodyReader(Protocol):
         return self._take()
 
     def abort(self) -> None:
-        """Cut the connection, unless the body has come whole; harmless to repeat."""
-        if self._ended:
+        """Cut the connection, unless the body has come whole or was released; may be repeated."""
+        if self._ended or self._released:
             return
         peer = self._peer
         self._end(CancelledError())
@@ -107,6 +111,22 @@ class BodyReader(Protocol):
             # A stock response has no abort of its own.
             cut = getattr(peer, "abortConnection", None) or peer.stopProducing
             cut()
+
+    def release(self) -> None:
+        """
+        Say that nothing more is read: what still comes is thrown away, within bounds.
+
+        A grammar's own end comes a moment before that of its transfer; a connection that is
+        given this moment can be used again.
+        """
+        if self._ended:
+            return
+        self._released = True
+        self._parts.clear()
+        self._size = 0
+        self._go_on()
+        self._due = 0.0
+        self._set_alarm(self._wheel.now() + RELEASE_SECONDS)
 
     def _take(self) -> bytes:
         parts = self._parts
@@ -147,6 +167,10 @@ class BodyReader(Protocol):
 
     def _rung(self) -> None:
         self._timer = None
+        if self._released:
+            self._released = False
+            self.abort()
+            return
         if self._waiter is None:
             return
         if self._due > self._wheel.now():
@@ -196,8 +220,13 @@ class BodyReader(Protocol):
         """A piece came."""
         if self._ended:
             return
-        self._parts.append(data)
         self._size += len(data)
+        if self._released:
+            if self._size > RELEASE_BYTES:
+                self._released = False
+                self.abort()
+            return
+        self._parts.append(data)
         if self._limit is not None:
             if self._size > self._limit:
                 self._fail(
