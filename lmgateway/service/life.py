@@ -23,7 +23,7 @@ from twisted.logger import Logger
 from lmgateway.config.load import load
 from lmgateway.config.schema import Config
 from lmgateway.config.values import log_levels
-from lmgateway.config.watch import Watcher
+from lmgateway.config.watch import Watcher, watched
 from lmgateway.errors import ConfigError, Draining
 from lmgateway.service.graph import Graph, assemble
 from lmgateway.service.listener import Listener
@@ -52,7 +52,7 @@ class GatewayService(Service):
         self._graph: Graph = assemble(config, resources, self.reload)
         self.client = Listener("client", resources)
         self.admin = Listener("admin", resources)
-        self._watcher = Watcher(resources.reactor, config.files, self._changed)
+        self._watcher = Watcher(resources.reactor, watched(config), self._changed)
         self._drain: Deferred[None] | None = None
         self.generation = 1
 
@@ -99,7 +99,7 @@ class GatewayService(Service):
         self._graph = graph
         set_levels(self.resources.levels, log_levels(config.gateway.log_level))
         self.generation += 1
-        self._watcher.watch(config.files)
+        self._watcher.watch(watched(config))
         self._log.info("Configuration reloaded: {checksum}.", checksum=config.checksum[:12])
 
     def _serve(self, graph: Graph) -> None:
