@@ -70,12 +70,9 @@ def main(invocation: click.Context, ask: bool) -> None:
 @_config_option
 def serve(source: Path) -> None:
     """Serve until told to stop."""
-    from lmgateway.service import run  # the reactor is for this command only
+    from lmgateway.service.tap import run  # the reactor is for this command only
 
-    try:
-        run(source)
-    except ConfigError as error:
-        _refuse(error)
+    run(str(source))
 
 
 @main.command()

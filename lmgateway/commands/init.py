@@ -16,7 +16,7 @@ admin_port  = 8081            # for you: /admin/traffic, /admin/config, /metrics
 # A backend is one upstream. This one is built in, and answers like a model.
 [backends.mock]
 provider = "mock"
-mock = { style = "lorem", first_token_ms = 120, tokens_per_second = 40 }
+mock = { first_token_ms = 100, tokens_per_second = 40 }
 
 # Real ones: ollama, openai, anthropic, openrouter, groq, mistral, vllm, ...
 # [backends.openai]

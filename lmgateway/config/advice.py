@@ -1,6 +1,4 @@
-"""
-What is allowed in a config but probably not meant: warnings, which stop nothing.
-"""
+"""What is allowed in a config but probably not meant: warnings, which stop nothing."""
 
 from __future__ import annotations
 

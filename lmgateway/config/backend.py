@@ -73,7 +73,8 @@ class MockSection:
     Attributes:
         style: ``plain`` says what it is and what it was asked, ``echo`` repeats the last user
             message, ``lorem`` writes filler text, ``scripted`` answers from the fixtures.
-        fixtures: A JSON file of scripted answers; relative to the main config file's folder.
+        fixtures: A file of scripted answers, or a folder of them; relative to the main config
+            file's folder.
         first_token_ms: Milliseconds before the first token.
         tokens_per_second: The pace of a stream; 0 sends everything at once.
         jitter_ms: Up to so many milliseconds more before each token.

@@ -99,8 +99,9 @@ def _check_files(path: KeyPath, backend: BackendSection, report: Report) -> None
                 here, "must hold a PEM certificate and its key, without a password",
                 report,
             )  # fmt: skip
-    if backend.mock is not None and backend.mock.fixtures is not None:
-        _readable((*path, "mock", "fixtures"), backend.mock.fixtures, report)
+    fixtures = None if backend.mock is None else backend.mock.fixtures
+    if fixtures is not None and not Path(fixtures).exists():
+        report.problem((*path, "mock", "fixtures"), f"{quoted(fixtures)} is not there")
 
 
 def _check_authorities(path: KeyPath, file: str, report: Report) -> None:

@@ -20,6 +20,7 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
 from lmgateway.config.files import overlay_dir, profile_dir, toml_files
+from lmgateway.config.schema import Config
 
 Stamp: TypeAlias = tuple[int, int, int, int] | None
 """Device, inode, size and time of change of a file; ``None`` if it is not there."""
@@ -31,15 +32,10 @@ _PATIENCE = 3
 """How many looks a change may go on before it is told all the same."""
 
 
-def watched(source: Path, configured: str | None) -> tuple[Path, ...]:
-    """
-    Give what to watch: the main file, and the folders that are read with it.
-
-    Args:
-        source: The main file.
-        configured: ``gateway.profile_dir``, as far as it is known.
-    """
-    return (source, overlay_dir(source), profile_dir(source, configured))
+def watched(config: Config) -> tuple[Path, ...]:
+    """Give what to watch for *config*: its main file, and the folders that are read with it."""
+    source = config.source
+    return (source, overlay_dir(source), profile_dir(source, config.gateway.profile_dir))
 
 
 class Watcher(Service):
@@ -60,10 +56,21 @@ class Watcher(Service):
         self._changed = changed
         self._loop = LoopingCall(self._compare)
         self._loop.clock = clock
+        self._paths: tuple[Path, ...] = ()
+        self._told: Look = {}
+        self._last: Look = {}
+        self._patience = _PATIENCE
         self.watch(paths)
 
     def watch(self, paths: Iterable[Path]) -> None:
-        """Watch *paths* from now on, instead of those before; what they are now is not a change."""
+        """
+        Watch *paths* from now on, instead of those before.
+
+        What they are now is not a change; the same paths as before change
+        nothing, so that what happened while they were read is still seen.
+        """
+        if self._paths == tuple(paths):
+            return
         self._paths = tuple(paths)
         self._told = self._last = self._look()
         self._patience = _PATIENCE
