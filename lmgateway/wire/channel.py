@@ -51,6 +51,8 @@ _log = Logger()
 
 _LINGER_BYTES = 65536
 """How much more of a refused request is read, so that its sender gets to see why."""
+_GRACE = 1.0
+"""How long a drain waits for the first request of a new connection."""
 
 
 class Phase(Enum):
@@ -131,7 +133,7 @@ class Channel:
         if self._phase is Phase.CLOSING:
             self._discard(len(data))
             return
-        if self._request is not None:
+        if self._phase is Phase.BUSY:
             self._excess += len(data)
             if self._excess > self._reader.limits.max_pipelined_bytes:
                 self.abort()
@@ -177,7 +179,7 @@ class Channel:
             return False
         message = reader.messages[0]
         if message.head is None and not self._admit(message):
-            return False
+            return True
         if message.excessive:
             self._refuse(message.head, RequestTooLarge("The request body is too large."))
             return False
@@ -329,9 +331,12 @@ class Channel:
             abort_connection()
 
     def rest_or_finish(self) -> None:
-        """Drain: close at once if nothing is asked or owed, else after the present answer."""
-        if self._request is None and not self._reader.messages and not self._reader.heading:
+        """Drain: close if nothing is asked or owed, else after the present answer."""
+        if self._phase is Phase.IDLE:
             self.loseConnection()
+        elif self._phase is Phase.HEAD and not self._reader.heading:
+            # Just accepted: its first request is likely on its way.
+            self._deadline.set(_GRACE)
 
     def interrupt(self, error: GatewayError) -> None:
         """End what is under way early, telling the client *error* where that can be done."""
@@ -379,20 +384,16 @@ class Channel:
         """The phase's time is over."""
         if self._phase is Phase.CLOSING:
             self._linger_out()
-        elif self._phase is Phase.IDLE:
-            self.loseConnection()
         elif self._phase is Phase.BODY:
             self._refuse(self._reader.messages[0].head, RequestTimeout("The body took too long."))
         elif self._reader.heading:
             self._refuse(None, RequestTimeout("The request headers took too long."))
         else:
-            self.abort()
+            self.loseConnection()
 
     def _linger_out(self) -> None:
-        """Abort, unless output is still moving: for that the outflow answers."""
-        if not self.outflow.unsent():
+        """Let go, unless output is still moving: whether it does, the outflow watches."""
+        if self.outflow.unsent():
+            self._deadline.set(0.1 if self._unmistakably else self._reader.limits.linger_seconds)
+        elif self._unmistakably or not self.outflow.let_go():
             self.abort()
-        elif self._unmistakably:
-            self._deadline.set(0.1)
-        else:
-            self._deadline.set(self._reader.limits.linger_seconds)
