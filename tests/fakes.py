@@ -110,9 +110,11 @@ class FakeBackend(Resource):
     async def close(self) -> None:
         """Close the port and every connection."""
         assert self.port is not None
-        await self.port.stopListening()
+        stopped = self.port.stopListening()
+        if stopped is not None:
+            await stopped
         for request in self.requests:
-            if request.channel is not None:
+            if getattr(request, "channel", None) is not None:
                 request.transport.abortConnection()
 
     def render(self, request: Request) -> int:

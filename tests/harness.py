@@ -109,6 +109,9 @@ class GatewayCase(TestCase):
             if backend.port is not None:
                 await backend.close()
         await self.pool.closeCachedConnections()
+        if self.service is not None:
+            self.service.resources.wheel.stop()
+            self.service.resources.access.flush()
 
     def another(self, script: Script | None = None) -> tuple[FakeBackend, str]:
         """Open one more backend; give it and its base URL."""

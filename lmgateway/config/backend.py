@@ -11,6 +11,7 @@ from typing import Annotated, Literal, TypeAlias
 
 from attrs import field, frozen
 
+from lmgateway.config.providers import PROVIDERS
 from lmgateway.config.values import (
     BaseUrl,
     Count,
@@ -18,6 +19,7 @@ from lmgateway.config.values import (
     HeaderName,
     HeaderValue,
     Milliseconds,
+    OneOf,
     PositiveCount,
     ProxyUrl,
     Range,
@@ -71,7 +73,8 @@ class MockSection:
     Attributes:
         style: ``plain`` says what it is and what it was asked, ``echo`` repeats the last user
             message, ``lorem`` writes filler text, ``scripted`` answers from the fixtures.
-        fixtures: A JSON file of scripted answers; relative to the main config file's folder.
+        fixtures: A file of scripted answers, or a folder of them; relative to the main config
+            file's folder.
         first_token_ms: Milliseconds before the first token.
         tokens_per_second: The pace of a stream; 0 sends everything at once.
         jitter_ms: Up to so many milliseconds more before each token.
@@ -126,7 +129,7 @@ class BackendSection:
     """
 
     base_url: BaseUrl = field(default="", repr=lambda url: repr(url.rpartition("@")[2]))
-    provider: str = "openai"
+    provider: Annotated[str, OneOf(tuple(PROVIDERS))] = "openai"
     api_key_env: EnvName | None = None
     api_key_secret: SecretSource | None = None
     timeout_ms: Milliseconds = 30000

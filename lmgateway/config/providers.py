@@ -47,17 +47,15 @@ PROVIDERS: Mapping[str, Provider] = MappingProxyType(
             Provider("deepseek", "openai", "https://api.deepseek.com/v1"),
             Provider("fireworks", "openai", "https://api.fireworks.ai/inference/v1"),
             Provider("groq", "openai", "https://api.groq.com/openai/v1"),
-            Provider("huggingface", "openai", "https://router.huggingface.co/v1"),
             Provider("mistral", "openai", "https://api.mistral.ai/v1"),
-            Provider("moonshot", "openai", "https://api.moonshot.ai/v1"),
             Provider("nvidia", "openai", "https://integrate.api.nvidia.com/v1"),
+            Provider("perplexity", "openai", "https://api.perplexity.ai"),
             Provider("sambanova", "openai", "https://api.sambanova.ai/v1"),
             Provider("together", "openai", "https://api.together.xyz/v1"),
             Provider("xai", "openai", "https://api.x.ai/v1"),
             # llama.cpp listens on 8080 by default, and so does this gateway: no default here.
             Provider("llamacpp", "openai"),
             Provider("lmstudio", "openai", "http://127.0.0.1:1234/v1"),
-            Provider("sglang", "openai", "http://127.0.0.1:30000/v1"),
             Provider("vllm", "openai", "http://127.0.0.1:8000/v1"),
         )
     }

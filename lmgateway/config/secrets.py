@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from lmgateway.config.backend import SecretSource
+from lmgateway.config.report import quoted
 
 _LIMIT = 65536
 _SENDABLE = re.compile(r"[!-~](?:[ -~]*[!-~])?")
@@ -105,8 +106,8 @@ def is_world_readable(path: Path) -> bool:
 def described(source: SecretSource) -> str:
     """Name a source in a report: the variable or the file, never what is in it."""
     if source.source == "env":
-        return f"the environment variable {source.var}"
-    return f"the file {source.path}"
+        return f"the environment variable {quoted(source.var or '')}"
+    return f"the file {quoted(source.path or '')}"
 
 
 def _from_environ(name: str, environ: Mapping[str, str]) -> str:

@@ -27,8 +27,9 @@ from cattrs.errors import (
 from cattrs.gen import make_dict_structure_fn
 
 from lmgateway.config.merge import KeyPath, Tree
-from lmgateway.config.report import Report, quoted, suggestion
+from lmgateway.config.report import Report, suggestion
 from lmgateway.config.schema import Settings
+from lmgateway.config.values import not_one_of
 
 Hook: TypeAlias = Callable[[Any, Any], Any]
 
@@ -197,7 +198,7 @@ def _choice_hook(kind: Any, _: Converter) -> Hook:
         if not isinstance(value, str):
             raise WrongType("text", value)
         if value not in choices:
-            raise Unfit(f"must not be {quoted(value)}" + suggestion(value, choices, "allowed"))
+            raise Unfit(not_one_of(value, choices))
         return value
 
     return hook

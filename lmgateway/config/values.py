@@ -9,13 +9,15 @@ secret in the wrong place), and how JSON Schema says the same.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from ipaddress import ip_address, ip_network
 from math import isfinite
 from typing import Annotated, Protocol, TypeAlias
 from urllib.parse import urlsplit
 
 from attrs import frozen
+
+from lmgateway.config.report import quoted, suggestion
 
 
 class Kind(Protocol):
@@ -83,6 +85,28 @@ class Parsed:
     def schema(self) -> dict[str, object]:
         """Nothing that JSON Schema could check."""
         return {}
+
+
+@frozen
+class OneOf:
+    """One of several words that are not known to the type checker."""
+
+    choices: tuple[str, ...]
+
+    def fault(self, value: object) -> str | None:
+        """Look it up; the nearest word is suggested."""
+        if value in self.choices:
+            return None
+        return not_one_of(str(value), self.choices)
+
+    def schema(self) -> dict[str, object]:
+        """Give the words."""
+        return {"enum": [*self.choices]}
+
+
+def not_one_of(word: str, choices: Iterable[str]) -> str:
+    """Say that *word* is none of *choices*."""
+    return f"must not be {quoted(word)}" + suggestion(word, choices, "allowed")
 
 
 def is_loopback(host: str) -> bool:

@@ -244,7 +244,7 @@ def _admin_port(
             "checksum": config.checksum,
             "warnings": list(config.warnings),
         },
-        config=lambda: redacted(config),
+        config=lambda: redacted(config, resources.environ),
         reload=reload,
     )
     return Port(

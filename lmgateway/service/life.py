@@ -23,7 +23,7 @@ from twisted.logger import Logger
 from lmgateway.config.load import load
 from lmgateway.config.schema import Config
 from lmgateway.config.values import log_levels
-from lmgateway.config.watch import Watcher
+from lmgateway.config.watch import Watcher, watched
 from lmgateway.errors import ConfigError, Draining
 from lmgateway.service.graph import Graph, assemble
 from lmgateway.service.listener import Listener
@@ -50,9 +50,9 @@ class GatewayService(Service):
         self.resources = resources
         set_levels(resources.levels, log_levels(config.gateway.log_level))
         self._graph: Graph = assemble(config, resources, self.reload)
-        self.client = Listener("client", resources)
-        self.admin = Listener("admin", resources)
-        self._watcher = Watcher(resources.reactor, config.files, self._changed)
+        self.client = Listener("client", config.source.parent, resources)
+        self.admin = Listener("admin", config.source.parent, resources)
+        self._watcher = Watcher(resources.reactor, watched(config), self._changed)
         self._drain: Deferred[None] | None = None
         self.generation = 1
 
@@ -99,7 +99,7 @@ class GatewayService(Service):
         self._graph = graph
         set_levels(self.resources.levels, log_levels(config.gateway.log_level))
         self.generation += 1
-        self._watcher.watch(config.files)
+        self._watcher.watch(watched(config))
         self._log.info("Configuration reloaded: {checksum}.", checksum=config.checksum[:12])
 
     def _serve(self, graph: Graph) -> None:
@@ -147,10 +147,15 @@ class GatewayService(Service):
         self.client.close()
         self.admin.close()
         ended = DeferredList([factory.drain() for factory in factories])
-        deadline = clock.callLater(gateway.drain_timeout_ms / 1000, self._interrupt)
+        limit = gateway.drain_timeout_ms / 1000
+        deadlines = (
+            clock.callLater(limit, self._interrupt),
+            clock.callLater(limit + LAST_WORDS_SECONDS, self._abort),
+        )
         await ended
-        if deadline.active():
-            deadline.cancel()
+        for deadline in deadlines:
+            if deadline.active():
+                deadline.cancel()
         self.resources.access.flush()
         self.resources.wheel.stop()
 
@@ -159,7 +164,6 @@ class GatewayService(Service):
         for port in (self.client, self.admin):
             if port.factory is not None:
                 port.factory.interrupt(Draining("The gateway is shutting down."))
-        self.resources.reactor.callLater(LAST_WORDS_SECONDS, self._abort)
 
     def _abort(self) -> None:
         for port in (self.client, self.admin):

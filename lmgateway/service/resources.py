@@ -83,7 +83,7 @@ class Resources:
                 pool_idle_seconds=idle_seconds,
             )
             self._agents[key] = agent
-            self._clients[key] = WireClient(agent)
+            self._clients[key] = WireClient(agent, self.wheel)
         return self._clients[key]
 
     def keep_only(self, clients: set[WireClient]) -> None:

@@ -7,7 +7,7 @@ from twisted.internet.interfaces import IPushProducer
 from zope.interface import implementer
 
 from lmgateway.wire.request import Request
-from lmgateway.wire.response import Headers
+from lmgateway.wire.heads import Headers
 
 
 @implementer(IPushProducer)

@@ -17,12 +17,16 @@ three gaps around it:
 from __future__ import annotations
 
 from collections import deque
+from typing import TYPE_CHECKING
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 
 from lmgateway.errors import GatewayError, HeadersTooLarge, MalformedRequest, UriTooLong
 from lmgateway.wire.door import Head, Pass
 from lmgateway.wire.limits import Limits
+
+if TYPE_CHECKING:
+    from lmgateway.wire.server import Resource
 
 _MAX_MESSAGES = 256
 """Messages parsed ahead of an answer; the limit on bytes is the lower one in practice."""
@@ -265,19 +269,19 @@ class Reader:
 
     def _check_size(self, message: Message) -> None:
         limits = self.limits
-        known = self._known
-        if 0 < known <= limits.max_header_bytes and len(message.fields) <= limits.max_headers:
-            if len(message.target) <= limits.max_header_bytes // 2:
-                return
         if len(message.target) > limits.max_header_bytes // 2:
             self._break(UriTooLong("The request target is too long."))
         elif len(message.fields) > limits.max_headers:
             self._break(HeadersTooLarge("The request has too many headers."))
-        elif message.size() > limits.max_header_bytes:
+        elif self._unbounded() and message.size() > limits.max_header_bytes:
             self._break(HeadersTooLarge("The request headers are too large."))
         else:
             return
         raise _Stop
+
+    def _unbounded(self) -> bool:
+        """Whether what was fed for this head could be more than a head may have."""
+        return not 0 < self._known <= self.limits.max_header_bytes
 
     def on_body(self, piece: bytes) -> None:
         """A piece of the body, freed of chunk framing."""
