@@ -12,7 +12,7 @@ from twisted.internet.defer import CancelledError
 from lmgateway.backends.base import Backend
 from lmgateway.backends.mock import MockBackend, MockSettings
 from lmgateway.backends.mock_faults import Fault, parse_fault
-from lmgateway.chat import Usage
+from lmgateway.chat import Document, Usage
 from lmgateway.dialects.base import Mark
 from lmgateway.dialects.openai import OPENAI
 from lmgateway.errors import (
@@ -232,7 +232,7 @@ class DeadlineTests(MockTestCase):
 
     def test_own_timeouts(self) -> None:
         """The backend's own timeouts hold as they do for a real one."""
-        cases = [
+        cases: list[tuple[dict[str, Any], Document]] = [
             ({"first_token_ms": 2000, "timeout_ms": 1000}, chat()),
             ({"first_token_ms": 2000, "first_byte_timeout_ms": 1000}, chat(stream=True)),
             ({"tokens_per_second": 0.5, "idle_timeout_ms": 1000}, chat(stream=True)),

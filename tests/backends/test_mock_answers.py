@@ -307,7 +307,8 @@ class CompletionsTests(MockTestCase):
 
     def test_wrong_prompts(self) -> None:
         """What is no prompt is refused, with the member's name."""
-        for prompt in ([], 5, [5.5], [[]], ["x"] * 3000):
+        wrong: list[Any] = [[], 5, [5.5], [[]], ["x"] * 3000]
+        for prompt in wrong:
             _, done = self.start(self.backend(), call_of({"prompt": prompt}, "completions"))
             self.assertEqual(self.failureResultOf(done, Rejected).value.param, "prompt")
         _, done = self.start(

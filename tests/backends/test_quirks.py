@@ -42,7 +42,7 @@ class QuirksTests(SynchronousTestCase):
         """Each path begins at the root."""
         for quirks in QUIRKS.values():
             for endpoint in ("chat", "responses", "completions", "embeddings"):
-                path = quirks.path(endpoint)  # type: ignore[arg-type]  # str of a tuple
+                path = quirks.path(endpoint)
                 self.assertTrue(path is None or path.startswith("/"))
             self.assertIsNotNone(quirks.path("chat"))
 
