@@ -52,7 +52,7 @@ class GatewayService(Service):
         self._graph: Graph = assemble(config, resources, self.reload)
         self.client = Listener("client", config.source.parent, resources)
         self.admin = Listener("admin", config.source.parent, resources)
-        self._watcher = Watcher(resources.reactor, watched(config), self._changed)
+        self._watcher = Watcher(resources.reactor, _watched(config), self._changed)
         self._drain: Deferred[None] | None = None
         self.generation = 1
 
@@ -99,7 +99,7 @@ class GatewayService(Service):
         self._graph = graph
         set_levels(self.resources.levels, log_levels(config.gateway.log_level))
         self.generation += 1
-        self._watcher.watch(watched(config))
+        self._watcher.watch(_watched(config))
         self._log.info("Configuration reloaded: {checksum}.", checksum=config.checksum[:12])
 
     def _serve(self, graph: Graph) -> None:
@@ -169,3 +169,14 @@ class GatewayService(Service):
         for port in (self.client, self.admin):
             if port.factory is not None:
                 port.factory.abort()
+
+
+def _watched(config: Config) -> list[Path]:
+    """All files whose change is a reload: the config's own, secrets, certificates."""
+    gateway, folder = config.gateway, config.source.parent
+    sources = [section.key_source for section in (*config.backends.values(), *config.clients)]
+    sources.append(gateway.admin_token_source)
+    named = [source.path for source in sources if source is not None and source.path]
+    for tls in (gateway.client_tls, gateway.admin_tls):
+        named += [] if tls is None else [tls.cert, tls.key]
+    return [*watched(config), *(folder / name for name in named)]

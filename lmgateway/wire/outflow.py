@@ -82,11 +82,11 @@ class Outflow:
         """Send small writes at once; have the kernel notice peers that vanish."""
         base = self._base
         if isinstance(base, Connection):
-            base.setTcpNoDelay(True)
-            base.setTcpKeepAlive(True)
-            milliseconds = int(self.stall_seconds * 1000)
             handle = base.getHandle()
             if handle.family in (socket.AF_INET, socket.AF_INET6):
+                base.setTcpNoDelay(True)
+                base.setTcpKeepAlive(True)
+                milliseconds = int(self.stall_seconds * 1000)
                 handle.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
 
     def write(self, data: bytes) -> None:
@@ -124,6 +124,18 @@ class Outflow:
         """Leave what comes in to the kernel."""
         if self._base is not None:
             self._base.stopReading()
+
+    def let_go(self) -> bool:
+        """
+        Close the socket under everything; the kernel still delivers what it holds.
+
+        Returns:
+            Whether there is one.
+        """
+        if self._base is None:
+            return False
+        self._base.loseConnection()
+        return True
 
     def close(self) -> None:
         """Let go: the connection is lost."""
