@@ -82,7 +82,7 @@ OPENAI_ITSELF = evolve(_COMPATIBLE, max_tokens_field="max_completion_tokens")
 QUIRKS: Mapping[str, ProviderQuirks] = MappingProxyType(
     {
         "openai": _COMPATIBLE,
-        "openrouter": evolve(_COMPATIBLE, probe_path="/v1/key"),
+        "openrouter": _COMPATIBLE,
         "anthropic": ProviderQuirks(
             chat_path="/v1/messages",
             completions_path=None,
