@@ -113,13 +113,14 @@ def _repair(tree: Tree, path: KeyPath, fault: BaseException, filled: set[KeyPath
     A required key that is missing becomes a placeholder; if that does not fit,
     the table that needs it goes.
     """
-    if path in filled:
+    is_table = isinstance(fault, WrongType) and fault.wanted == "a table"
+    if path in filled and not is_table:
         path = path[:-1]
     node: Any = tree
     for step in path[:-1]:
         node = node[step]
     last: Any = path[-1]
-    if isinstance(fault, WrongType) and fault.wanted == "a table":
+    if is_table:
         node[last] = {}
     elif isinstance(node, list) or last not in node:
         node[last] = _PLACEHOLDER
