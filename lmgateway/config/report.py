@@ -42,7 +42,7 @@ def quoted(name: str) -> str:
     """Give a name for a report: in quotes, masked if it looks like a key."""
     if looks_like_key(name) or _DENSE.fullmatch(name):
         return '"***"'
-    shown = name if len(name) <= 80 else name[:77] + "..."
+    shown = name if len(name) <= 200 else name[:197] + "..."
     return json.dumps(shown)
 
 

@@ -96,7 +96,7 @@ class LineTests(SynchronousTestCase):
 
     @given(
         st.recursive(
-            st.dictionaries(st.text(alphabet='ab."\' é', min_size=1, max_size=3), st.just(1)),
+            st.dictionaries(st.text(alphabet="ab.\"' é", min_size=1, max_size=3), st.just(1)),
             lambda inner: st.dictionaries(
                 st.text(alphabet="ab.-", min_size=1, max_size=3), inner, max_size=3
             ),
