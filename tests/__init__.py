@@ -1,1 +1,1 @@
-"""The tests, a folder for each of the package; ``make test`` runs them all."""
+"""Tests: they mirror the package."""

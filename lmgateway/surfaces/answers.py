@@ -10,9 +10,9 @@ from lmgateway.dialects.base import Dialect
 from lmgateway.errors import GatewayError, MethodNotAllowed, NotFound
 from lmgateway.surfaces.cors import Cors
 from lmgateway.surfaces.headers import error_headers
-from lmgateway.surfaces.intake import request_id
 from lmgateway.surfaces.responder import JSON
 from lmgateway.wire.door import Head, Refusal
+from lmgateway.wire.identity import request_id
 from lmgateway.wire.request import Request
 
 
@@ -82,6 +82,10 @@ class Answers:
     def failed(self, request: Request) -> None:
         """Answer for a failure that nobody expected."""
         self.error(request, GatewayError())
+
+    def surface(self, head: Head | None) -> str:
+        """Name the surface that a path belongs to."""
+        return self._dialect(head).name
 
     def _dialect(self, head: Head | None) -> Dialect:
         path = b"" if head is None else head.path

@@ -7,10 +7,8 @@ treated in one way, whatever grammar is spoken.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from functools import partial
-from uuid import uuid4
 
 from attrs import frozen
 from twisted.internet.defer import CancelledError
@@ -24,25 +22,17 @@ from lmgateway.gateway import Gateway
 from lmgateway.surfaces.cors import Cors
 from lmgateway.surfaces.responder import Responder
 from lmgateway.wire.door import Head
+from lmgateway.wire.identity import request_id
 from lmgateway.wire.request import Request
 from lmgateway.wire.timers import Wheel
 
 _log = Logger()
 
-_ID = re.compile(rb"[A-Za-z0-9_.-]{1,128}")
 _FORWARDED = (b"traceparent", b"tracestate")
 _OWN = {
     "openai": (b"openai-beta",),
     "anthropic": (b"anthropic-version", b"anthropic-beta"),
 }
-
-
-def request_id(head: Head | None) -> str:
-    """Give the client's request id if it is a decent one, else one of ours."""
-    given = None if head is None else head.get(b"x-request-id")
-    if given is not None and _ID.fullmatch(given):
-        return given.decode()
-    return str(uuid4())
 
 
 @frozen(kw_only=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from attrs import frozen
@@ -26,7 +25,7 @@ class Models:
 
     directory: Directory
     answers: Answers
-    started: Callable[[], float]
+    started: float
 
     def list(self, request: Request) -> None:
         """Answer with all names, tiers first in the order of the ladder."""
@@ -58,6 +57,6 @@ class Models:
         return {
             "id": name,
             "object": "model",
-            "created": int(self.started()),
+            "created": int(self.started),
             "owned_by": owner,
         }
