@@ -91,8 +91,9 @@ class Message:
 
     @property
     def excessive(self) -> bool:
-        """Whether more body came than is accepted."""
-        return self.received > self.limit
+        """Whether more body came, or is to come, than is accepted."""
+        declared = None if self.head is None else self.head.length
+        return self.received > self.limit or (declared or 0) > self.limit
 
     def size(self) -> int:
         """About how many bytes this took on the wire."""
@@ -117,6 +118,7 @@ class Reader:
     """
 
     __slots__ = (
+        "_after",
         "_detour",
         "_fields",
         "_known",
@@ -142,6 +144,7 @@ class Reader:
         self._target = b""
         self._raw = b""
         self._known = 0
+        self._after = 0
         self._detour = False
         self._replaying = False
 
@@ -155,6 +158,7 @@ class Reader:
             self._known += len(data)
         else:
             self._raw = data
+            self._after = 0 if self._open is None else 1
             self._known = len(data) if self._open is None else 0
         try:
             parser.feed_data(data)
@@ -256,9 +260,10 @@ class Reader:
             raise _Stop
         method, target, fields = parser.get_method(), self._target, self._fields
         message = Message(method, target, b"", fields, parser.should_keep_alive())
-        if b"%b %b HTTP/1.1\r\n" % (method, target) in self._raw:
+        line = b"%b %b HTTP/1." % (method, target)
+        if self._find(line + b"1\r\n"):
             message.version = b"1.1"
-        elif b"%b %b HTTP/1.0\r\n" % (method, target) in self._raw:
+        elif self._find(line + b"0\r\n"):
             message.version = b"1.0"
         self.heading = False
         self._fields = []
@@ -266,6 +271,20 @@ class Reader:
         self._open = message
         self._check_size(message)
         self.messages.append(message)
+
+    def _find(self, line: bytes) -> bool:
+        """Whether the present head begins with *line*: exactly there, or where it may be."""
+        raw, after = self._raw, self._after
+        if after == 0:
+            if not raw.startswith(line):
+                raw = self._raw = raw.lstrip(b"\r\n")
+            found = 0 if raw.startswith(line) else -1
+        else:
+            # Behind other messages in what came at once: llhttp does not say where.
+            found = raw.find(line, after)
+        if found >= 0:
+            self._after = found + len(line)
+        return found >= 0
 
     def _check_size(self, message: Message) -> None:
         limits = self.limits
