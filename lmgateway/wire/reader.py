@@ -28,7 +28,7 @@ from lmgateway.wire.limits import Limits
 if TYPE_CHECKING:
     from lmgateway.wire.server import Resource
 
-_MAX_MESSAGES = 256
+_MAX_MESSAGES = 512
 """Messages parsed ahead of an answer; the limit on bytes is the lower one in practice."""
 _UNLIMITED = 1 << 62
 _NEVER_HTTP = "The request is not valid HTTP/1.1."
@@ -97,7 +97,8 @@ class Message:
 
     def size(self) -> int:
         """About how many bytes this took on the wire."""
-        return len(self.target) + sum(len(k) + len(v) + 4 for k, v in self.fields) + self.received
+        line = len(self.method) + len(self.target) + 12
+        return line + sum(len(k) + len(v) + 4 for k, v in self.fields) + 2 + self.received
 
 
 class _Stop(Exception):
@@ -239,6 +240,8 @@ class Reader:
             self._break(MalformedRequest("Too many requests were sent ahead."))
             raise _Stop
         self.heading = True
+        if self._after:
+            self._known = 0  # it begins somewhere within what was fed
         self._fields = []
         self._target = b""
 

@@ -260,7 +260,18 @@ class HostTests(SynchronousTestCase):
 
     def test_c20_bad_hosts(self) -> None:
         """C20, T-Host: ten bad Hosts are ten refusals, no redirect, no traceback."""
-        bad = (b"a..b", b"x" * 70, b"", b"a b", b"a/b", b"a:b", b"[::1", b"a@b", b"a:99999", b"\xff")
+        bad = (
+            b"a..b",
+            b"x" * 70,
+            b"",
+            b"a b",
+            b"a/b",
+            b"a:b",
+            b"[::1",
+            b"a@b",
+            b"a:99999",
+            b"\xff",
+        )
         for value in bad:
             client = Server().connect()
             answer = client.send(_host(value))
