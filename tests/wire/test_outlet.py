@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from lmgateway.wire.outlet import Outlet
 from lmgateway.wire.request import Request
-from lmgateway.wire.response import render_head
+from lmgateway.wire.heads import render_head
 from tests.wire.serving import JSON, Client, Server, body_of, get, post, statuses
 
 
