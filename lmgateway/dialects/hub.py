@@ -311,6 +311,59 @@ def tool_call(call_id: str, name: str, arguments: str) -> Document:
     return {"id": call_id, "type": "function", "function": {"name": name, "arguments": arguments}}
 
 
+class ToolCalls:
+    """Puts together the tool calls of one streamed answer."""
+
+    def __init__(self) -> None:
+        self._calls: dict[int, list[str]] = {}
+        self._size = 0
+
+    def add(self, deltas: Any) -> None:
+        """
+        Take the ``tool_calls`` of one delta.
+
+        Raises:
+            ProtocolError: If a backend's calls are longer than any sane one.
+        """
+        for delta in objects(deltas):
+            call = self._calls.setdefault(call_index(delta, len(self._calls)), ["", "", ""])
+            function = mapping(delta.get("function"))
+            name, arguments = text(function.get("name")), text(function.get("arguments"))
+            call[0] = text(delta.get("id")) or call[0]
+            if name != call[1]:  # some servers repeat it with every piece
+                call[1] += name
+            call[2] += arguments
+            self._size += 100 + len(name) + len(arguments)
+        check_held(self._size)
+
+    def whole(self) -> list[Document]:
+        """Give the calls, in the order of their indices."""
+        return [tool_call(*self._calls[index]) for index in sorted(self._calls)]
+
+
+def call_index(delta: Document, known: int) -> int:
+    """Give which call a delta belongs to; without an index, an id begins a new one."""
+    index = delta.get("index")
+    if type(index) is int:
+        return index
+    return known if delta.get("id") else max(0, known - 1)
+
+
+MAX_HELD = 1 << 24
+"""Characters of one streamed answer that are kept to be repeated as a whole."""
+
+
+def check_held(size: int) -> None:
+    """
+    Keep what is held of one stream within bounds.
+
+    Raises:
+        ProtocolError: If *size* is too much.
+    """
+    if size > MAX_HELD:
+        raise ProtocolError("The model backend's answer is too long.")
+
+
 def first_choice(document: Document) -> Document:
     """Give the first choice of a hub answer or chunk; empty if there is none."""
     choices = objects(document.get("choices"))
