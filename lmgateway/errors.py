@@ -7,10 +7,7 @@ It never says how that looks on the wire: only a dialect turns an error into
 bytes.  ``str(error)`` is fit for the client: no secret, no prompt and no
 upstream body ever goes into it.
 
-====================  ======  =========  ==============================================
-kind                  status  origin     when
-====================  ======  =========  ==============================================
-see ``docs/errors.md``, which a test compares with the classes below
+``docs/errors.md`` lists every kind, and a test compares it with these classes.
 """
 
 from __future__ import annotations
@@ -221,9 +218,13 @@ class BackendError(GatewayError):
 
     Args:
         backend: The backend's configured name, for records only.
+
+    Attributes:
+        upstream_status: The HTTP status that the backend answered with, if it did.
     """
 
     kind = "backend_error"
+    upstream_status: int | None = None
     status = 502
     retryable = True
     origin = "upstream"
@@ -241,6 +242,7 @@ class BackendError(GatewayError):
 
     @classmethod
     def default_message(cls) -> str:
+        """What is said when there is nothing more precise to say."""
         return "The model backend failed."
 
 
@@ -271,9 +273,21 @@ class BackendOverloaded(BackendError):
 
 
 class BackendFailed(BackendError):
-    """The backend answered with a server error (other 5xx), or with our credential refused."""
+    """The backend answered with a server error (other 5xx)."""
 
     kind = "backend_failed"
+
+
+class CredentialRefused(BackendError):
+    """The backend refused our credential (401, 403): the operator must act, retrying is no use."""
+
+    kind = "backend_credential"
+    retryable = False
+
+    @classmethod
+    def default_message(cls) -> str:
+        """What is said when there is nothing more precise to say."""
+        return "The model backend refused the gateway's credential."
 
 
 class BackendLimited(BackendError):
@@ -336,6 +350,7 @@ class LadderExhausted(GatewayError):
 
     @classmethod
     def default_message(cls) -> str:
+        """What is said when there is nothing more precise to say."""
         return "No backend is available for this model."
 
 
@@ -355,6 +370,7 @@ class StreamInterrupted(GatewayError):
 
     @classmethod
     def default_message(cls) -> str:
+        """What is said when there is nothing more precise to say."""
         return "The model backend broke off its answer."
 
 

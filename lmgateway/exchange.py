@@ -8,7 +8,7 @@ learns it, and ``telemetry`` reads it once, at the end.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Literal, Protocol
 
 from attrs import define, field, frozen
@@ -30,12 +30,17 @@ class Principal:
         profile: The profile that the key is bound to.
         expert: Whether this client may open the expert gate.
         anonymous: Whether no key was shown (open gateway, or ``public_profile``).
+        allow_profiles: Globs of other profiles that may be named; ``None``: none.
+        allow_models: Globs of the tiers and aliases that may be named; ``None``: those up to
+            the profile's ceiling.
     """
 
     name: str
     profile: str
     expert: bool = False
     anonymous: bool = False
+    allow_profiles: tuple[str, ...] | None = None
+    allow_models: tuple[str, ...] | None = None
 
 
 @define(kw_only=True)
@@ -89,6 +94,10 @@ class Unaccounted:
         """Nothing was set aside."""
 
 
+def _uninterrupted() -> GatewayError | None:
+    return None
+
+
 @define(kw_only=True, eq=False)
 class Exchange:
     """
@@ -99,12 +108,16 @@ class Exchange:
         surface: Which API was spoken: ``openai``, ``anthropic``, ``ollama``.
         path: The request path, without query.
         peer: The client's address, for records.
-        headers: The client's request headers, lower-case names, that a floor may read
-            (``x-lmg-*``) or forward; never credentials.
+        headers: The client's ``x-lmg-*`` headers, lower-case names.
+        forwarded: The client's headers that a backend is sent too; never credentials.
         started: Reactor seconds at which the request was complete.
         wall: Seconds since the epoch at the same moment, for records only.
         principal: Who asks, once known.
         request: What is asked, once parsed.
+        expose_routing: Whether the client is told which backend served it.
+        friendly_errors: Whether failures are told as plain text with status 200.
+        interruption: Tells why the gateway itself cut this exchange short, if it did: a
+            cancellation without one means that the client left.
     """
 
     id: str
@@ -114,10 +127,13 @@ class Exchange:
     started: float
     wall: float
     headers: Mapping[str, str] = field(factory=dict)
+    forwarded: Mapping[bytes, bytes] = field(factory=dict)
     principal: Principal | None = None
     account: Account = field(factory=Unaccounted)
     request: ChatRequest | None = None
 
+    expose_routing: bool = True
+    friendly_errors: bool = False
     mode: str = ""
     profile_chain: tuple[str, ...] = ()
     label: str = ""
@@ -125,6 +141,7 @@ class Exchange:
     backend: str = ""
     model: str = ""
     escalated: bool = False
+    interruption: Callable[[], GatewayError | None] = _uninterrupted
     attempts: list[Attempt] = field(factory=list)
 
     usage: Usage | None = None

@@ -1,1 +1,5 @@
+<<<<<<< HEAD
 """Tests, mirroring the package."""
+=======
+"""Tests: they mirror the package."""
+>>>>>>> main

@@ -11,12 +11,14 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from attrs import define, field, frozen
 
 from lmgateway.chat import ChatRequest, Event, Overrides, Usage
-from lmgateway.dialects.base import Answer, StreamReader
+from lmgateway.dialects.base import Answer, Mark, StreamReader
+
+Batch: TypeAlias = Sequence[tuple[Event, Mark]]
 
 
 @frozen(kw_only=True)
@@ -56,7 +58,7 @@ class Reply:
         body: The whole answer's bytes as they came; empty for a stream.
         answer: The whole answer, read.
         reader: Has inspected every event of a batch before the batch is given out.
-        batches: The stream: lists of events that arrived together, first one first.  Ends
+        batches: The stream: events that arrived together, each with what it is.  Ends
             after the grammar's proper end was seen; raises ``BackendError`` if the stream
             breaks, goes silent or reports an error before that.
     """
@@ -67,7 +69,7 @@ class Reply:
     body: bytes = b""
     answer: Answer | None = None
     reader: StreamReader | None = None
-    batches: AsyncGenerator[Sequence[Event], None] | None = None
+    batches: AsyncGenerator[Batch, None] | None = None
 
     @property
     def usage(self) -> Usage | None:

@@ -5,15 +5,15 @@ A *surface* is a dialect on the listening side, a *backend* is a dialect on
 the dialing side.  Each dialect has both directions against the hub, so N
 grammars need N modules.  Nothing here knows of a network or a clock.
 
-=============  ==========================  ===============================
-direction      whole                       streamed
-=============  ==========================  ===============================
-client in      ``parse``
-backend out    ``render``
-backend in     ``read_answer``             ``reader()``: ``inspect``, ``decode``
-client out     ``write_answer``            ``writer()``: ``encode``, ``end``
-errors         ``write_error``             ``writer().error``
-=============  ==========================  ===============================
+=============  ================  ======================================
+direction      whole             streamed
+=============  ================  ======================================
+client in      ``parse``         (one piece)
+backend out    ``render``        (one piece)
+backend in     ``read_answer``   ``reader()``: ``inspect``, ``decode``
+client out     ``write_answer``  ``writer()``: ``encode``, ``end``
+errors         ``write_error``   ``writer().error``
+=============  ================  ======================================
 """
 
 from __future__ import annotations
@@ -107,12 +107,16 @@ class Quirks(Protocol):
         """Whether usage can be asked for in streams (``stream_options.include_usage``)."""
 
     @property
-    def max_tokens_field(self) -> Literal["max_tokens", "max_completion_tokens"]:
-        """The name of the output bound."""
+    def max_tokens_field(self) -> Literal["max_tokens", "max_completion_tokens"] | None:
+        """The only name of the output bound that this provider takes; ``None``: either."""
 
     @property
     def drop(self) -> frozenset[str]:
         """Top-level members that this provider refuses."""
+
+    @property
+    def takes_think(self) -> bool:
+        """Whether a ``think`` member is understood."""
 
     @property
     def tool_format(self) -> Literal["json", "xml"]:

@@ -22,9 +22,7 @@ class Timer:
 
     __slots__ = ("_expire", "_slot", "_wheel")
 
-    def __init__(
-        self, wheel: Wheel, slot: dict[Timer, None], expire: Callable[[], object]
-    ) -> None:
+    def __init__(self, wheel: Wheel, slot: dict[Timer, None], expire: Callable[[], object]) -> None:
         self._wheel = wheel
         self._slot = slot
         self._expire = expire

@@ -1,1 +1,1 @@
-"""Tests of the dialects."""
+"""Tests of the dialects: vectors both ways, and streams cut anywhere."""

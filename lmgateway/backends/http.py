@@ -1,0 +1,227 @@
+"""
+A real provider, asked over HTTP/1.1.
+
+One attempt has five deadlines, each its own: the connection (DNS, TCP, proxy
+and TLS together), the response head, the first output-bearing event, silence
+between events, and the exchange's own end.  An attempt that ends early, for
+whatever reason, aborts its connection.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import aclosing, asynccontextmanager
+from typing import Protocol
+
+from attrs import frozen
+
+from lmgateway.backends.base import Batch, Call, Reply
+from lmgateway.chat import Endpoint, Event
+from lmgateway.dialects.base import Dialect, Mark, Quirks, StreamReader
+from lmgateway.errors import (
+    BackendError,
+    BackendTimeout,
+    NotFound,
+    ProtocolError,
+)
+from lmgateway.wire import ndjson, sse
+from lmgateway.wire.body import BodyReader
+from lmgateway.wire.client import Response, Target, WireClient
+from lmgateway.wire.timers import Wheel
+
+MAX_ANSWER = 32 * 1024 * 1024
+MAX_REFUSAL = 64 * 1024
+MAX_HELD = 1024 * 1024
+"""Bytes of quiet events kept before the first output-bearing one."""
+
+_PASSED_ON = (b"openai-processing-ms", b"openai-version", b"openai-organization")
+
+
+class Splitter(Protocol):
+    """Cuts a stream's bytes into events: ``wire.sse`` or ``wire.ndjson``."""
+
+    def feed(self, data: bytes) -> list[Event]:
+        """Give the events that these bytes complete."""
+
+
+@frozen(kw_only=True)
+class Patience:
+    """How long to wait for one backend, in seconds."""
+
+    whole: float = 30.0
+    first_output: float = 60.0
+    silence: float = 60.0
+    probe: float = 5.0
+
+
+@frozen(kw_only=True)
+class HTTPBackend:
+    """
+    One configured upstream.
+
+    Attributes:
+        targets: Where each call goes, credentials included.
+        listing: Where a free listing is had, to see whether the backend is well.
+    """
+
+    name: str
+    codec: Dialect
+    client: WireClient
+    wheel: Wheel
+    quirks: Quirks
+    targets: Mapping[Endpoint, Target]
+    listing: Target
+    patience: Patience
+
+    @property
+    def dialect(self) -> str:
+        """The grammar spoken."""
+        return self.codec.name
+
+    @asynccontextmanager
+    async def open(self, call: Call) -> AsyncIterator[Reply]:
+        """Ask, and enter once the answer is committed: see ``backends.base.Backend``."""
+        request = call.request
+        target = self.targets.get(request.endpoint)
+        if target is None:
+            raise NotFound(f"The backend {self.name!r} has no {request.endpoint}.")
+        document = self.codec.render(request, call.overrides, self.quirks)
+        patience = self.patience.first_output if request.stream else self.patience.whole
+        due = min(self.wheel.now() + patience, call.commit_by)
+        try:
+            response = await self.client.send(
+                target,
+                document,
+                [(b"x-request-id", call.request_id.encode()), *call.headers.items()],
+                head_seconds=self._left(due),
+            )
+            body = BodyReader(response, self.wheel)
+            try:
+                await self._accept(response, body, due, stream=request.stream)
+                if request.stream:
+                    reader = self.codec.reader(self.quirks)
+                    async with aclosing(self._batches(body, reader, call, due)) as batches:
+                        first = await anext(batches)
+                        yield Reply(
+                            dialect=self.dialect,
+                            headers=_passed_on(response),
+                            reader=reader,
+                            batches=_after(first, batches),
+                        )
+                else:
+                    yield await self._whole(response, body, due)
+            finally:
+                body.abort()
+        except BackendError as error:
+            error.backend = self.name
+            raise
+
+    async def probe(self) -> None:
+        """Ask for the listing."""
+        response = await self.client.send(self.listing, b"", head_seconds=self.patience.probe)
+        body = BodyReader(response, self.wheel)
+        try:
+            listing = await body.whole(MAX_ANSWER, self.patience.probe)
+        finally:
+            body.abort()
+        if response.code >= 300:
+            raise self.codec.read_error(response.code, dict(response.raw_headers), listing)
+
+    def _left(self, due: float) -> float:
+        left = due - self.wheel.now()
+        if left <= 0:
+            raise BackendTimeout("The model backend took too long.")
+        return left
+
+    async def _accept(
+        self, response: Response, body: BodyReader, due: float, *, stream: bool
+    ) -> None:
+        """Raise unless this is a good answer of the kind that was asked for."""
+        code = response.code
+        if code >= 400:
+            text = await body.whole(MAX_REFUSAL, self._left(due))
+            refusal = self.codec.read_error(code, dict(response.raw_headers), text)
+            refusal.upstream_status = code
+            raise refusal
+        if code != 200:
+            raise ProtocolError(f"The model backend answered with status {code}.")
+        kind = (response.get(b"content-type") or b"").partition(b";")[0].strip().lower()
+        wanted = _STREAM_KINDS[self.codec.framing] if stream else _JSON_KINDS
+        if kind not in wanted:
+            what = "a stream" if stream else "JSON"
+            raise ProtocolError(f"The model backend did not answer with {what}.")
+
+    async def _whole(self, response: Response, body: BodyReader, due: float) -> Reply:
+        answer = await body.whole(MAX_ANSWER, self._left(due))
+        return Reply(
+            dialect=self.dialect,
+            headers=_passed_on(response),
+            body=answer,
+            answer=self.codec.read_answer(answer),
+        )
+
+    async def _batches(
+        self, body: BodyReader, reader: StreamReader, call: Call, due: float
+    ) -> AsyncGenerator[Batch, None]:
+        """Give what came up to the first output as one batch, then batch after batch."""
+        splitter = _SPLITTERS[self.codec.framing]()
+        held: list[tuple[Event, Mark]] = []
+        size = 0
+        committed = False
+        while True:
+            if committed:
+                wait = min(self.patience.silence, self._left(call.end_by))
+            else:
+                wait = self._left(due)
+            data = await body.chunk(wait)
+            if not data:
+                raise ProtocolError("The model backend's stream ended before its end.")
+            batch, end = _inspect(reader, splitter.feed(data))
+            if not committed:
+                held += batch
+                size += len(data)
+                committed = end or any(mark is Mark.OUTPUT for _, mark in batch)
+                if size > MAX_HELD and not committed:
+                    raise ProtocolError("The model backend sent no output.")
+                batch = held if committed else []
+            if batch:
+                yield batch
+            if reader.error is not None:
+                raise reader.error
+            if end:
+                body.release()
+                return
+
+
+_JSON_KINDS = (b"application/json",)
+_STREAM_KINDS = {
+    "sse": (b"text/event-stream",),
+    "ndjson": (b"application/x-ndjson", b"application/json", b"application/jsonl"),
+}
+_SPLITTERS = {"sse": sse.Splitter, "ndjson": ndjson.Splitter}
+
+
+def _inspect(reader: StreamReader, events: list[Event]) -> tuple[Batch, bool]:
+    """The events up to the grammar's end or an error, and whether the end was there."""
+    inspect = reader.inspect
+    batch: list[tuple[Event, Mark]] = []
+    for event in events:
+        mark = inspect(event)
+        if mark is Mark.ERROR:
+            return batch, False
+        batch.append((event, mark))
+        if mark is Mark.END:
+            return batch, True
+    return batch, False
+
+
+async def _after(
+    first: Batch, batches: AsyncGenerator[Batch, None]
+) -> AsyncGenerator[Batch, None]:
+    yield first
+    async for batch in batches:
+        yield batch
+
+
+def _passed_on(response: Response) -> dict[bytes, bytes]:
+    return {name: value for name in _PASSED_ON if (value := response.get(name)) is not None}

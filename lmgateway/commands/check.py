@@ -1,0 +1,76 @@
+"""``lmgateway check``: what a good config would serve, in a few lines."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from lmgateway.config.providers import is_local
+from lmgateway.config.redact import masked_url
+from lmgateway.config.schema import Config, ProfileSection, TlsSection
+
+
+def summary(config: Config) -> str:
+    """Describe what *config* serves; ends with a newline, and tells no secret."""
+    sections = (
+        ("listeners", _listeners(config)),
+        ("tiers, cheapest first", _tiers(config)),
+        ("aliases", (f"{alias} -> {tier}" for alias, tier in config.aliases.items())),
+        ("profiles", (_profile(*item, config) for item in config.profiles.items())),
+        ("clients", _clients(config)),
+        ("warnings", config.warnings),
+    )
+    count = len(config.files)
+    head = f"{config.source}: good ({count} file{'s' if count > 1 else ''})\n"
+    return head + "".join(_section(title, [*lines]) for title, lines in sections)
+
+
+def _section(title: str, lines: list[str]) -> str:
+    if not lines:
+        return ""
+    return f"\n{title}\n" + "".join(f"  {line}\n" for line in lines)
+
+
+def _listeners(config: Config) -> Iterator[str]:
+    gateway = config.gateway
+    yield _listener("client", gateway.client_host, gateway.client_port, gateway.client_tls)
+    yield _listener("admin ", gateway.admin_host, gateway.admin_port, gateway.admin_tls)
+
+
+def _listener(name: str, host: str, port: int, tls: TlsSection | None) -> str:
+    scheme = "http" if tls is None else "https"
+    shown = f"[{host}]" if ":" in host else host
+    mutual = ", client certificates needed" if tls is not None and tls.client_ca else ""
+    return f"{name}  {scheme}://{shown}:{port}{mutual}"
+
+
+def _tiers(config: Config) -> Iterator[str]:
+    rows = [(tier.name, tier.backend, tier.model) for tier in config.tiers]
+    for row, tier in zip(_columns(rows), config.tiers, strict=True):
+        section = config.backends[tier.backend]
+        near = "local" if is_local(section.provider, section.base_url, section.local) else "remote"
+        where = masked_url(section.base_url) or "in this process"
+        yield f"{row}  {section.provider}, {where}, {near}"
+
+
+def _columns(rows: list[tuple[str, str, str]]) -> Iterator[str]:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        yield "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True))
+
+
+def _profile(name: str, profile: ProfileSection, config: Config) -> str:
+    if profile.mode == "reply":
+        return f"{name}: reply"
+    ceiling = profile.max_auto_tier or config.tiers[-1].name
+    return f"{name}: {profile.mode}, up to {ceiling}, unknown models to {profile.classifier}"
+
+
+def _clients(config: Config) -> Iterable[str]:
+    if not config.clients:
+        yield "none: no key is needed"
+        return
+    yield f"{len(config.clients)} with a key each"
+    for client in config.clients:
+        yield f"{client.name} -> {client.profile}"
+    if config.gateway.public_profile is not None:
+        yield f"without a key -> {config.gateway.public_profile}"

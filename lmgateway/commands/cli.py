@@ -1,0 +1,124 @@
+"""
+The ``lmgateway`` command: its sub-commands, and what they have in common.
+
+=============  ================================================================
+exit status    when
+=============  ================================================================
+0              it went well
+1              it did not
+2              the command line makes no sense
+78             the config cannot be used (``EX_CONFIG``): the report is on stderr
+=============  ================================================================
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
+
+import click
+
+from lmgateway.commands.check import summary
+from lmgateway.commands.healthcheck import is_healthy
+from lmgateway.commands.init import write_starter
+from lmgateway.commands.schema import schema_text
+from lmgateway.config.load import DEFAULT_SOURCE, load
+from lmgateway.errors import ConfigError
+
+EX_CONFIG = 78
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+
+def _version() -> str:
+    try:
+        return version("lmgateway")
+    except PackageNotFoundError:
+        return "unknown (not installed)"
+
+
+def _config_option(command: _Command) -> _Command:
+    """Add ``--config``, which every command that reads a config has."""
+    return click.option(
+        "--config",
+        "source",
+        type=click.Path(path_type=Path),
+        envvar="LMG_CONFIG",
+        default=DEFAULT_SOURCE,
+        show_default=True,
+        help="The main config file; also taken from $LMG_CONFIG.",
+    )(command)
+
+
+@click.group(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(_version(), prog_name="lmgateway")
+@click.option("--healthcheck", "ask", is_flag=True, help="The same as the healthcheck command.")
+@click.pass_context
+def main(invocation: click.Context, ask: bool) -> None:
+    """A self-hosted LLM routing gateway."""
+    if ask:
+        healthcheck.main(args=[], prog_name="lmgateway healthcheck")
+    elif invocation.invoked_subcommand is None:
+        click.echo(invocation.get_help())
+
+
+@main.command()
+@_config_option
+def serve(source: Path) -> None:
+    """Serve until told to stop."""
+    from lmgateway.service.tap import run  # the reactor is for this command only
+
+    run(str(source))
+
+
+@main.command()
+@_config_option
+def check(source: Path) -> None:
+    """Tell what a config would serve, or all that is wrong with it."""
+    try:
+        click.echo(summary(load(source, os.environ)), nl=False)
+    except ConfigError as error:
+        _refuse(error)
+
+
+@main.group()
+def config() -> None:
+    """Tell of the config file format."""
+
+
+@config.command()
+def schema() -> None:
+    """Print a JSON Schema of the config file, for editors."""
+    click.echo(schema_text())
+
+
+@main.command()
+@click.argument("path", type=click.Path(path_type=Path), default="config.toml")
+def init(path: Path) -> None:
+    """Write a commented config to start from, that serves at once."""
+    try:
+        write_starter(path)
+    except FileExistsError:
+        raise click.ClickException(f"{path} exists already; it was not touched") from None
+    except OSError as error:
+        raise click.ClickException(f"{path} cannot be written: {error.strerror}") from None
+    click.echo(f"{path} is written; serve it with: lmgateway serve --config {path}")
+
+
+@main.command()
+@_config_option
+def healthcheck(source: Path) -> None:
+    """Ask the running gateway whether it is alive (for containers)."""
+    if not is_healthy(source, os.environ):
+        sys.exit(1)
+
+
+def _refuse(error: ConfigError) -> NoReturn:
+    count = len(error.problems)
+    click.echo(error, err=True)
+    click.echo(f"{count} problem{'s' if count > 1 else ''}: the config is not used", err=True)
+    sys.exit(EX_CONFIG)

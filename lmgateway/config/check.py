@@ -1,0 +1,231 @@
+"""
+What must hold between the keys of a config.
+
+Each check looks at one relation and says what it found; nothing stops at the
+first fault.  What a single key takes was checked when it was structured, what
+the outside world must provide is checked in ``lmgateway.config.exposure``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from lmgateway.config.exposure import check_exposure
+from lmgateway.config.merge import KeyPath
+from lmgateway.config.report import Report, looks_like_key, quoted, suggestion
+from lmgateway.config.schema import (
+    BackendSection,
+    ClientSection,
+    GatewaySection,
+    ProfileSection,
+    SecretSource,
+    Settings,
+)
+from lmgateway.config.values import is_loopback
+
+_OWN_HEADERS = frozenset(
+    {"connection", "content-length", "content-type", "expect", "host", "te", "trailer"}
+    | {"transfer-encoding", "upgrade", "x-request-id"}
+)
+
+
+def check(settings: Settings, report: Report, environ: Mapping[str, str], base_dir: Path) -> None:
+    """
+    Look for everything that would make *settings* unusable or unsafe.
+
+    Args:
+        settings: Sound values, each by itself.
+        report: Where faults go.
+        environ: Where secrets are looked up.
+        base_dir: What file names are relative to.
+    """
+    _check_ladder(settings, report)
+    for name, backend in settings.backends.items():
+        _check_backend(("backends", name), backend, settings.gateway, report)
+    _check_aliases(settings, report)
+    for name, profile in settings.profiles.items():
+        _check_profile(("profiles", name), profile, settings, report)
+    _check_cascade(settings.profiles, report)
+    for position, client in enumerate(settings.clients):
+        _check_client(("clients", position), client, settings, report)
+    _check_duplicates(
+        "client", [("clients", i, "name") for i in range(len(settings.clients))],
+        [client.name for client in settings.clients], report,
+    )  # fmt: skip
+    _check_secret_source(
+        ("gateway", "admin_token_secret"), settings.gateway.admin_token_secret, report
+    )
+    if (public := settings.gateway.public_profile) is not None:
+        _check_known(
+            ("gateway", "public_profile"), "", "profile", public, settings.profiles, report
+        )
+    check_exposure(settings, report, environ, base_dir)
+
+
+def _check_known(
+    path: KeyPath, who: str, what: str, name: str, known: Iterable[str], report: Report
+) -> None:
+    """Report a *name* that refers to nothing; *who* says whose reference it is."""
+    if name not in known:
+        text = f"{who}there is no {what} {quoted(name)}"
+        report.problem(path, text + suggestion(name, known))
+
+
+def _check_duplicates(
+    what: str, paths: Iterable[KeyPath], names: Iterable[str], report: Report
+) -> None:
+    seen: dict[str, KeyPath] = {}
+    for path, name in zip(paths, names, strict=True):
+        if name in seen:
+            first = report.where(seen[name])
+            report.problem(path, f"there is a {what} {quoted(name)} already, at {first}")
+        else:
+            seen[name] = path
+
+
+# The ladder ------------------------------------------------------------------
+def _tier_names(settings: Settings) -> list[str]:
+    return [tier.name for tier in settings.tiers]
+
+
+def _check_ladder(settings: Settings, report: Report) -> None:
+    if not settings.tiers:
+        report.problem(("tiers",), "there is no tier: at least one [[tiers]] is needed")
+    for position, tier in enumerate(settings.tiers):
+        who = f"tier {quoted(tier.name)}: "
+        path = ("tiers", position, "backend")
+        _check_known(path, who, "backend", tier.backend, settings.backends, report)
+    paths = [("tiers", i, "name") for i in range(len(settings.tiers))]
+    _check_duplicates("tier", paths, _tier_names(settings), report)
+
+
+def _check_aliases(settings: Settings, report: Report) -> None:
+    tiers = _tier_names(settings)
+    for alias, tier in settings.aliases.items():
+        who = f"alias {quoted(alias)}: "
+        _check_known(("aliases", alias), who, "tier", tier, tiers, report)
+
+
+# Backends --------------------------------------------------------------------
+def _check_backend(
+    path: KeyPath, backend: BackendSection, gateway: GatewaySection, report: Report
+) -> None:
+    if not backend.base_url and backend.provider != "mock":
+        report.problem(
+            (*path, "base_url"),
+            f'must be given, unless provider = "{backend.provider}" is and has one of its own',
+        )
+    if _is_ourselves(backend.base_url, gateway):
+        report.problem((*path, "base_url"), "is the address of this gateway itself")
+    _check_secret_source((*path, "api_key_secret"), backend.api_key_secret, report)
+    for header in backend.headers:
+        if header.lower() in _OWN_HEADERS:
+            report.problem((*path, "headers", header), "is a header that the gateway itself sets")
+    _check_mock(path, backend, report)
+
+
+def _is_ourselves(base_url: str, gateway: GatewaySection) -> bool:
+    url = urlsplit(base_url)
+    port = url.port or (443 if url.scheme == "https" else 80)
+    own = {gateway.client_port, gateway.admin_port}
+    return is_loopback(url.hostname or "") and port in own
+
+
+def _check_mock(path: KeyPath, backend: BackendSection, report: Report) -> None:
+    if backend.mock is None:
+        return
+    if backend.provider != "mock":
+        report.problem((*path, "mock"), 'is only for provider = "mock"')
+    elif backend.mock.style == "scripted" and backend.mock.fixtures is None:
+        report.problem((*path, "mock", "fixtures"), 'must be given for style = "scripted"')
+
+
+def _check_secret_source(path: KeyPath, source: SecretSource | None, report: Report) -> None:
+    if source is None:
+        return
+    needed, other = ("var", "path") if source.source == "env" else ("path", "var")
+    if not getattr(source, needed):
+        report.problem((*path, needed), f'must be given for source = "{source.source}"')
+    if getattr(source, other) is not None:
+        report.problem((*path, other), f'is not for source = "{source.source}"')
+
+
+# Profiles --------------------------------------------------------------------
+def _check_profile(
+    path: KeyPath, profile: ProfileSection, settings: Settings, report: Report
+) -> None:
+    tiers = _tier_names(settings)
+    who = f"profile {quoted(str(path[-1]))}: "
+    if profile.mode != "reply" and not profile.classifier:
+        report.problem(
+            (*path, "classifier"),
+            f"{who}must name the tier for unknown model names{suggestion('', tiers)}",
+        )
+    for key, name in _tiers_named(profile):
+        _check_known((*path, *key), who, "tier", name, tiers, report)
+    targets = {*settings.profiles, *settings.aliases, *tiers}
+    for position, rule in enumerate(profile.rules):
+        here = (*path, "rules", position)
+        what = "profile, tier or alias"
+        _check_known((*here, "route_to"), who, what, rule.route_to, sorted(targets), report)
+        for tag in rule.when:
+            if tag.startswith("@") or not tag:
+                report.problem((*here, "when", tag), "is not the name of a tag")
+
+
+def _tiers_named(profile: ProfileSection) -> Iterator[tuple[KeyPath, str]]:
+    if profile.mode != "reply" and profile.classifier:
+        yield ("classifier",), profile.classifier
+    if profile.max_auto_tier:
+        yield ("max_auto_tier",), profile.max_auto_tier
+    if profile.classifier_fallback is not None:
+        yield ("classifier_fallback",), profile.classifier_fallback
+    for position, name in enumerate(profile.fallback):
+        yield ("fallback", position), name
+
+
+def _check_cascade(profiles: Mapping[str, ProfileSection], report: Report) -> None:
+    """Report every way of rules that leads from a profile back to it."""
+    done: set[str] = set()
+
+    def follow(name: str, way: tuple[str, ...]) -> None:
+        for position, rule in enumerate(profiles[name].rules):
+            target = rule.route_to
+            if target in way:
+                circle = " -> ".join((*way[way.index(target) :], target))
+                path = ("profiles", name, "rules", position, "route_to")
+                report.problem(
+                    path, f"circular profile cascade: {circle}; point one of its rules at a tier"
+                )
+            elif target in profiles and target not in done:
+                follow(target, (*way, target))
+        done.add(name)
+
+    for name in profiles:
+        if name not in done:
+            follow(name, (name,))
+
+
+# Clients ---------------------------------------------------------------------
+def _check_client(path: KeyPath, client: ClientSection, settings: Settings, report: Report) -> None:
+    who = f"client {quoted(client.name)}{_by_key(client)}: "
+    _check_known((*path, "profile"), who, "profile", client.profile, settings.profiles, report)
+    for position, name in enumerate(client.allow_profiles):
+        here = (*path, "allow_profiles", position)
+        _check_known(here, who, "profile", name, settings.profiles, report)
+    models = [*_tier_names(settings), *settings.aliases]
+    for position, name in enumerate(client.allow_models or ()):
+        here = (*path, "allow_models", position)
+        _check_known(here, who, "tier or alias", name, models, report)
+    _check_secret_source((*path, "key_secret"), client.key_secret, report)
+    given = [client.key_env, client.key_secret, client.key_sha256]
+    if sum(source is not None for source in given) != 1:
+        report.problem(path, f"{who}give one of key_env, key_secret and key_sha256")
+
+
+def _by_key(client: ClientSection) -> str:
+    if client.key_env is None or looks_like_key(client.key_env) or client.key_env == client.name:
+        return ""
+    return f" (key in {quoted(client.key_env)})"

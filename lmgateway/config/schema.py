@@ -1,0 +1,377 @@
+"""
+What may stand in a config file: one frozen class per table, one attribute per key.
+
+Attribute names are the TOML keys, defaults are the defaults, and the
+``Attributes`` sections are what ``lmgateway config schema`` prints as
+descriptions.  What values a key takes is told by its annotation (see
+``lmgateway.config.values``); what holds between keys is told by
+``lmgateway.config.check``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+from attrs import field, frozen
+
+from lmgateway.config.backend import (
+    BackendSection,
+    FaultSection,
+    MockSection,
+    SecretSource,
+    source_of,
+)
+from lmgateway.config.merge import Origins
+from lmgateway.config.values import (
+    Count,
+    EnvName,
+    HexDigest,
+    ListenHost,
+    LogLevel,
+    Milliseconds,
+    Name,
+    Network,
+    OptionalMilliseconds,
+    Origin,
+    Port,
+    PositiveCount,
+    Price,
+    Ratio,
+)
+
+__all__ = [
+    "BackendSection",
+    "Capability",
+    "ClientSection",
+    "Config",
+    "ErrorStyle",
+    "FaultSection",
+    "GatewaySection",
+    "MockSection",
+    "Mode",
+    "PriceSection",
+    "ProfileSection",
+    "RuleSection",
+    "SecretSource",
+    "Settings",
+    "TierSection",
+    "TlsSection",
+    "UnknownModelPolicy",
+]
+
+Mode: TypeAlias = Literal["dispatch", "escalate", "classify", "reply"]
+ErrorStyle: TypeAlias = Literal["native", "friendly"]
+UnknownModelPolicy: TypeAlias = Literal["fallback", "reject"]
+Capability: TypeAlias = Literal[
+    "tools",
+    "vision",
+    "audio",
+    "video",
+    "file",
+    "json_schema",
+    "reasoning",
+    "embeddings",
+]
+
+
+@frozen(kw_only=True)
+class TlsSection:
+    """
+    TLS on a listener.
+
+    Attributes:
+        cert: The certificate chain, as a PEM file.
+        key: Its private key, as a PEM file.
+        client_ca: Certificates that a client's certificate must be signed by (mutual TLS).
+        client_names: The names that a client's certificate may carry; any if empty.
+    """
+
+    cert: str
+    key: str
+    client_ca: str | None = None
+    client_names: tuple[str, ...] = ()
+
+
+@frozen(kw_only=True)
+class GatewaySection:
+    """
+    The process: its two ports, its limits, and what profiles inherit.
+
+    Attributes:
+        client_host: The address that clients connect to.
+        client_port: The port that clients connect to.
+        admin_host: The address of the admin port.
+        admin_port: The port of the admin API.
+        client_tls: TLS on the client port.
+        admin_tls: TLS on the admin port.
+        traffic_log_capacity: How many exchanges the traffic log keeps; 0 keeps none.
+        log_level: The least level that is logged, for all or by namespace.
+        rate_limit_rpm: Requests a minute per client address; off if 0 or not given.
+        admin_token_env: The environment variable that holds the admin token.
+        admin_token_secret: Where the admin token is read from; wins over ``admin_token_env``.
+        public_profile: The profile of requests that show no key, when there are clients.
+        max_retries: Further tries of the same target after a failure.
+        retry_delay_ms: Milliseconds before the first retry; doubles each time, up to 2000.
+        health_window: How many attempts per backend its health is judged by; 0 for never.
+        health_error_threshold: The error rate from which a backend is unhealthy.
+        request_timeout_ms: Milliseconds to the first output, all attempts included; 0 is off.
+        total_timeout_ms: Milliseconds to the last byte; 0 is off.
+        traffic_log_debug: Whether the traffic log also keeps request bodies.
+        profile_dir: The folder of profile files; relative to the main config file's folder.
+        allow_anonymous: Whether anyone may use a client port that others can reach.
+        cors_origins: Web origins whose pages may call the client port.
+        max_body_bytes: The largest request body.
+        header_timeout_ms: Milliseconds for a request's headers to arrive.
+        body_timeout_ms: Milliseconds for a request's body to arrive.
+        write_stall_timeout_ms: Milliseconds that a client may take no bytes.
+        keep_alive_timeout_ms: Milliseconds that an idle client connection is kept.
+        drain_timeout_ms: Milliseconds that open requests have to finish at shutdown.
+        drain_delay_ms: Milliseconds at shutdown during which requests are still accepted.
+        max_connections: Client connections at once.
+        max_in_flight: Requests at once.
+        trusted_proxies: Networks whose ``X-Forwarded-For`` is believed.
+        expose_routing: Whether answers tell the tier, backend and model.
+        error_style: ``native`` errors with a true status, or ``friendly`` ones as an answer
+            with status 200, for voice assistants.
+        unknown_model: Whether an unknown model name goes to the fallback tier, or is refused.
+        failover: Whether the next tier is tried when one fails.
+        strict: Whether a parameter that a backend cannot take is refused, not dropped.
+    """
+
+    client_host: ListenHost = "127.0.0.1"
+    client_port: Port = 8080
+    admin_host: ListenHost = "127.0.0.1"
+    admin_port: Port = 8081
+    client_tls: TlsSection | None = None
+    admin_tls: TlsSection | None = None
+    traffic_log_capacity: Count = 500
+    log_level: LogLevel = "info"
+    rate_limit_rpm: Count | None = None
+    admin_token_env: EnvName | None = None
+    admin_token_secret: SecretSource | None = None
+    public_profile: str | None = None
+    max_retries: Count = 0
+    retry_delay_ms: OptionalMilliseconds = 200
+    health_window: Count = 10
+    health_error_threshold: Ratio = 0.7
+    request_timeout_ms: OptionalMilliseconds = 120000
+    total_timeout_ms: OptionalMilliseconds = 600000
+    traffic_log_debug: bool = False
+    profile_dir: str | None = None
+    allow_anonymous: bool = False
+    cors_origins: tuple[Origin, ...] = ()
+    max_body_bytes: PositiveCount = 33554432
+    header_timeout_ms: Milliseconds = 10000
+    body_timeout_ms: Milliseconds = 60000
+    write_stall_timeout_ms: Milliseconds = 30000
+    keep_alive_timeout_ms: Milliseconds = 30000
+    drain_timeout_ms: OptionalMilliseconds = 30000
+    drain_delay_ms: OptionalMilliseconds = 0
+    max_connections: PositiveCount = 10000
+    max_in_flight: PositiveCount = 10000
+    trusted_proxies: tuple[Network, ...] = ()
+    expose_routing: bool = True
+    error_style: ErrorStyle = "native"
+    unknown_model: UnknownModelPolicy = "fallback"
+    failover: bool = True
+    strict: bool = False
+
+    @property
+    def admin_token_source(self) -> SecretSource | None:
+        """Where the admin token comes from, whichever way that is written."""
+        return source_of(self.admin_token_env, self.admin_token_secret)
+
+
+@frozen(kw_only=True)
+class PriceSection:
+    """
+    What a tier costs, in USD per million tokens.
+
+    Attributes:
+        input: Input tokens.
+        output: Output tokens.
+        cached_read: Input tokens read from the provider's cache; as ``input`` if not given.
+        cached_write: Input tokens written to the provider's cache; as ``input`` if not given.
+        reasoning: Output tokens spent on reasoning; as ``output`` if not given.
+        request: USD for each request, whatever its tokens.
+    """
+
+    input: Price
+    output: Price
+    cached_read: Price | None = None
+    cached_write: Price | None = None
+    reasoning: Price | None = None
+    request: Price | None = None
+
+
+@frozen(kw_only=True)
+class TierSection:
+    """
+    One rung of the ladder; the file lists them cheapest first.
+
+    Attributes:
+        name: What clients, aliases and rules call it.
+        backend: The backend that serves it.
+        model: What that backend calls the model.
+        think: Sets the ``think`` flag of requests that have none.
+        max_context_tokens: The largest prompt that fits; unlimited if not given.
+        max_output_tokens: The largest answer that the model gives.
+        capabilities: What the model can take or do; anything if not given.
+        price: What it costs.
+    """
+
+    name: Name
+    backend: str
+    model: str
+    think: bool | None = None
+    max_context_tokens: PositiveCount | None = None
+    max_output_tokens: PositiveCount | None = None
+    capabilities: tuple[Capability, ...] | None = None
+    price: PriceSection | None = None
+
+
+@frozen(kw_only=True)
+class RuleSection:
+    """
+    Where a classified request goes.
+
+    Attributes:
+        when: The tags that must all be there, with their values; empty matches always.
+        route_to: A profile, a tier or an alias.
+        priority: Higher ones are looked at first; equal ones in the order written.
+    """
+
+    when: Mapping[str, str] = field(factory=dict)
+    route_to: str
+    priority: int = 0
+
+
+@frozen(kw_only=True)
+class ProfileSection:
+    """
+    One routing policy.
+
+    Attributes:
+        mode: ``dispatch`` goes where the model name says, ``escalate`` climbs until an answer
+            is good enough, ``classify`` asks a small model first, ``reply`` answers itself.
+        classifier: The tier for unknown model names, which also classifies; not for ``reply``.
+        max_auto_tier: The dearest tier that is chosen without being asked for; the last if
+            not given.
+        expert_requires_flag: Whether a dearer tier needs the expert permission.
+        rate_limit_rpm: Requests a minute of all callers together; off if 0 or not given.
+        classifier_prompt: What the classifier is told, instead of the built-in text.
+        classifier_think: Whether the classifier may think.
+        classifier_timeout_ms: Milliseconds that the classifier may take.
+        classifier_context: How many of the latest messages the classifier sees; all if not
+            given, and 0 skips it.
+        classifier_fallback: The tier that classifies when the first one fails.
+        system_prompt: Put before the client's system text.
+        rules: Where classified requests go.
+        class_prompts: System text by class.
+        reply_message: The answer of ``reply`` mode.
+        thinking_messages: Opening words by tier, one of which a stream begins with.
+        unknown_model: As in ``[gateway]``, for this profile.
+        expose_routing: As in ``[gateway]``, for this profile.
+        error_style: As in ``[gateway]``, for this profile.
+        failover: As in ``[gateway]``, for this profile.
+        strict: As in ``[gateway]``, for this profile.
+        fallback: The tiers to try when one fails, instead of the next ones of the ladder.
+    """
+
+    mode: Mode = "dispatch"
+    classifier: str = ""
+    max_auto_tier: str = ""
+    expert_requires_flag: bool = False
+    rate_limit_rpm: Count | None = None
+    classifier_prompt: str | None = None
+    classifier_think: bool = False
+    classifier_timeout_ms: Milliseconds = 10000
+    classifier_context: Count | None = None
+    classifier_fallback: str | None = None
+    system_prompt: str | None = None
+    rules: tuple[RuleSection, ...] = ()
+    class_prompts: Mapping[str, str] = field(factory=dict)
+    reply_message: str | None = None
+    thinking_messages: Mapping[str, tuple[str, ...]] = field(factory=dict)
+    unknown_model: UnknownModelPolicy | None = None
+    expose_routing: bool | None = None
+    error_style: ErrorStyle | None = None
+    failover: bool | None = None
+    strict: bool | None = None
+    fallback: tuple[str, ...] = ()
+
+
+@frozen(kw_only=True)
+class ClientSection:
+    """
+    One key and what its holder may do.
+
+    Attributes:
+        name: What records call this client; made of the key's source if not given.
+        key_env: The environment variable that holds the key.
+        key_secret: Where the key is read from.
+        key_sha256: The SHA-256 of the key, in hexadecimal digits.
+        profile: The profile that the key is bound to.
+        allow_profiles: Other profiles that this client may name.
+        allow_models: The tiers and aliases that this client may name; any up to its profile's
+            ceiling if not given.
+        expert: Whether this client may go above the ceiling.
+    """
+
+    name: Name = ""
+    key_env: EnvName | None = None
+    key_secret: SecretSource | None = None
+    key_sha256: HexDigest | None = None
+    profile: str
+    allow_profiles: tuple[str, ...] = ()
+    allow_models: tuple[str, ...] | None = None
+    expert: bool = False
+
+    @property
+    def key_source(self) -> SecretSource | None:
+        """Where the key comes from; ``None`` if only its digest is known."""
+        return source_of(self.key_env, self.key_secret)
+
+
+@frozen(kw_only=True)
+class Settings:
+    """
+    A whole config file.
+
+    Attributes:
+        gateway: The process: its two ports, its limits, and what profiles inherit.
+        backends: Upstreams, by name.
+        tiers: The ladder, cheapest first.
+        aliases: Other names for tiers.
+        profiles: Routing policies, by name.
+        clients: Keys and what their holders may do; none opens the client port to all.
+    """
+
+    gateway: GatewaySection
+    backends: Mapping[Name, BackendSection] = field(factory=dict)
+    tiers: tuple[TierSection, ...] = ()
+    aliases: Mapping[Name, str] = field(factory=dict)
+    profiles: Mapping[Name, ProfileSection] = field(factory=dict)
+    clients: tuple[ClientSection, ...] = ()
+
+
+@frozen(kw_only=True)
+class Config(Settings):
+    """
+    What is served: settings that passed every check, and where they came from.
+
+    Attributes:
+        source: The main file.
+        files: Every file that was read, the main one first.
+        checksum: SHA-256 over the names and contents of ``files``.
+        warnings: What is allowed, but probably not meant; each a full line.
+        origins: Which file and key each setting came from.
+    """
+
+    source: Path
+    files: tuple[Path, ...]
+    checksum: str
+    warnings: tuple[str, ...] = ()
+    origins: Origins = field(factory=Origins, eq=False, repr=False)

@@ -1,0 +1,261 @@
+"""
+From a parsed tree to frozen values, strictly, and with all faults told at once.
+
+cattrs does the work.  Its own leniency is switched off: ``port = "80"`` is not
+a number here, and a text is not a list of letters.  After a faulty pass the
+faulty values are taken out and the rest is structured again, so that the
+checks that follow can look at everything that is sound.
+"""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Callable, Iterator, Mapping
+from copy import deepcopy
+from types import MappingProxyType
+from typing import Annotated, Any, Literal, TypeAlias, Union, get_args, get_origin
+
+import attrs
+from cattrs import ClassValidationError, Converter
+from cattrs.errors import (
+    AttributeValidationNote,
+    BaseValidationError,
+    ForbiddenExtraKeysError,
+    IterableValidationError,
+    IterableValidationNote,
+)
+from cattrs.gen import make_dict_structure_fn
+
+from lmgateway.config.merge import KeyPath, Tree
+from lmgateway.config.report import Report, suggestion
+from lmgateway.config.schema import Settings
+from lmgateway.config.values import not_one_of
+
+Hook: TypeAlias = Callable[[Any, Any], Any]
+
+_PLACEHOLDER = "?"
+"""Stands for a required text that is missing, so that the rest can be looked at."""
+
+_PASSES = 8
+"""More than the depth of the file: each pass repairs at least one level."""
+
+
+class Unfit(ValueError):
+    """A value that a key does not take; the message says what it does."""
+
+
+class WrongType(Unfit):
+    """
+    A value of the wrong type.
+
+    Args:
+        wanted: What would be right, in words.
+        value: What is there; only its type is told.
+    """
+
+    def __init__(self, wanted: str, value: object) -> None:
+        super().__init__(f"must be {wanted}, not {_type_in_words(value)}")
+        self.wanted = wanted
+
+
+def structure(tree: Tree, report: Report) -> Settings:
+    """
+    Turn a merged tree into settings.
+
+    Faults go to *report*.  The settings hold every sound value, and defaults
+    or placeholders in the places of those reported.
+    """
+    tree = deepcopy(tree)
+    filled: set[KeyPath] = set()
+    for _ in range(_PASSES):
+        try:
+            settings: Settings = _converter.structure(tree, Settings)
+        except BaseValidationError as error:
+            for path, fault in [*_leaves(error, ())]:
+                for place, text in _described(path, fault):
+                    report.broken(place, text)
+                    _repair(tree, place, fault, filled)
+        else:
+            return settings
+    raise AssertionError("a config could not be repaired")  # pragma: no cover
+
+
+def _leaves(error: BaseException, path: KeyPath) -> Iterator[tuple[KeyPath, BaseException]]:
+    """Go through the single faults in a group, each with its way."""
+    if not isinstance(error, ClassValidationError | IterableValidationError):
+        yield path, error
+        return
+    for inner in error.exceptions:
+        steps: list[str | int] = [
+            note.name if isinstance(note, AttributeValidationNote) else note.index
+            for note in getattr(inner, "__notes__", ())
+            if isinstance(note, AttributeValidationNote | IterableValidationNote)
+        ]
+        yield from _leaves(inner, (*path, *steps[-1:]))
+
+
+def _described(path: KeyPath, fault: BaseException) -> Iterator[tuple[KeyPath, str]]:
+    """Say in words what is wrong, and where."""
+    if isinstance(fault, ForbiddenExtraKeysError):
+        known = [attribute.name for attribute in attrs.fields(fault.cl)]
+        for key in sorted(fault.extra_fields):
+            yield (*path, key), "unknown key" + suggestion(key, known, "allowed here")
+    elif isinstance(fault, KeyError):
+        yield path, "must be given"
+    else:
+        yield path, str(fault)
+
+
+def _repair(tree: Tree, path: KeyPath, fault: BaseException, filled: set[KeyPath]) -> None:
+    """
+    Take out what is faulty, or put something harmless in its place.
+
+    A required key that is missing becomes a placeholder; if that does not fit,
+    the table that needs it goes.
+    """
+    if path in filled:
+        path = path[:-1]
+    node: Any = tree
+    for step in path[:-1]:
+        node = node[step]
+    last: Any = path[-1]
+    if isinstance(fault, WrongType) and fault.wanted == "a table":
+        node[last] = {}
+    elif isinstance(node, list) or last not in node:
+        node[last] = _PLACEHOLDER
+        filled.add(path)
+    else:
+        del node[last]
+
+
+def _type_in_words(value: object) -> str:
+    names: tuple[tuple[type | tuple[type, ...], str], ...] = (
+        (bool, "true or false"),
+        (str, "text"),
+        ((int, float), "a number"),
+        (list, "a list"),
+        (dict, "a table"),
+    )
+    return next((name for kind, name in names if isinstance(value, kind)), "a date or time")
+
+
+def _scalar(wanted: str, accepts: Callable[[Any], bool], make: Callable[[Any], Any]) -> Hook:
+    def hook(value: Any, _: Any) -> Any:
+        if not accepts(value):
+            raise WrongType(wanted, value)
+        return make(value)
+
+    return hook
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _table_hook(cls: type, converter: Converter) -> Hook:
+    """Structure one of the schema's classes."""
+    inner: Hook = make_dict_structure_fn(cls, converter, _cattrs_forbid_extra_keys=True)
+
+    def hook(value: Any, _: Any) -> Any:
+        if not isinstance(value, dict):
+            raise WrongType("a table", value)
+        return inner(value, cls)
+
+    return hook
+
+
+def _mapping_hook(kind: Any, converter: Converter) -> Hook:
+    """Structure a table with free keys, and freeze it."""
+    key_kind, value_kind = get_args(kind)
+
+    def hook(value: Any, _: Any) -> Any:
+        if not isinstance(value, dict):
+            raise WrongType("a table", value)
+        if value_kind is object:  # passed on as it is, so of the plainest type
+            return dict(value)
+        return MappingProxyType(converter.structure(value, dict[key_kind, value_kind]))  # type: ignore[valid-type]  # a type made at run time
+
+    return hook
+
+
+def _list_hook(kind: Any, converter: Converter) -> Hook:
+    """Structure a list of any length, and freeze it."""
+    (item_kind, _) = get_args(kind)
+
+    def hook(value: Any, _: Any) -> Any:
+        if not isinstance(value, list):
+            raise WrongType("a list", value)
+        return tuple(converter.structure(value, list[item_kind]))  # type: ignore[valid-type]  # a type made at run time
+
+    return hook
+
+
+def _choice_hook(kind: Any, _: Converter) -> Hook:
+    """Structure one of a few words."""
+    choices: tuple[str, ...] = get_args(kind)
+
+    def hook(value: Any, _: Any) -> Any:
+        if not isinstance(value, str):
+            raise WrongType("text", value)
+        if value not in choices:
+            raise Unfit(not_one_of(value, choices))
+        return value
+
+    return hook
+
+
+def _kind_hook(kind: Any, converter: Converter) -> Hook:
+    """Structure a value that must be more than of the right type."""
+    base, *demands = get_args(kind)
+
+    def hook(value: Any, _: Any) -> Any:
+        plain = converter.structure(value, base)
+        for demand in demands:
+            fault = demand.fault(plain)
+            if fault is not None:
+                raise Unfit(fault)
+        return plain
+
+    return hook
+
+
+def _optional_hook(kind: Any, converter: Converter) -> Hook:
+    """Structure what may also be left out."""
+    (inner,) = [part for part in get_args(kind) if part is not type(None)]
+
+    def hook(value: Any, _: Any) -> Any:
+        return converter.structure(value, inner)
+
+    return hook
+
+
+def _has_origin(*origins: Any) -> Callable[[Any], bool]:
+    return lambda kind: get_origin(kind) in origins
+
+
+def _make_converter() -> Converter:
+    converter = Converter(forbid_extra_keys=True, detailed_validation=True)
+    for kind, wanted, accepts in (
+        (bool, "true or false", lambda value: isinstance(value, bool)),
+        (
+            int,
+            "a whole number",
+            lambda value: _is_number(value) and isinstance(value, int),
+        ),
+        (float, "a number", _is_number),
+        (str, "text", lambda value: isinstance(value, str)),
+    ):
+        converter.register_structure_hook(kind, _scalar(wanted, accepts, kind))
+    for predicate, factory in (
+        (attrs.has, _table_hook),
+        (_has_origin(tuple), _list_hook),
+        (_has_origin(Mapping), _mapping_hook),
+        (_has_origin(Literal), _choice_hook),
+        (_has_origin(Union, types.UnionType), _optional_hook),
+        (_has_origin(Annotated), _kind_hook),
+    ):
+        converter.register_structure_hook_factory(predicate, factory)
+    return converter
+
+
+_converter = _make_converter()

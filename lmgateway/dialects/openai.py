@@ -1,0 +1,292 @@
+"""
+OpenAI chat completions (https://platform.openai.com/docs/api-reference/chat): the hub's grammar.
+
+Since the hub is an open document of this very shape, both directions are the
+identity: ``parse`` checks what the gateway decides on and leaves the rest
+alone, ``render`` edits the client's bytes member by member.
+
+================================  ==================================================
+member                            what may be changed on the way to a backend
+================================  ==================================================
+``model``                         always the target's
+``stream_options.include_usage``  true on streams, where the provider takes it
+``messages``                      a system prompt of the profile, put first
+``think``                         the tier's, if the client set none
+``max_tokens``                    the tier's bound, if a budget needs one; its name,
+                                  where the provider takes only one of the two
+what the provider refuses         dropped (``quirks.drop``)
+everything else                   the client's bytes
+================================  ==================================================
+
+Embeddings (``/v1/embeddings``) ride along: same envelope, no stream.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import msgspec
+from attrs import frozen
+
+from lmgateway.chat import ChatRequest, Document, Endpoint, Overrides
+from lmgateway.dialects import openai_errors
+from lmgateway.dialects.base import Answer, Quirks, StreamReader, StreamWriter
+from lmgateway.dialects.document import encode, read, splice
+from lmgateway.dialects.openai_stream import OpenAIReader, OpenAIWriter, UsageMember
+from lmgateway.errors import BackendError, GatewayError, MalformedRequest, ProtocolError
+
+REFUSED = frozenset(
+    {
+        "api_base",
+        "api_key",
+        "api_version",
+        "base_url",
+        "deployment",
+        "deployment_id",
+        "endpoint",
+        "extra_headers",
+        "organization",
+        "proxies",
+    }
+)
+"""Members that would choose a host or a credential: those come from the operator alone."""
+
+_BOUNDS: Mapping[str, tuple[float, float]] = {
+    "temperature": (0, 2),
+    "top_p": (0, 1),
+    "presence_penalty": (-2, 2),
+    "frequency_penalty": (-2, 2),
+}
+_COUNTS = ("max_tokens", "max_completion_tokens", "n", "top_logprobs")
+_ROLES = frozenset({"system", "developer", "user", "assistant", "tool", "function"})
+
+
+def refuse_credentials(document: Document) -> None:
+    """Refuse a body that would choose a host or a credential."""
+    for name in REFUSED.intersection(document):
+        raise MalformedRequest(f"The member {name!r} is not accepted by this gateway.", param=name)
+
+
+def model_of(document: Document) -> str | None:
+    """Give the model asked for; ``None`` if none is named."""
+    model = document.get("model")
+    if model is None or isinstance(model, str):
+        return model or None
+    raise MalformedRequest("The member 'model' must be a string.", param="model")
+
+
+def flag(document: Document, name: str) -> bool:
+    """Give a boolean member; absent and ``null`` are false."""
+    value = document.get(name)
+    if value is None or isinstance(value, bool):
+        return bool(value)
+    raise MalformedRequest(f"The member {name!r} must be true or false.", param=name)
+
+
+def _check_chat(document: Document) -> None:
+    _check_messages(document.get("messages"))
+    for name in _COUNTS:
+        value = document.get(name)
+        least = 0 if name == "top_logprobs" else 1
+        if value is not None and (type(value) is not int or value < least):
+            raise MalformedRequest(f"The member {name!r} must be a whole number.", param=name)
+    for name, (low, high) in _BOUNDS.items():
+        value = document.get(name)
+        if value is None:
+            continue
+        if type(value) not in (int, float) or not low <= value <= high:
+            raise MalformedRequest(
+                f"The member {name!r} must be a number from {low} to {high}.", param=name
+            )
+    for name, kind in (("tools", list), ("stream_options", dict), ("response_format", dict)):
+        value = document.get(name)
+        if value is not None and not isinstance(value, kind):
+            what = "an array" if kind is list else "an object"
+            raise MalformedRequest(f"The member {name!r} must be {what}.", param=name)
+    for number, tool in enumerate(document.get("tools") or ()):
+        if not isinstance(tool, dict):
+            raise MalformedRequest("A tool must be an object.", param=f"tools[{number}]")
+
+
+def _check_messages(messages: Any) -> None:
+    if not isinstance(messages, list) or not messages:
+        raise MalformedRequest("The member 'messages' must be a filled array.", param="messages")
+    for number, message in enumerate(messages):
+        where = f"messages[{number}]"
+        if not isinstance(message, dict):
+            raise MalformedRequest("A message must be an object.", param=where)
+        if message.get("role") not in _ROLES:
+            raise MalformedRequest(
+                f"A message's role must be one of {', '.join(sorted(_ROLES))}.",
+                param=f"{where}.role",
+            )
+        content = message.get("content")
+        if content is not None and not isinstance(content, str | list):
+            raise MalformedRequest(
+                "A message's content must be a string, an array or null.", param=f"{where}.content"
+            )
+
+
+def _check_embeddings(document: Document) -> None:
+    value = document.get("input")
+    if not isinstance(value, str | list) or not value:
+        raise MalformedRequest("The member 'input' must be filled.", param="input")
+
+
+@frozen
+class OpenAI:
+    """The dialect: see ``dialects.base.Dialect``."""
+
+    name: str = "openai"
+    framing: Literal["sse", "ndjson"] = "sse"
+
+    def parse(self, raw: bytes, endpoint: Endpoint) -> ChatRequest:
+        """Read a client's body for ``chat`` or ``embeddings``."""
+        document, spans = read(raw)
+        refuse_credentials(document)
+        if endpoint == "embeddings":
+            _check_embeddings(document)
+        else:
+            _check_chat(document)
+        stream = flag(document, "stream")
+        options = document.get("stream_options") or {}
+        return ChatRequest(
+            dialect=self.name,
+            endpoint=endpoint,
+            raw=raw,
+            document=document,
+            spans=spans,
+            hub=document,
+            model=model_of(document),
+            stream=stream and endpoint != "embeddings",
+            wants_usage=stream and options.get("include_usage") is True,
+        )
+
+    def render(self, request: ChatRequest, overrides: Overrides, quirks: Quirks) -> bytes:
+        """Give the body for a backend of this dialect."""
+        if request.dialect == self.name:
+            raw, spans, document = request.raw, request.spans, request.document
+        else:
+            raw = encode(request.hub)
+            document, spans = read(raw)
+        return splice(raw, spans, _changes(document, raw, spans, request.stream, overrides, quirks))
+
+    def read_answer(self, body: bytes) -> Answer:
+        """Read a ``chat.completion`` (or an embedding list)."""
+        document = _answer(body)
+        choices = document.get("choices")
+        reason = None
+        if isinstance(choices, list) and choices and isinstance(choices[0], dict):
+            reason = choices[0].get("finish_reason")
+        elif "data" not in document:
+            raise ProtocolError("The model backend's answer has no choices.")
+        model = document.get("model")
+        return Answer(
+            document=document,
+            usage=_usage(document.get("usage")),
+            finish_reason=reason if isinstance(reason, str) else None,
+            model=model if isinstance(model, str) else None,
+        )
+
+    def decode_answer(self, answer: Answer) -> Document:
+        """Give the answer itself: it is in hub form."""
+        return answer.document
+
+    def write_answer(self, hub: Document, request: ChatRequest) -> bytes:
+        """Give the hub answer itself."""
+        return encode(hub)
+
+    def reader(self, quirks: Quirks) -> StreamReader:
+        """Make a reader for one backend stream."""
+        return OpenAIReader()
+
+    def writer(self, request: ChatRequest) -> StreamWriter:
+        """Make a writer for one client stream."""
+        return OpenAIWriter(wants_usage=request.wants_usage)
+
+    def write_error(self, error: GatewayError, request_id: str) -> bytes:
+        """Give OpenAI's error envelope."""
+        return openai_errors.write_error(error, request_id)
+
+    def read_error(self, status: int, headers: Mapping[bytes, bytes], body: bytes) -> BackendError:
+        """Say what a backend's refusal means."""
+        return openai_errors.read_error(status, headers, body)
+
+
+def _changes(
+    document: Document,
+    raw: bytes,
+    spans: Mapping[str, tuple[int, int]],
+    stream: bool,
+    overrides: Overrides,
+    quirks: Quirks,
+) -> dict[str, bytes | None]:
+    changes: dict[str, bytes | None] = {"model": encode(overrides.model)}
+    if stream and quirks.stream_usage:
+        options = document.get("stream_options") or {}
+        if options.get("include_usage") is not True:
+            changes["stream_options"] = encode({**options, "include_usage": True})
+    if overrides.system_prompt and "messages" in spans:
+        start, end = spans["messages"]
+        changes["messages"] = prepend_system(raw[start:end], overrides.system_prompt)
+    if overrides.think is not None and quirks.takes_think and "think" not in document:
+        changes["think"] = encode(overrides.think)
+    _bound_output(document, overrides.max_tokens, quirks, changes)
+    changes.update((name, None) for name in quirks.drop if name in document)
+    return changes
+
+
+def _bound_output(
+    document: Document, bound: int | None, quirks: Quirks, changes: dict[str, bytes | None]
+) -> None:
+    field = quirks.max_tokens_field
+    given = {n: document[n] for n in ("max_tokens", "max_completion_tokens") if document.get(n)}
+    if not given and bound is not None:
+        changes[field or "max_tokens"] = encode(bound)
+    elif field is not None and given and field not in given:
+        (other,) = given
+        changes[field] = encode(given[other])
+        changes[other] = None
+
+
+def prepend_system(messages: bytes, prompt: str) -> bytes:
+    """
+    Put a system prompt before a messages array: joined with a system message that is first.
+
+    All other messages keep their bytes; array content keeps its parts.
+    """
+    items: list[msgspec.Raw] = msgspec.json.decode(messages, type=list[msgspec.Raw])
+    first = msgspec.json.decode(items[0]) if items else {}
+    if first.get("role") != "system":
+        return encode([{"role": "system", "content": prompt}, *items])
+    content = first.get("content")
+    if isinstance(content, list):
+        first["content"] = [{"type": "text", "text": prompt}, *content]
+    else:
+        first["content"] = f"{prompt}\n\n{content}" if content else prompt
+    return encode([first, *items[1:]])
+
+
+def _answer(body: bytes) -> Document:
+    try:
+        document = msgspec.json.decode(body)
+    except UnicodeDecodeError:
+        document = _answer(body.decode("utf-8", "replace").encode())
+    except (msgspec.MsgspecError, RecursionError):
+        raise ProtocolError("The model backend's answer is not JSON.") from None
+    if not isinstance(document, dict):
+        raise ProtocolError("The model backend's answer is not a JSON object.")
+    return document
+
+
+def _usage(member: Any) -> Any:
+    if not isinstance(member, dict):
+        return None
+    try:
+        return msgspec.convert(member, UsageMember).usage()
+    except msgspec.ValidationError:
+        return None
+
+
+OPENAI = OpenAI()

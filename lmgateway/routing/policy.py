@@ -1,0 +1,164 @@
+"""
+Profiles, compiled: what a name asked for means to whom.
+
+A client is bound to one profile.  The model it names may be a profile (its
+own, or one that it is allowed), an alias, a tier, or ``auto``; whatever it may
+not see is as unknown to it as what does not exist.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from fnmatch import fnmatchcase
+from typing import Literal
+
+from attrs import frozen
+
+from lmgateway.errors import Forbidden, LadderExhausted, UnknownModel
+from lmgateway.exchange import Principal
+from lmgateway.routing.ladder import Ladder, Tier
+
+Mode = Literal["dispatch", "escalate", "classify", "reply"]
+
+AUTO = "auto"
+DEFAULT = "default"
+
+
+@frozen(kw_only=True)
+class Policy:
+    """
+    One profile, with every name in it resolved.
+
+    Attributes:
+        fallback: The tier for unknown names; ``None`` only in reply mode.
+        ceiling: The highest tier that is climbed to unasked.
+        chain: Tiers to fail over to, in this order; ``None`` is the rest of the ladder.
+    """
+
+    name: str
+    mode: Mode
+    fallback: Tier | None
+    ceiling: Tier
+    expert_requires_flag: bool = False
+    system_prompt: str | None = None
+    reply_message: str | None = None
+    failover: bool = True
+    chain: tuple[Tier, ...] | None = None
+    reject_unknown: bool = False
+    expose_routing: bool = True
+    friendly_errors: bool = False
+    strict: bool = False
+
+
+@frozen(kw_only=True)
+class Directory:
+    """
+    All names that a client can say.
+
+    Attributes:
+        open: Whether no clients are configured, so that everything is allowed.
+    """
+
+    ladder: Ladder
+    policies: Mapping[str, Policy]
+    open: bool
+
+    def policy(self, name: str) -> Policy:
+        """
+        Give a profile, or ``default`` where there is none of that name.
+
+        Raises:
+            LadderExhausted: If there is no ``default`` either.
+        """
+        policy = self.policies.get(name) or self.policies.get(DEFAULT)
+        if policy is None:
+            raise LadderExhausted("There is no routing profile for this request.")
+        return policy
+
+    def choose(
+        self, principal: Principal, requested: str | None, *, expert: bool
+    ) -> tuple[Policy, Tier | None]:
+        """
+        Say which profile routes a request and which tier it named.
+
+        Args:
+            principal: Who asks.
+            requested: The model named, if any.
+            expert: Whether the request carries ``X-LMG-Expert: true``.
+
+        Returns:
+            The profile, and the tier named or meant; ``None`` only in reply mode.
+
+        Raises:
+            UnknownModel: If the name is unknown, or not for this client.
+            Forbidden: If the tier is behind the expert gate.
+        """
+        own = self.policy(principal.profile)
+        named = self.profile_named(principal, requested)
+        if named is not None:
+            return named, named.fallback
+        if own.mode == "reply":
+            return own, None
+        tier = self._tier(own, requested)
+        self._permit(own, principal, tier, requested, expert=expert)
+        return own, tier
+
+    def profile_named(self, principal: Principal, requested: str | None) -> Policy | None:
+        """Give the profile that a model name means to this client, if it means one."""
+        if requested is None:
+            return None
+        policy = self.policies.get(requested.removesuffix(":latest"))
+        if policy is None or not self._may_use(principal, policy.name):
+            return None
+        return policy
+
+    def visible(self, principal: Principal) -> tuple[list[Tier], list[str], list[str]]:
+        """Give the tiers, aliases and profiles that a client may name."""
+        own = self.policy(principal.profile)
+        tiers = [tier for tier in self.ladder.tiers if self._within(own, principal, tier)]
+        names = {tier.name for tier in tiers}
+        aliases = [alias for alias, name in self.ladder.aliases.items() if name in names]
+        profiles = [name for name in self.policies if self._may_use(principal, name)]
+        profiles.sort(key=lambda name: (name != DEFAULT, name))
+        return tiers, aliases, profiles
+
+    def _tier(self, policy: Policy, requested: str | None) -> Tier:
+        name = (requested or "").removesuffix(":latest")
+        tier = self.ladder.find(requested or "") or self.ladder.find(name)
+        if tier is None and name == AUTO:
+            return self.ladder.tiers[0]
+        if tier is None and policy.reject_unknown:
+            raise _unknown(requested)
+        tier = tier or policy.fallback
+        assert tier is not None, "only a reply profile has no fallback tier"
+        return tier
+
+    def _permit(
+        self, policy: Policy, principal: Principal, tier: Tier, name: str | None, *, expert: bool
+    ) -> None:
+        if policy.expert_requires_flag and tier.index > policy.ceiling.index:
+            if principal.expert or (self.open and expert):
+                return
+            if self.open:
+                raise Forbidden(
+                    f"The tier {tier.name!r} needs the header 'X-LMG-Expert: true'."
+                )
+        if not self._within(policy, principal, tier, name):
+            raise _unknown(name)
+
+    def _within(
+        self, policy: Policy, principal: Principal, tier: Tier, name: str | None = None
+    ) -> bool:
+        if principal.allow_models is not None:
+            names = (tier.name, name or tier.name)
+            return any(fnmatchcase(n, glob) for n in names for glob in principal.allow_models)
+        return self.open or principal.expert or tier.index <= policy.ceiling.index
+
+    def _may_use(self, principal: Principal, profile: str) -> bool:
+        if self.open or profile == principal.profile:
+            return True
+        return any(fnmatchcase(profile, glob) for glob in principal.allow_profiles or ())
+
+
+def _unknown(name: str | None) -> UnknownModel:
+    return UnknownModel(f"There is no model {name!r} here.", param="model")

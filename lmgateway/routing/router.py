@@ -1,0 +1,88 @@
+"""
+Which target answers a request: profile, mode, plan, climb.
+
+``Router.open`` is the spine's third scope.  It settles on a profile and a
+mode, makes a plan (an explicit list of steps) and has it climbed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from attrs import frozen
+
+from lmgateway.backends.base import Reply
+from lmgateway.backends.canned import canned
+from lmgateway.chat import Overrides
+from lmgateway.exchange import Exchange
+from lmgateway.routing.ladder import Climber, Step, Tier
+from lmgateway.routing.policy import Directory, Policy
+
+DEFAULT_REPLY = "This assistant is not available at the moment."
+
+
+@frozen(kw_only=True)
+class Router:
+    """
+    Chooses and opens.
+
+    Attributes:
+        tries: How often one target is tried before the next.
+    """
+
+    directory: Directory
+    climber: Climber
+    tries: int = 1
+
+    @asynccontextmanager
+    async def open(self, exchange: Exchange) -> AsyncIterator[Reply]:
+        """
+        Enter with a committed reply.
+
+        Raises:
+            GatewayError: Whatever kept every target from committing.
+        """
+        request, principal = exchange.request, exchange.principal
+        assert request is not None and principal is not None, "admitted exchanges have both"
+        policy, tier = self.directory.choose(
+            principal, request.model, expert=_says_true(exchange, "x-lmg-expert")
+        )
+        self._note(exchange, policy)
+        if policy.mode == "reply" or tier is None:
+            exchange.tier = "reply"
+            exchange.backend = "none"
+            yield canned(request, policy.reply_message or DEFAULT_REPLY)
+            return
+        async with self.climber.climb(self.plan(policy, tier), exchange) as reply:
+            yield reply
+
+    def plan(self, policy: Policy, tier: Tier) -> list[Step]:
+        """Give the steps for a tier: itself, then what is failed over to."""
+        rungs = [tier]
+        if policy.failover:
+            rest = policy.chain
+            if rest is None:
+                ceiling = max(policy.ceiling.index, tier.index)
+                rest = self.directory.ladder.tiers[tier.index + 1 : ceiling + 1]
+            rungs += [rung for rung in rest if rung is not tier]
+        return [self._step(policy, rung) for rung in rungs]
+
+    def _step(self, policy: Policy, tier: Tier) -> Step:
+        return Step(
+            tier=tier,
+            tries=self.tries,
+            overrides=Overrides(
+                model=tier.model, system_prompt=policy.system_prompt, think=tier.think
+            ),
+        )
+
+    def _note(self, exchange: Exchange, policy: Policy) -> None:
+        exchange.mode = policy.mode
+        exchange.profile_chain = (policy.name,)
+        exchange.expose_routing = policy.expose_routing
+        exchange.friendly_errors = policy.friendly_errors
+
+
+def _says_true(exchange: Exchange, header: str) -> bool:
+    return exchange.headers.get(header, "").strip().lower() == "true"

@@ -1,0 +1,1 @@
+"""Putting it together: the only floor that knows all the others."""

@@ -1,0 +1,177 @@
+"""Backends, from their sections of the config."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from attrs import asdict, evolve
+
+from lmgateway.backends.base import Backend
+from lmgateway.backends.http import HTTPBackend, Patience
+from lmgateway.backends.mock import MockBackend, MockSettings
+from lmgateway.backends.mock_faults import Fault
+from lmgateway.backends.quirks import ProviderQuirks, join, quirks_for
+from lmgateway.chat import Endpoint
+from lmgateway.config.providers import PROVIDERS
+from lmgateway.config.schema import BackendSection, Config, FaultSection, MockSection
+from lmgateway.config.secrets import Secret, resolve
+from lmgateway.errors import ConfigError
+from lmgateway.service.resources import Resources
+from lmgateway.surfaces.grammars import BACKEND_DIALECTS
+from lmgateway.wire.client import Origin, Target, WireClient
+
+_ENDPOINTS: tuple[Endpoint, ...] = ("chat", "completions", "responses", "embeddings")
+_JSON = (b"content-type", b"application/json")
+_AGENT = (b"user-agent", b"lmgateway")
+
+
+class Backends:
+    """
+    All backends of a config.
+
+    Attributes:
+        by_name: The backends.
+
+    Raises:
+        ConfigError: If a file that a section names cannot be used; all faults at once.
+    """
+
+    def __init__(self, config: Config, resources: Resources) -> None:
+        self._config = config
+        self._folder = config.source.parent
+        self._resources = resources
+        self._clients: set[WireClient] = set()
+        by_name: dict[str, Backend] = {}
+        problems: list[str] = []
+        for name, section in config.backends.items():
+            try:
+                by_name[name] = self._backend(name, section)
+            except ConfigError as error:
+                problems += error.problems
+            except (OSError, ValueError) as error:
+                problems.append(f"backends.{name}: {error}")
+        if problems:
+            raise ConfigError(problems)
+        self.by_name: Mapping[str, Backend] = by_name
+
+    def settle(self) -> None:
+        """Let go of the connections to upstreams that no backend uses any more."""
+        self._resources.keep_only(self._clients)
+
+    def missing_keys(self) -> int:
+        """Say how many backends name a key that is not there now."""
+        sections = self._config.backends.values()
+        return sum(s.key_source is not None and self._key(s) is None for s in sections)
+
+    def _key(self, section: BackendSection) -> Secret | None:
+        return resolve(section.key_source, self._resources.environ, self._folder)
+
+    def _backend(self, name: str, section: BackendSection) -> Backend:
+        if section.provider == "mock":
+            settings = mock_settings(section, self._folder)
+            codec = BACKEND_DIALECTS[PROVIDERS["mock"].dialect]
+            return MockBackend(name, self._resources.wheel.clock, settings, codec)
+        provider = PROVIDERS[section.provider]
+        base_url = section.base_url or provider.base_url or ""
+        quirks = _quirks(section, base_url)
+        origin = self._origin(section, base_url)
+        client = self._resources.client(
+            origin, section.connect_timeout_ms / 1000, section.pool_idle_ms / 1000
+        )
+        self._clients.add(client)
+        headers = [*_fixed_headers(section, quirks, self._key(section)), _AGENT]
+        paths = {endpoint: quirks.path(endpoint) for endpoint in _ENDPOINTS}
+        return HTTPBackend(
+            name=name,
+            codec=BACKEND_DIALECTS[provider.dialect],
+            client=client,
+            wheel=self._resources.wheel,
+            quirks=quirks,
+            targets={
+                endpoint: Target.prepare(
+                    origin, b"POST", _path(base_url, path), [_JSON, *headers]
+                )
+                for endpoint, path in paths.items()
+                if path is not None
+            },
+            listing=Target.prepare(
+                origin, b"GET", _path(base_url, quirks.probe_path or "/"), headers
+            ),
+            patience=Patience(
+                whole=section.timeout_ms / 1000,
+                first_output=section.first_byte_timeout_ms / 1000,
+                silence=section.idle_timeout_ms / 1000,
+            ),
+        )
+
+    def _origin(self, section: BackendSection, base_url: str) -> Origin:
+        scheme, host, *_ = urlsplit(base_url)
+        return Origin.parse(
+            f"{scheme}://{host}",
+            ca_file=_file(section.ca_file, self._folder),
+            client_cert=_file(section.client_cert, self._folder),
+            proxy=section.proxy,
+        )
+
+
+def _file(name: str | None, folder: Path) -> str | None:
+    return None if name is None else str(folder / name)
+
+
+def _path(base_url: str, path: str) -> str:
+    return urlsplit(join(base_url, path)).path
+
+
+def _quirks(section: BackendSection, base_url: str) -> ProviderQuirks:
+    quirks = quirks_for(section.provider, base_url)
+    quirks = evolve(quirks, tool_format=section.tool_format)
+    if section.max_tokens_field is not None:
+        quirks = evolve(quirks, max_tokens_field=section.max_tokens_field)
+    if section.stream_usage is not None:
+        quirks = evolve(quirks, stream_usage=section.stream_usage)
+    return quirks
+
+
+def _fixed_headers(
+    section: BackendSection, quirks: ProviderQuirks, key: Secret | None
+) -> list[tuple[bytes, bytes]]:
+    headers = dict(quirks.headers)
+    if section.provider == "openrouter":
+        headers[b"x-title"] = (section.x_title or "lmgateway").encode()
+        if section.http_referer is not None:
+            headers[b"http-referer"] = section.http_referer.encode()
+    headers.update((n.lower().encode(), v.encode()) for n, v in section.headers.items())
+    if key is not None:
+        headers[quirks.auth_header] = quirks.auth_prefix + key.reveal().encode()
+    return list(headers.items())
+
+
+def mock_settings(section: BackendSection, folder: Path) -> MockSettings:
+    """Give what a mock backend's section asks of it."""
+    mock = section.mock or MockSection()
+    values = asdict(mock, recurse=False)
+    values["fault"] = _fault(mock.fault)
+    values["fixtures"] = _file(mock.fixtures, folder)
+    return MockSettings(
+        **values,
+        timeout_ms=section.timeout_ms,
+        first_byte_timeout_ms=section.first_byte_timeout_ms,
+        idle_timeout_ms=section.idle_timeout_ms,
+    )
+
+
+def _fault(section: FaultSection | None) -> Fault:
+    if section is None:
+        return Fault()
+    match section.kind:
+        case "status":
+            fault = Fault(status=section.status, retry_after=section.retry_after)
+        case "stall":
+            fault = Fault(hold_after=section.after)
+        case "cut":
+            fault = Fault(cut_after=section.after)
+        case "malformed":
+            fault = Fault(garbage_after=section.after)
+    return evolve(fault, probability=section.probability)

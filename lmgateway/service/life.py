@@ -1,0 +1,182 @@
+"""
+The life of the process: start, reload, drain, stop.
+
+Start: both ports are bound before anything is served; what cannot be bound or
+read ends the process with one message.  Reload: the new graph is built and
+every new socket bound before anything is swapped; a failure at any step leaves
+the old one serving.  Drain: no new connections, answers in flight end, and at
+the deadline the rest are told in band.  A second signal ends at once.
+"""
+
+from __future__ import annotations
+
+import gc
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, DeferredList, ensureDeferred
+from twisted.internet.task import deferLater
+from twisted.logger import Logger
+
+from lmgateway.config.load import load
+from lmgateway.config.schema import Config
+from lmgateway.config.values import log_levels
+from lmgateway.config.watch import Watcher, watched
+from lmgateway.errors import ConfigError, Draining
+from lmgateway.service.graph import Graph, assemble
+from lmgateway.service.listener import Listener
+from lmgateway.service.resources import Resources
+from lmgateway.telemetry.logs import set_levels
+
+LAST_WORDS_SECONDS = 1.0
+"""For in-band errors to reach their clients, after the drain deadline."""
+
+
+class GatewayService(Service):
+    """
+    The running gateway.
+
+    Args:
+        config: The config to begin with.
+        resources: What outlives every config.
+    """
+
+    _log = Logger()
+
+    def __init__(self, config: Config, resources: Resources) -> None:
+        self._path: Path = config.source
+        self.resources = resources
+        set_levels(resources.levels, log_levels(config.gateway.log_level))
+        self._graph: Graph = assemble(config, resources, self.reload)
+        self.client = Listener("client", config.source.parent, resources)
+        self.admin = Listener("admin", config.source.parent, resources)
+        self._watcher = Watcher(resources.reactor, _watched(config), self._changed)
+        self._drain: Deferred[None] | None = None
+        self.generation = 1
+
+    def privilegedStartService(self) -> None:
+        """Bind both ports; raises ``ConfigError`` if one cannot be."""
+        super().privilegedStartService()
+        self._serve(self._graph)
+
+    def startService(self) -> None:
+        """Begin to watch files and signals."""
+        super().startService()
+        reactor = self.resources.reactor
+        reactor.addSystemEventTrigger("before", "shutdown", self.drain)
+        reactor.callWhenRunning(self._running)
+
+    def _running(self) -> None:
+        self._watcher.startService()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._from_signal(self._asked_to_stop))
+        signal.signal(signal.SIGHUP, self._from_signal(self._changed))
+        gc.collect()
+        gc.freeze()
+        self._log.info(
+            "Serving {config} on {client} (admin on {admin}).",
+            config=str(self._path),
+            client="%s:%d" % self.client.address,
+            admin="%s:%d" % self.admin.address,
+        )
+
+    def _from_signal(self, act: Callable[[], object]) -> Callable[[int, object], None]:
+        return lambda number, frame: self.resources.reactor.callFromThread(act)
+
+    # reload --------------------------------------------------------------
+    def reload(self) -> None:
+        """
+        Apply the file as it is now.
+
+        Raises:
+            ConfigError: If it cannot be used; the old one goes on serving.
+        """
+        config = load(self._path, self.resources.environ)
+        graph = assemble(config, self.resources, self.reload)
+        self._serve(graph)
+        self._graph = graph
+        set_levels(self.resources.levels, log_levels(config.gateway.log_level))
+        self.generation += 1
+        self._watcher.watch(_watched(config))
+        self._log.info("Configuration reloaded: {checksum}.", checksum=config.checksum[:12])
+
+    def _serve(self, graph: Graph) -> None:
+        client = self.client.prepare(graph.client)
+        try:
+            admin = self.admin.prepare(graph.admin)
+        except ConfigError:
+            self.client.discard(client)
+            raise
+        self.client.apply(graph.client, client)
+        self.admin.apply(graph.admin, admin)
+
+    def _changed(self) -> None:
+        try:
+            self.reload()
+        except ConfigError as error:
+            self._log.error(
+                "The configuration was not reloaded, the old one goes on serving:\n{problems}",
+                problems=str(error),
+            )
+
+    # stop ----------------------------------------------------------------
+    def _asked_to_stop(self) -> None:
+        if self._drain is None:
+            self._log.info("Asked to stop: draining.")
+            self.resources.reactor.stop()
+        else:
+            self._log.warn("Asked again: stopping now.")
+            self._abort()
+
+    def drain(self) -> Deferred[None]:
+        """Let what is in flight end; fires when all is said or the deadline has passed."""
+        if self._drain is None:
+            self._drain = ensureDeferred(self._drained())
+        return self._drain
+
+    async def _drained(self) -> None:
+        gateway = self._graph.config.gateway
+        clock = self.resources.reactor
+        self.resources.leaving = True
+        self._watcher.stopService()
+        if gateway.drain_delay_ms:
+            await deferLater(clock, gateway.drain_delay_ms / 1000)
+        factories = [port.factory for port in (self.client, self.admin) if port.factory]
+        self.client.close()
+        self.admin.close()
+        ended = DeferredList([factory.drain() for factory in factories])
+        limit = gateway.drain_timeout_ms / 1000
+        deadlines = (
+            clock.callLater(limit, self._interrupt),
+            clock.callLater(limit + LAST_WORDS_SECONDS, self._abort),
+        )
+        await ended
+        for deadline in deadlines:
+            if deadline.active():
+                deadline.cancel()
+        self.resources.access.flush()
+        self.resources.wheel.stop()
+
+    def _interrupt(self) -> None:
+        self._log.warn("The drain deadline has passed: what is in flight is cut.")
+        for port in (self.client, self.admin):
+            if port.factory is not None:
+                port.factory.interrupt(Draining("The gateway is shutting down."))
+
+    def _abort(self) -> None:
+        for port in (self.client, self.admin):
+            if port.factory is not None:
+                port.factory.abort()
+
+
+def _watched(config: Config) -> list[Path]:
+    """All files whose change is a reload: the config's own, secrets, certificates."""
+    gateway, folder = config.gateway, config.source.parent
+    sources = [section.key_source for section in (*config.backends.values(), *config.clients)]
+    sources.append(gateway.admin_token_source)
+    named = [source.path for source in sources if source is not None and source.path]
+    for tls in (gateway.client_tls, gateway.admin_tls):
+        named += [] if tls is None else [tls.cert, tls.key]
+    return [*watched(config), *(folder / name for name in named)]

@@ -1,0 +1,104 @@
+"""
+What outlives a reload: counters, connections, records, the clock.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from random import Random
+from time import time
+
+from attrs import define, field
+from twisted.internet.interfaces import IReactorCore, IReactorTCP, IReactorTime
+from twisted.logger import LogLevelFilterPredicate
+
+from lmgateway.governance.admission import Admission
+from lmgateway.telemetry.access import AccessLog
+from lmgateway.telemetry.traffic import Traffic
+from lmgateway.wire.client import Origin, WireAgent, WireClient
+from lmgateway.wire.timers import Wheel
+
+
+class Reactor(IReactorTime, IReactorTCP, IReactorCore):  # type: ignore[misc]  # an interface
+    """What we use of a reactor."""
+
+
+AgentKey = tuple[Origin, float, float]
+
+
+@define(kw_only=True, eq=False)
+class Resources:
+    """
+    Everything that one process has once.
+
+    Attributes:
+        environ: The environment that secrets are looked up in.
+        wall: Seconds since the epoch; only for records.
+    """
+
+    reactor: Reactor
+    environ: Mapping[str, str]
+    wheel: Wheel
+    traffic: Traffic
+    access: AccessLog
+    admission: Admission = field(factory=Admission)
+    levels: LogLevelFilterPredicate = field(factory=LogLevelFilterPredicate)
+    random: Random = field(factory=Random)
+    wall: Callable[[], float] = time
+    started: float = 0.0
+    leaving: bool = False
+    _clients: dict[AgentKey, WireClient] = field(factory=dict)
+    _agents: dict[AgentKey, WireAgent] = field(factory=dict)
+
+    @classmethod
+    def of(
+        cls,
+        reactor: Reactor,
+        environ: Mapping[str, str],
+        *,
+        write: Callable[[bytes], object] | None = None,
+    ) -> Resources:
+        """Make what a process needs; *write* takes the access log."""
+        wheel = Wheel(reactor)
+        access = AccessLog(write or _to_stdout, reactor)
+        return cls(
+            reactor=reactor,
+            environ=environ,
+            wheel=wheel,
+            traffic=Traffic(0, wheel.now, [access]),
+            access=access,
+            started=wheel.now(),
+        )
+
+    def client(self, origin: Origin, connect_seconds: float, idle_seconds: float) -> WireClient:
+        """Give the client of one upstream; the same one, with its connections, if it is known."""
+        key = (origin, connect_seconds, idle_seconds)
+        if key not in self._clients:
+            agent = WireAgent(
+                self.reactor,
+                self.wheel,
+                origin,
+                connect_seconds=connect_seconds,
+                pool_idle_seconds=idle_seconds,
+            )
+            self._agents[key] = agent
+            self._clients[key] = WireClient(agent, self.wheel)
+        return self._clients[key]
+
+    def keep_only(self, clients: set[WireClient]) -> None:
+        """Close the idle connections of upstreams that are no longer configured."""
+        for key in [key for key, client in self._clients.items() if client not in clients]:
+            del self._clients[key]
+            self._agents.pop(key).close()
+
+    def uptime(self) -> float:
+        """Seconds since the start."""
+        return self.wheel.now() - self.started
+
+
+def _to_stdout(block: bytes) -> None:
+    """Write past ``sys.stdout``, which twistd turns into a logger."""
+    view = memoryview(block)
+    while view:
+        view = view[os.write(1, view) :]

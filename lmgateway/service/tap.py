@@ -1,0 +1,117 @@
+"""
+``twistd -n lmgateway --config F`` and ``lmgateway serve``: the same service.
+
+What twistd does by default and a service must not is put right here: timers on
+the wall clock (O1 of the reliability notes), a log in free text, a process
+that stays up without its ports.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NoReturn
+
+from twisted.application.service import IService, Service
+from twisted.logger import ILogObserver, globalLogBeginner
+from twisted.python import usage
+
+from lmgateway.config.load import load
+from lmgateway.errors import ConfigError
+from lmgateway.service.life import GatewayService
+from lmgateway.service.resources import Resources
+from lmgateway.telemetry.logs import observer
+from lmgateway.wire.resolver import Resolver
+
+DEFAULT_CONFIG = "/etc/lm-gateway/config.toml"
+EX_CONFIG = 78
+EX_STARTUP = 1
+
+
+class Options(usage.Options):
+    """The command line of the twistd plugin."""
+
+    longdesc = "A self-hosted LLM routing gateway."
+    optParameters = [  # noqa: RUF012  # twisted's own form
+        ["config", "c", None, f"The config file; default $LMG_CONFIG, then {DEFAULT_CONFIG}."],
+    ]
+
+
+def config_path(given: str | None, environ: Mapping[str, str]) -> Path:
+    """Say which config file to read."""
+    return Path(given or environ.get("LMG_CONFIG") or DEFAULT_CONFIG).absolute()
+
+
+def make_service(path: Path, environ: Mapping[str, str], reactor: Any) -> GatewayService:
+    """
+    Make the service of a config file.
+
+    Raises:
+        ConfigError: If the file cannot be used.
+    """
+    reactor.seconds = time.monotonic  # O1: a step of the wall clock moves no timer
+    config = load(path, environ)
+    resolver = Resolver(reactor)
+    reactor.installNameResolver(resolver)
+    return GatewayService(config, Resources.of(reactor, environ))
+
+
+class _Started(Service):
+    """Starts the gateway under twistd: ends the process, with a message, where that fails."""
+
+    def __init__(self, gateway: GatewayService) -> None:
+        self._gateway = gateway
+
+    def setServiceParent(self, parent: Any) -> None:
+        super().setServiceParent(parent)
+        if not isinstance(parent, Service):
+            levels = self._gateway.resources.levels
+            parent.setComponent(ILogObserver, observer(sys.stderr, levels))
+
+    def privilegedStartService(self) -> None:
+        try:
+            self._gateway.privilegedStartService()
+        except ConfigError as error:
+            _end(error, EX_STARTUP)
+
+    def startService(self) -> None:
+        super().startService()
+        self._gateway.startService()
+
+
+def makeService(options: Mapping[str, Any]) -> IService:
+    """Make the service for twistd."""
+    from twisted.internet import reactor
+
+    try:
+        gateway = make_service(config_path(options["config"], os.environ), os.environ, reactor)
+    except ConfigError as error:
+        _end(error, EX_CONFIG)
+    return _Started(gateway)
+
+
+def run(config: str | None) -> None:
+    """Serve until told to stop: ``lmgateway serve``."""
+    from twisted.internet import reactor
+
+    try:
+        gateway = make_service(config_path(config, os.environ), os.environ, reactor)
+    except ConfigError as error:
+        _end(error, EX_CONFIG)
+    watch = observer(sys.stderr, gateway.resources.levels)
+    globalLogBeginner.beginLoggingTo([watch], redirectStandardIO=False)
+    try:
+        gateway.privilegedStartService()
+    except ConfigError as error:
+        _end(error, EX_STARTUP)
+    gateway.startService()
+    reactor.run()  # type: ignore[attr-defined]  # the module is the reactor
+
+
+def _end(error: ConfigError, status: int) -> NoReturn:
+    sys.stderr.write(f"lmgateway: {error}\n")
+    sys.stderr.flush()
+    raise SystemExit(status)

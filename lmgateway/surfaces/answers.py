@@ -1,0 +1,95 @@
+"""Small answers that are no exchange: JSON documents and errors, with the headers all carry."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from attrs import frozen
+
+from lmgateway.dialects.base import Dialect
+from lmgateway.errors import GatewayError, MethodNotAllowed, NotFound
+from lmgateway.surfaces.cors import Cors
+from lmgateway.surfaces.headers import error_headers
+from lmgateway.surfaces.responder import JSON
+from lmgateway.wire.door import Head, Refusal
+from lmgateway.wire.identity import request_id
+from lmgateway.wire.request import Request
+
+
+@frozen(eq=False)
+class Answers:
+    """
+    Answers outside the spine.
+
+    Attributes:
+        surfaces: The grammar of errors by path prefix, longest first; the last is for all else.
+    """
+
+    surfaces: Sequence[tuple[bytes, Dialect]]
+    cors: Cors
+
+    def json(
+        self,
+        request: Request,
+        status: int,
+        body: bytes,
+        headers: Mapping[bytes, bytes] | None = None,
+    ) -> None:
+        """Answer with a document."""
+        identity = request_id(request.head).encode()
+        request.respond(
+            status,
+            [
+                JSON,
+                (b"x-request-id", identity),
+                *(headers or {}).items(),
+                *self.cors.headers(request.head),
+            ],
+            body,
+        )
+
+    def error(self, request: Request, error: GatewayError) -> None:
+        """Answer with an error in the grammar of the path."""
+        refusal = self.refusal(request.head, error)
+        request.respond(refusal.status, refusal.headers, refusal.body)
+
+    def refusal(self, head: Head | None, error: GatewayError) -> Refusal:
+        """Give an error in the grammar of the path."""
+        identity = request_id(head)
+        headers = [
+            JSON,
+            (b"x-request-id", identity.encode()),
+            *error_headers(error, None),
+            *self.cors.headers(head),
+        ]
+        body = self._dialect(head).write_error(error, identity)
+        return Refusal(error.status, tuple(headers), body)
+
+    def not_found(self, request: Request) -> None:
+        """Answer for a path that nobody serves, or a preflight of one that somebody does."""
+        self.error(request, NotFound("There is nothing at this path."))
+
+    def method_not_allowed(self, request: Request, allow: Sequence[str]) -> None:
+        """Answer for a method that the path has not: or for a CORS preflight."""
+        headers = self.cors.preflight(request.head)
+        if headers is not None:
+            request.respond(204, headers, b"")
+            return
+        self.error(
+            request, MethodNotAllowed("This path has not that method.", allow=allow)
+        )
+
+    def failed(self, request: Request) -> None:
+        """Answer for a failure that nobody expected."""
+        self.error(request, GatewayError())
+
+    def surface(self, head: Head | None) -> str:
+        """Name the surface that a path belongs to."""
+        return self._dialect(head).name
+
+    def _dialect(self, head: Head | None) -> Dialect:
+        path = b"" if head is None else head.path
+        for prefix, dialect in self.surfaces:
+            if path.startswith(prefix):
+                return dialect
+        return self.surfaces[-1][1]

@@ -1,0 +1,130 @@
+"""
+The client port's door: who is let in, decided before a byte of body is read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from attrs import frozen
+
+from lmgateway.errors import GatewayError, Unauthenticated, UnsupportedMediaType
+from lmgateway.exchange import Exchange
+from lmgateway.governance.keys import Keys
+from lmgateway.surfaces.answers import Answers
+from lmgateway.telemetry.traffic import Traffic
+from lmgateway.wire.door import Head, Pass, Refusal
+from lmgateway.wire.identity import request_id
+
+OPEN_PATHS = frozenset(
+    {
+        b"/health",
+        b"/health/live",
+        b"/health/liveliness",
+        b"/health/liveness",
+        b"/health/readiness",
+        b"/health/ready",
+        b"/healthz",
+        b"/livez",
+        b"/readyz",
+        b"/status",
+        b"/",
+    }
+)
+"""Answered without a key, and not limited."""
+
+_BEARER = b"bearer "
+_FORM = b"application/x-www-form-urlencoded"
+_NOTHING = Pass(max_body=0, principal=None)
+
+
+@frozen(eq=False)
+class ClientDoor:
+    """
+    Lets requests in: see ``wire.door.Door``.
+
+    Attributes:
+        max_body: The largest body, in bytes.
+        seconds: Reactor seconds.
+        wall: Seconds since the epoch.
+    """
+
+    keys: Keys
+    answers: Answers
+    traffic: Traffic
+    max_body: int
+    seconds: Callable[[], float]
+    wall: Callable[[], float]
+
+    def admit(self, head: Head) -> Pass:
+        """
+        Say who asks, and how much they may send.
+
+        Raises:
+            Unauthenticated: If the key is wrong, or missing where one is needed.
+            UnsupportedMediaType: If the body is declared to be no JSON.
+        """
+        if head.path in OPEN_PATHS or head.method == b"OPTIONS":
+            return _NOTHING
+        principal = self.keys.identify(shown_key(head))
+        if head.method == b"POST":
+            _refuse_kind(head)
+        return Pass(max_body=self.max_body, principal=principal)
+
+    def refuse(self, head: Head | None, error: GatewayError) -> Refusal:
+        """Give the answer to a request that is not let in."""
+        return self.answers.refusal(head, error)
+
+    def refused(self, head: Head | None, peer: str, error: GatewayError) -> None:
+        """Record that a request was not let in."""
+        exchange = Exchange(
+            id=request_id(head),
+            surface=self.answers.surface(head),
+            path="" if head is None else head.path.decode("latin-1")[:256],
+            peer=peer,
+            started=self.seconds(),
+            wall=self.wall(),
+        )
+        exchange.outcome = error.kind
+        exchange.error = error
+        exchange.status = error.status
+        self.traffic.write(exchange)
+
+
+def shown_key(head: Head) -> str | None:
+    """
+    Give the key that a request shows.
+
+    ``Authorization: Bearer`` everywhere; ``x-api-key`` too on Anthropic's paths.
+
+    Raises:
+        Unauthenticated: If there is an ``Authorization`` of another scheme.
+    """
+    if head.path.startswith(b"/v1/"):
+        key = head.get(b"x-api-key")
+        if key:
+            return key.decode("latin-1")
+    value = head.get(b"authorization")
+    if value is None:
+        return None
+    if value[:7].lower() != _BEARER:
+        raise Unauthenticated("The Authorization header must be of the Bearer scheme.")
+    return value[7:].strip().decode("latin-1")
+
+
+def _refuse_kind(head: Head) -> None:
+    """
+    Refuse a body that is declared to be anything but JSON; undeclared is taken for JSON.
+
+    Ollama's own server does not look, and its examples leave ``curl -d`` to declare a form: so
+    that passes on its paths, unless a browser may have sent it for a page of another site.
+    """
+    value = head.get(b"content-type")
+    if value is None:
+        return
+    kind = value.partition(b";")[0].strip().lower()
+    if kind == b"application/json" or kind.endswith(b"+json"):
+        return
+    if kind == _FORM and head.path.startswith(b"/api/") and head.get(b"origin") is None:
+        return
+    raise UnsupportedMediaType("The body must be application/json.")

@@ -1,0 +1,53 @@
+"""The headers of ours, on answers and on errors."""
+
+from __future__ import annotations
+
+from math import ceil
+
+from lmgateway.errors import GatewayError, MethodNotAllowed, Unauthenticated
+from lmgateway.exchange import Exchange
+
+
+def routing_headers(exchange: Exchange, now: float) -> list[tuple[bytes, bytes]]:
+    """
+    Say which target answered, why, and in what time.
+
+    Args:
+        now: Reactor seconds.
+    """
+    headers = [(b"x-lmg-profile", _text(" -> ".join(exchange.profile_chain)))]
+    if exchange.label:
+        headers.append((b"x-lmg-class", _text(exchange.label)))
+    if not exchange.expose_routing:
+        return headers
+    headers += [
+        (b"x-lmg-tier", _text(exchange.tier)),
+        (b"x-lmg-backend", _text(exchange.backend)),
+        (b"x-lmg-attempts", b"%d" % len(exchange.attempts)),
+    ]
+    if exchange.model:
+        headers.append((b"x-lmg-model", _text(exchange.model)))
+    upstream = sum(attempt.seconds for attempt in exchange.attempts)
+    total = now - exchange.started
+    headers.append(
+        (b"server-timing", b"upstream;dur=%.2f, total;dur=%.2f" % (upstream * 1e3, total * 1e3))
+    )
+    return headers
+
+
+def error_headers(error: GatewayError, exchange: Exchange | None) -> list[tuple[bytes, bytes]]:
+    """Say what kind of failure this is, and when to come back."""
+    headers = [(b"x-lmg-error", error.kind.encode())]
+    if error.retry_after is not None:
+        headers.append((b"retry-after", b"%d" % max(1, ceil(error.retry_after))))
+    if isinstance(error, Unauthenticated):
+        headers.append((b"www-authenticate", b'Bearer realm="lm-gateway"'))
+    if isinstance(error, MethodNotAllowed):
+        headers.append((b"allow", ", ".join(error.allow).encode()))
+    if exchange is not None and exchange.attempts:
+        headers.append((b"x-lmg-attempts", b"%d" % len(exchange.attempts)))
+    return headers
+
+
+def _text(value: str) -> bytes:
+    return value.encode("latin-1", "replace")

@@ -1,0 +1,107 @@
+"""
+From an HTTP request to an exchange, and through the spine.
+
+Every surface's calls come in here, so that ids, headers, time and failures are
+treated in one way, whatever grammar is spoken.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+
+from attrs import frozen
+from twisted.internet.defer import CancelledError
+from twisted.logger import Logger
+
+from lmgateway.chat import Endpoint
+from lmgateway.dialects.base import Dialect
+from lmgateway.errors import GatewayError
+from lmgateway.exchange import Exchange, Principal
+from lmgateway.gateway import Gateway
+from lmgateway.surfaces.cors import Cors
+from lmgateway.surfaces.responder import Responder
+from lmgateway.wire.door import Head
+from lmgateway.wire.identity import request_id
+from lmgateway.wire.request import Request
+from lmgateway.wire.timers import Wheel
+
+_log = Logger()
+
+_FORWARDED = (b"traceparent", b"tracestate")
+_OWN = {
+    "openai": (b"openai-beta",),
+    "anthropic": (b"anthropic-version", b"anthropic-beta"),
+}
+
+
+@frozen(kw_only=True)
+class Intake:
+    """
+    Takes requests in.
+
+    Attributes:
+        gateway: The spine.
+        dialects: What backends speak, by name.
+        wall: Seconds since the epoch, for records.
+        friendly_errors: What holds until a profile says otherwise.
+    """
+
+    gateway: Gateway
+    dialects: Mapping[str, Dialect]
+    wheel: Wheel
+    wall: Callable[[], float]
+    cors: Cors
+    friendly_errors: bool = False
+
+    async def take(self, request: Request, dialect: Dialect, endpoint: Endpoint) -> None:
+        """Serve one request in the grammar of *dialect*; all failures are told to the client."""
+        exchange = self.begin(request, dialect.name)
+        extra = [(b"x-request-id", exchange.id.encode()), *self.cors.headers(request.head)]
+        responder = Responder(request, dialect, self.dialects, self.wheel, extra)
+        read = partial(dialect.parse, request.body, endpoint)
+        try:
+            await self.gateway.serve(exchange, read, responder)
+        except GatewayError as error:
+            await responder.fail(exchange, error)
+        except CancelledError:
+            if request.interruption is None:
+                raise
+            await responder.fail(exchange, request.interruption)
+        except Exception:
+            _log.failure("Exchange {id} failed unexpectedly.", id=exchange.id)
+            await responder.fail(exchange, GatewayError())
+
+    def begin(self, request: Request, surface: str) -> Exchange:
+        """Open the ledger of one request."""
+        head = request.head
+        return Exchange(
+            id=request_id(head),
+            surface=surface,
+            path=head.path.decode("latin-1"),
+            peer=head.peer,
+            started=self.wheel.now(),
+            wall=self.wall(),
+            headers=_ours(head),
+            forwarded=_forwarded(head, surface),
+            principal=_principal(request),
+            interruption=lambda: request.interruption,
+            friendly_errors=self.friendly_errors,
+        )
+
+
+def _principal(request: Request) -> Principal | None:
+    return request.pass_.principal
+
+
+def _ours(head: Head) -> dict[str, str]:
+    return {
+        name.decode("latin-1"): value.decode("latin-1")
+        for name, value in head.headers
+        if name.startswith(b"x-lmg-")
+    }
+
+
+def _forwarded(head: Head, surface: str) -> dict[bytes, bytes]:
+    names = _FORWARDED + _OWN.get(surface, ())
+    return {name: value for name, value in head.headers if name in names}

@@ -1,0 +1,62 @@
+"""``GET /v1/models``: the names that a client may use."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from attrs import frozen
+
+from lmgateway.dialects.document import encode
+from lmgateway.errors import UnknownModel
+from lmgateway.exchange import Principal
+from lmgateway.routing.policy import AUTO, Directory
+from lmgateway.surfaces.answers import Answers
+from lmgateway.wire.request import Request
+
+
+@frozen(eq=False)
+class Models:
+    """
+    The listing.
+
+    Attributes:
+        started: Seconds since the epoch; what ``created`` says of every model.
+    """
+
+    directory: Directory
+    answers: Answers
+    started: float
+
+    def list(self, request: Request) -> None:
+        """Answer with all names, tiers first in the order of the ladder."""
+        data = self._entries(request.pass_.principal)
+        self.answers.json(request, 200, encode({"object": "list", "data": data}))
+
+    def one(self, request: Request, name: str) -> None:
+        """Answer with one of them, or 404."""
+        for entry in self._entries(request.pass_.principal):
+            if entry["id"] == name:
+                self.answers.json(request, 200, encode(entry))
+                return
+        error = UnknownModel(f"There is no model {name!r} here.", param="model")
+        self.answers.error(request, error)
+
+    def _entries(self, principal: Principal | None) -> list[dict[str, Any]]:
+        assert principal is not None, "the door names everyone who asks for models"
+        tiers, aliases, profiles = self.directory.visible(principal)
+        resolves = self.directory.ladder.aliases
+        entries = [self._entry(tier.name, tier.backend.name) for tier in tiers]
+        for alias in aliases:
+            entry = self._entry(alias, "alias")
+            entry["lm_gateway"] = {"resolves_to": resolves[alias]}
+            entries.append(entry)
+        entries += [self._entry(name, "profile") for name in profiles]
+        return [*entries, self._entry(AUTO, "lm-gateway")] if tiers else entries
+
+    def _entry(self, name: str, owner: str) -> dict[str, Any]:
+        return {
+            "id": name,
+            "object": "model",
+            "created": int(self.started),
+            "owned_by": owner,
+        }

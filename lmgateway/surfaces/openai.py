@@ -1,0 +1,46 @@
+"""
+OpenAI's API as we serve it (https://platform.openai.com/docs/api-reference).
+
+``POST /v1/chat/completions``, ``POST /v1/embeddings``, ``GET /v1/models``, ``GET /v1/models/{id}``.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from attrs import frozen
+from klein import Klein
+
+from lmgateway.dialects.openai import OPENAI
+from lmgateway.surfaces.intake import Intake
+from lmgateway.surfaces.models import Models
+from lmgateway.wire.request import Request
+
+
+@frozen(eq=False)
+class OpenAISurface:
+    """The routes."""
+
+    intake: Intake
+    models: Models
+    app: ClassVar[Klein] = Klein()
+
+    @app.route("/v1/chat/completions", methods=["POST"])
+    async def chat(self, request: Request) -> None:
+        """Answer a conversation."""
+        await self.intake.take(request, OPENAI, "chat")
+
+    @app.route("/v1/embeddings", methods=["POST"])
+    async def embeddings(self, request: Request) -> None:
+        """Turn text into vectors."""
+        await self.intake.take(request, OPENAI, "embeddings")
+
+    @app.route("/v1/models", methods=["GET"])
+    async def list_models(self, request: Request) -> None:
+        """List what this client may name."""
+        self.models.list(request)
+
+    @app.route("/v1/models/<path:name>", methods=["GET"])
+    async def one_model(self, request: Request, name: str) -> None:
+        """Describe one of them."""
+        self.models.one(request, name)

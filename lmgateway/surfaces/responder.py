@@ -1,0 +1,144 @@
+"""
+How an answer, or a failure, gets to the client.
+
+Before the first byte a failure has a status and the surface's own error
+envelope.  After it, the failure is told in band, in the client's grammar, and
+the connection is cut: no terminal event, so that nobody takes a broken answer
+for a whole one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import aclosing
+
+from lmgateway.backends.base import Batch, Reply
+from lmgateway.dialects.base import Dialect
+from lmgateway.dialects.transcode import Transcoder, Translated, Verbatim
+from lmgateway.errors import BackendError, GatewayError, StreamInterrupted
+from lmgateway.exchange import Exchange
+from lmgateway.surfaces.headers import error_headers, routing_headers
+from lmgateway.surfaces.friendly import friendly_reply
+from lmgateway.wire.outlet import Outlet
+from lmgateway.wire.request import Request
+from lmgateway.wire.timers import Wheel
+
+BEAT_SECONDS = 15.0
+"""A client that is sent nothing for so long is told that we are still here."""
+
+JSON = (b"content-type", b"application/json")
+_STREAM = {
+    "sse": (b"content-type", b"text/event-stream"),
+    "ndjson": (b"content-type", b"application/x-ndjson"),
+}
+_UNBUFFERED = ((b"cache-control", b"no-cache"), (b"x-accel-buffering", b"no"))
+
+Headers = list[tuple[bytes, bytes]]
+
+
+class Responder:
+    """
+    Answers one request: see ``gateway.Responder``.
+
+    Args:
+        dialect: The client's.
+        dialects: All of them, by name: what a backend may have spoken.
+        extra: Headers that every answer to this request carries.
+    """
+
+    def __init__(
+        self,
+        request: Request,
+        dialect: Dialect,
+        dialects: Mapping[str, Dialect],
+        wheel: Wheel,
+        extra: Headers,
+    ) -> None:
+        self._request = request
+        self._dialect = dialect
+        self._dialects = dialects
+        self._wheel = wheel
+        self._extra = extra
+        self._outlet: Outlet | None = None
+        self._transcoder: Transcoder | None = None
+        self._written = 0.0
+
+    async def relay(self, exchange: Exchange, reply: Reply) -> None:
+        """Send the reply."""
+        headers = [*reply.headers.items(), *routing_headers(exchange, self._wheel.now())]
+        if reply.answer is not None:
+            self._send(exchange, self._whole(exchange, reply), headers)
+        else:
+            await self._stream(exchange, reply, headers)
+
+    def _whole(self, exchange: Exchange, reply: Reply) -> bytes:
+        request, answer = exchange.request, reply.answer
+        assert request is not None and answer is not None, "a whole answer to a parsed request"
+        if reply.dialect == self._dialect.name:
+            return reply.body
+        hub = self._dialects[reply.dialect].decode_answer(answer)
+        return self._dialect.write_answer(hub, request)
+
+    def _send(self, exchange: Exchange, body: bytes, headers: Headers) -> None:
+        exchange.status = 200
+        exchange.bytes_out = len(body)
+        self._request.respond(200, [JSON, *headers, *self._extra], body)
+
+    async def _stream(self, exchange: Exchange, reply: Reply, headers: Headers) -> None:
+        assert reply.batches is not None, "a reply without an answer is a stream"
+        transcoder = self._transcoder = self._transcode(exchange, reply)
+        outlet = self._outlet = Outlet(self._request)
+        exchange.status = 200
+        outlet.open(200, [_STREAM[self._dialect.framing], *_UNBUFFERED, *headers, *self._extra])
+        self._written = self._wheel.now()
+        self._beat = self._wheel.start(BEAT_SECONDS, self._keep_alive)
+        try:
+            async with aclosing(reply.batches) as batches:
+                async for batch in batches:
+                    gate = outlet.write(self._taken(transcoder, batch, exchange))
+                    if gate is not None:
+                        await gate
+        except BackendError as error:
+            raise StreamInterrupted() from error
+        finally:
+            self._beat.cancel()
+        outlet.finish()
+
+    def _taken(self, transcoder: Transcoder, batch: Batch, exchange: Exchange) -> bytes:
+        take = transcoder.take
+        data = b"".join([take(event, mark) for event, mark in batch])
+        exchange.bytes_out += len(data)
+        self._written = self._wheel.now()
+        return data
+
+    def _transcode(self, exchange: Exchange, reply: Reply) -> Transcoder:
+        assert exchange.request is not None and reply.reader is not None, "a stream has both"
+        writer = self._dialect.writer(exchange.request)
+        if reply.dialect == self._dialect.name:
+            return Verbatim(writer, wants_usage=exchange.request.wants_usage)
+        return Translated(reply.reader, writer)
+
+    def _keep_alive(self) -> None:
+        """Tell a waiting client that we are still here, if nothing else did lately."""
+        assert self._outlet is not None and self._transcoder is not None, "beats within a stream"
+        quiet = self._wheel.now() - self._written
+        if quiet >= BEAT_SECONDS:
+            self._written = self._wheel.now()
+            self._outlet.write(self._transcoder.keep_alive())
+            quiet = 0
+        self._beat = self._wheel.start(BEAT_SECONDS - quiet, self._keep_alive)
+
+    async def fail(self, exchange: Exchange, error: GatewayError) -> None:
+        """Tell the client what went wrong, in whatever way is still open."""
+        if self._outlet is not None and self._transcoder is not None:
+            self._outlet.write(self._transcoder.error(error))
+            self._outlet.abort()
+        elif self._request.startedWriting:
+            self._request.abort()
+        elif exchange.friendly_errors and exchange.request is not None:
+            self._extra += [(b"x-lmg-error", error.kind.encode())]
+            await self.relay(exchange, friendly_reply(exchange.request, error))
+        else:
+            body = self._dialect.write_error(error, exchange.id)
+            headers = error_headers(error, exchange)
+            self._request.respond(error.status, [JSON, *headers, *self._extra], body)

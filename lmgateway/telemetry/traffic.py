@@ -1,0 +1,243 @@
+"""
+The spine's outermost scope: exactly one entry per exchange, whatever happens.
+
+An entry is made once, when the exchange ends, and goes to a bounded ring (the
+admin port's view) and to the access log.  It holds no prompt, no answer, no
+key and no upstream text.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Any
+
+import msgspec
+from twisted.internet.defer import CancelledError
+
+from lmgateway.errors import GatewayError
+from lmgateway.exchange import Exchange
+
+MAX_NAME = 128
+"""Characters kept of a name that a client chose."""
+
+
+class AttemptEntry(msgspec.Struct, frozen=True):
+    """One attempt, as recorded."""
+
+    tier: str
+    backend: str
+    model: str
+    outcome: str
+    status: int | None
+    ms: float
+
+
+class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=False):
+    """
+    One exchange, as recorded.
+
+    The first fourteen members are the reference's, with its meanings; but a failed exchange
+    is an entry too, and ``latency_ms`` spans the whole exchange.
+    """
+
+    id: str
+    timestamp: str
+    profile: str | None
+    requested_model: str | None
+    tier: str | None
+    backend: str | None
+    routing_mode: str | None
+    escalated: bool
+    latency_ms: float
+    success: bool
+    error: str | None
+    priority: int
+    class_label: str | msgspec.UnsetType = msgspec.UNSET
+    profile_chain: Sequence[str] | msgspec.UnsetType = msgspec.UNSET
+
+    surface: str
+    path: str
+    client: str | None
+    model: str | None
+    status: int
+    outcome: str
+    stream: bool
+    ttft_ms: float | None
+    upstream_ms: float | None
+    input_tokens: int | None
+    output_tokens: int | None
+    usage_estimated: bool
+    finish_reason: str | None
+    bytes_out: int
+    attempts: Sequence[AttemptEntry]
+
+
+class Stats(msgspec.Struct):
+    """What the ring says in sum, in the reference's shape."""
+
+    total_requests: int
+    error_count: int
+    escalation_count: int
+    avg_latency_ms: float
+    tier_counts: dict[str, int]
+
+
+class Traffic:
+    """
+    The ring.
+
+    Args:
+        capacity: How many entries are kept.
+        now: Reactor seconds.
+        sinks: Called with each entry; must not raise or block.
+    """
+
+    def __init__(
+        self,
+        capacity: int,
+        now: Callable[[], float],
+        sinks: Sequence[Callable[[Entry], object]] = (),
+    ) -> None:
+        self._ring: deque[Entry] = deque(maxlen=max(0, capacity))
+        self._now = now
+        self._sinks = sinks
+        self.in_flight = 0
+        self.total = 0
+
+    def resize(self, capacity: int) -> None:
+        """Keep so many entries from now on."""
+        if capacity != self._ring.maxlen:
+            self._ring = deque(self._ring, maxlen=max(0, capacity))
+
+    def recording(self, exchange: Exchange) -> Recording:
+        """Give the scope that writes the exchange's entry."""
+        return Recording(self, exchange)
+
+    def write(self, exchange: Exchange) -> None:
+        """Write the entry of an exchange that has ended."""
+        exchange.seconds = self._now() - exchange.started
+        entry = entry_of(exchange)
+        self.total += 1
+        self._ring.append(entry)
+        for sink in self._sinks:
+            sink(entry)
+
+    def newest(self, limit: int) -> list[Entry]:
+        """Give up to *limit* entries, the newest first."""
+        entries: Iterable[Entry] = reversed(self._ring)
+        return [entry for _, entry in zip(range(limit), entries, strict=False)]
+
+    def stats(self) -> Stats:
+        """Sum up the whole ring."""
+        count = len(self._ring)
+        return Stats(
+            total_requests=count,
+            error_count=sum(not entry.success for entry in self._ring),
+            escalation_count=sum(entry.escalated for entry in self._ring),
+            avg_latency_ms=sum(entry.latency_ms for entry in self._ring) / count if count else 0.0,
+            tier_counts=dict(Counter(entry.tier for entry in self._ring if entry.tier)),
+        )
+
+
+class Recording:
+    """The scope of one exchange: see ``Traffic.recording``."""
+
+    __slots__ = ("_exchange", "_traffic")
+
+    def __init__(self, traffic: Traffic, exchange: Exchange) -> None:
+        self._traffic = traffic
+        self._exchange = exchange
+
+    async def __aenter__(self) -> None:
+        self._traffic.in_flight += 1
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._traffic.in_flight -= 1
+        exchange = self._exchange
+        if isinstance(error, CancelledError | GeneratorExit):
+            error = exchange.interruption()
+            if error is None:
+                exchange.outcome = "client_closed"
+                exchange.status = exchange.status or 499
+        if isinstance(error, GatewayError):
+            exchange.outcome = error.kind
+            exchange.error = error
+            exchange.status = exchange.status or error.status
+        elif error is not None:
+            exchange.outcome = "internal_error"
+            exchange.status = exchange.status or 500
+        elif exchange.outcome == "open":
+            exchange.outcome = "ok"
+        self._traffic.write(exchange)
+
+
+def entry_of(exchange: Exchange) -> Entry:
+    """Give what is kept of an exchange."""
+    usage, request = exchange.usage, exchange.request
+    first = exchange.first_output
+    chain = exchange.profile_chain
+    return Entry(
+        id=exchange.id,
+        timestamp=datetime.fromtimestamp(exchange.wall, UTC).isoformat(timespec="milliseconds"),
+        profile=chain[-1] if chain else None,
+        requested_model=_short(exchange.requested_model),
+        tier=exchange.tier or None,
+        backend=exchange.backend or None,
+        routing_mode=exchange.mode or None,
+        escalated=exchange.escalated,
+        latency_ms=_ms(exchange.seconds),
+        success=exchange.outcome == "ok",
+        error=_told(exchange),
+        priority=0,
+        class_label=exchange.label or msgspec.UNSET,
+        profile_chain=chain if len(chain) > 1 else msgspec.UNSET,
+        surface=exchange.surface,
+        path=exchange.path,
+        client=exchange.principal.name or None if exchange.principal else None,
+        model=exchange.model or None,
+        status=exchange.status,
+        outcome=exchange.outcome,
+        stream=request is not None and request.stream,
+        ttft_ms=None if first is None else _ms(first - exchange.started),
+        upstream_ms=_ms(sum(attempt.seconds for attempt in exchange.attempts)),
+        input_tokens=None if usage is None else usage.input_tokens,
+        output_tokens=None if usage is None else usage.output_tokens,
+        usage_estimated=usage is not None and usage.estimated,
+        finish_reason=exchange.finish_reason,
+        bytes_out=exchange.bytes_out,
+        attempts=[
+            AttemptEntry(a.tier, a.backend, a.model, a.outcome, a.status, _ms(a.seconds))
+            for a in exchange.attempts
+        ],
+    )
+
+
+def _told(exchange: Exchange) -> str | None:
+    """The error in our own words: an upstream's text is never kept."""
+    if exchange.outcome == "ok":
+        return None
+    error = exchange.error
+    if error is None or error.origin == "upstream":
+        return exchange.outcome
+    return f"{error.kind}: {type(error).default_message()}" if error.param else str(error)
+
+
+def _short(name: str | None) -> str | None:
+    return name if name is None else name[:MAX_NAME]
+
+
+def _ms(seconds: float) -> float:
+    return round(seconds * 1000, 3)
+
+
+def as_document(value: Any) -> Any:
+    """Give entries or stats as plain JSON values."""
+    return msgspec.to_builtins(value)

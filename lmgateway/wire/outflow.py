@@ -1,0 +1,218 @@
+"""
+What leaves on one connection: as directly as possible, and never stuck for long.
+
+Bytes go straight to the socket while nothing waits before them: that saves two
+calls to epoll and a turn of the reactor for each answer.  What the socket does
+not take is left to the transport, and from then on somebody looks, now and
+then, whether it moves.  Twisted itself would wait for ever.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.abstract import FileDescriptor
+from twisted.internet.interfaces import IPushProducer
+from twisted.internet.tcp import Connection
+from twisted.protocols.policies import ProtocolWrapper
+from zope.interface import implementer
+
+from lmgateway.wire.timers import Timer, Wheel
+
+CONGESTED = 65536
+"""Unsent bytes from which nothing more is begun on a connection."""
+
+
+@implementer(IPushProducer)
+class Outflow:
+    """
+    The sending half of a connection.
+
+    Args:
+        transport: Where bytes go: a socket, TLS over one, or a test's memory.
+        wheel: Measures how long output stands still.
+        stalled: Called when it stood still for ``stall_seconds``.
+        eased: Called when output that was looked after has all left.
+
+    Attributes:
+        paused: Whether the transport asked for a pause.
+    """
+
+    __slots__ = (
+        "_base",
+        "_direct",
+        "_eased",
+        "_mark",
+        "_moved",
+        "_producer",
+        "_registered",
+        "_stalled",
+        "_timer",
+        "_transport",
+        "_wheel",
+        "paused",
+        "stall_seconds",
+    )
+
+    def __init__(
+        self,
+        transport: Any,  # ITransport and IConsumer in one
+        wheel: Wheel,
+        stall_seconds: float,
+        stalled: Callable[[], object],
+        eased: Callable[[], object],
+    ) -> None:
+        self._transport = transport
+        self._wheel = wheel
+        self._stalled = stalled
+        self._eased = eased
+        self._base = _descriptor(transport)
+        self._direct = transport if isinstance(transport, Connection) else None
+        self._producer: IPushProducer | None = None
+        self._registered = False
+        self._timer: Timer | None = None
+        self._mark = (0, 0)
+        self._moved = 0.0
+        self.stall_seconds = stall_seconds
+        self.paused = False
+
+    def tune(self) -> None:
+        """Send small writes at once; have the kernel notice peers that vanish."""
+        base = self._base
+        if isinstance(base, Connection):
+            handle = base.getHandle()
+            if handle.family in (socket.AF_INET, socket.AF_INET6):
+                base.setTcpNoDelay(True)
+                base.setTcpKeepAlive(True)
+                milliseconds = int(self.stall_seconds * 1000)
+                handle.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
+
+    def write(self, data: bytes) -> None:
+        """Send *data*, after whatever waits."""
+        direct = self._direct
+        if (
+            direct is not None
+            and not direct.dataBuffer
+            and not direct._tempDataBuffer
+            and direct.connected
+            and not direct.disconnecting
+        ):
+            sent = direct.writeSomeData(data)
+            if sent.__class__ is int:
+                if sent == len(data):
+                    return
+                data = data[sent:]
+        self._transport.write(data)
+        if self._timer is None and self._base is not None:
+            self._watch()
+
+    def unsent(self) -> int:
+        """How many bytes the transport still holds, as far as can be known."""
+        base = self._base
+        if base is None or not base.connected:
+            return 0
+        return int(len(base.dataBuffer) - base.offset + base._tempDataLen)
+
+    @property
+    def congested(self) -> bool:
+        """Whether so much waits that nothing more should be begun."""
+        return self._timer is not None and self.unsent() > CONGESTED
+
+    def stop_reading(self) -> None:
+        """Leave what comes in to the kernel."""
+        if self._base is not None:
+            self._base.stopReading()
+
+    def let_go(self) -> bool:
+        """
+        Close the socket under everything; the kernel still delivers what it holds.
+
+        Returns:
+            Whether there is one.
+        """
+        if self._base is None:
+            return False
+        self._base.loseConnection()
+        return True
+
+    def close(self) -> None:
+        """Let go: the connection is lost."""
+        self._producer = None
+        self.paused = False
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    # Who is told to wait ------------------------------------------------------
+    def attach(self, producer: IPushProducer) -> None:
+        """Tell *producer* when to wait and when to go on."""
+        if self._producer is not None:
+            raise RuntimeError("Somebody writes already.")
+        self._producer = producer
+        if not self._registered:
+            self._registered = True
+            self._transport.registerProducer(self, True)
+
+    def detach(self) -> None:
+        """Tell nobody any more."""
+        self._producer = None
+        self.paused = False
+        if self._registered:
+            self._registered = False
+            self._transport.unregisterProducer()
+
+    def pauseProducing(self) -> None:
+        """The transport holds enough."""
+        if not self.paused:
+            self.paused = True
+            if self._timer is None:
+                self._watch()
+            if self._producer is not None:
+                self._producer.pauseProducing()
+
+    def resumeProducing(self) -> None:
+        """The transport has sent everything."""
+        if self.paused:
+            self.paused = False
+            if self._producer is not None:
+                self._producer.resumeProducing()
+
+    def stopProducing(self) -> None:
+        """The connection is lost; its protocol is told next."""
+
+    # Whether it moves ---------------------------------------------------------
+    def _watch(self) -> None:
+        self._mark = self._position()
+        self._moved = self._wheel.now()
+        self._look_later()
+
+    def _look_later(self) -> None:
+        self._timer = self._wheel.start(min(1.0, self.stall_seconds / 4), self._look)
+
+    def _look(self) -> None:
+        """See whether output moved since the last look."""
+        self._timer = None
+        if not self.unsent() and not self.paused:
+            self._eased()
+            return
+        position, now = self._position(), self._wheel.now()
+        if position != self._mark:
+            self._mark, self._moved = position, now
+        elif now - self._moved >= self.stall_seconds:
+            self._stalled()
+            return
+        self._look_later()
+
+    def _position(self) -> tuple[int, int]:
+        """Where the transport is in its buffer: changes with each send, not with a write."""
+        base = self._base
+        return (0, 0) if base is None else (id(base.dataBuffer), base.offset)
+
+
+def _descriptor(transport: object) -> FileDescriptor | None:
+    """The socket under *transport*, if there is one."""
+    while isinstance(transport, ProtocolWrapper):
+        transport = transport.transport
+    return transport if isinstance(transport, FileDescriptor) else None

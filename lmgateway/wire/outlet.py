@@ -1,0 +1,72 @@
+"""How a streamed answer leaves: no faster than the client takes it."""
+
+from __future__ import annotations
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IPushProducer
+from zope.interface import implementer
+
+from lmgateway.wire.request import Request
+from lmgateway.wire.heads import Headers
+
+
+@implementer(IPushProducer)
+class Outlet:
+    """
+    Streams an answer with back-pressure.
+
+    A client that takes nothing for the channel's stall time is disconnected there, and
+    the route that waits here is cancelled with it.
+
+    Args:
+        request: What is answered.
+    """
+
+    __slots__ = ("_paused", "_request", "_waiting")
+
+    def __init__(self, request: Request) -> None:
+        self._request = request
+        self._paused = False
+        self._waiting: list[Deferred[None]] = []
+
+    def open(self, status: int, headers: Headers, data: bytes = b"") -> None:
+        """Begin the answer, with its first bytes if they are at hand."""
+        self._request.registerProducer(self, True)
+        self._request.begin(status, headers, data)
+
+    def write(self, data: bytes) -> Deferred[None] | None:
+        """
+        Send *data*.
+
+        Returns:
+            ``None`` to go on at once, or what to wait for before the next write.
+        """
+        self._request.write(data)
+        if not self._paused or self._request.gone:
+            return None
+        waiter: Deferred[None] = Deferred()
+        self._waiting.append(waiter)
+        return waiter
+
+    def finish(self, data: bytes = b"") -> None:
+        """End the answer, with its last bytes if there are any."""
+        self._request.finish(data)
+
+    def abort(self) -> None:
+        """Break the answer off so that the client sees it is not whole."""
+        self._request.abort()
+
+    def pauseProducing(self) -> None:
+        """The client is slower than we are."""
+        self._paused = True
+
+    def resumeProducing(self) -> None:
+        """Everything written has left."""
+        self._paused = False
+        waiting, self._waiting = self._waiting, []
+        for waiter in waiting:
+            if not waiter.called:  # or it was cancelled meanwhile
+                waiter.callback(None)
+
+    def stopProducing(self) -> None:
+        """The connection is lost; the route is cancelled by the channel."""

@@ -1,0 +1,10 @@
+"""Teaches ``twistd`` the word ``lmgateway``; imported at each start, so it imports little."""
+
+from twisted.application.service import ServiceMaker
+
+lmgateway = ServiceMaker(
+    "lmgateway",
+    "lmgateway.service.tap",
+    "A self-hosted LLM routing gateway.",
+    "lmgateway",
+)
