@@ -80,7 +80,7 @@ def read_object(data: bytes | str) -> Document:
     try:
         document = _decode(data)
     except UnicodeDecodeError:
-        assert isinstance(data, bytes)  # noqa: S101 - a string has no encoding to be wrong in
+        assert isinstance(data, bytes)
         return read_object(data.decode("utf-8", "replace"))
     except (msgspec.MsgspecError, RecursionError):
         raise ProtocolError("The model backend's answer is not JSON.") from None

@@ -1,5 +1,5 @@
 """
-Refusals of backends, and the error members of OpenAI's grammar, shared by the dialects.
+What a backend's refusal means, where its grammar tells nothing more precise.
 
 A backend's own text is passed on only where the client can act on it (its
 4xx, but for our credentials), and at most so much of it.
@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from lmgateway.chat import Document
 from lmgateway.errors import (
     BackendError,
     BackendFailed,
@@ -18,59 +17,12 @@ from lmgateway.errors import (
     BackendOverloaded,
     BackendTimeout,
     ContextExceeded,
-    GatewayError,
+    CredentialRefused,
     Rejected,
 )
 
 MAX_TEXT = 2000
 """Characters of a backend's message that a client may see."""
-
-_TYPES = {
-    401: "authentication_error",
-    402: "insufficient_quota",
-    403: "permission_error",
-    404: "not_found_error",
-    408: "timeout_error",
-    429: "rate_limit_error",
-    503: "service_unavailable_error",
-    504: "timeout_error",
-}
-_CODES = {
-    "unauthenticated": "invalid_api_key",
-    "unknown_model": "model_not_found",
-    "rate_limited": "rate_limit_exceeded",
-    "too_many_concurrent": "rate_limit_exceeded",
-    "backend_rate_limited": "rate_limit_exceeded",
-    "budget_exhausted": "insufficient_quota",
-}
-
-
-def error_code(error: GatewayError) -> str:
-    """Give OpenAI's ``code`` for an error."""
-    return getattr(error, "code", None) or _CODES.get(error.kind, error.kind)
-
-
-def error_document(error: GatewayError) -> Document:
-    """Give the ``error`` member of OpenAI's envelope; ``origin`` and ``attempts`` are ours."""
-    status = error.status
-    kind = _TYPES.get(status, "invalid_request_error" if status < 500 else "server_error")
-    return {
-        "message": str(error),
-        "type": kind,
-        "param": error.param,
-        "code": error_code(error),
-        "origin": error.origin,
-        "attempts": [
-            {
-                "tier": attempt.tier,
-                "backend": attempt.backend,
-                "model": attempt.model,
-                "outcome": attempt.outcome,
-                "status": attempt.status,
-            }
-            for attempt in error.attempts
-        ],
-    }
 
 
 def retry_after(headers: Mapping[bytes, bytes]) -> float | None:
@@ -106,7 +58,7 @@ def refusal(
         param: The member at fault, if it said so.
     """
     if status in (401, 403):
-        return BackendFailed("The model backend refused this gateway's credential.")
+        return CredentialRefused()
     if status == 429:
         return BackendLimited(
             "The model backend is rate limited.", retry_after=retry_after(headers)

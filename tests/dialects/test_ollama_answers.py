@@ -19,6 +19,7 @@ from lmgateway.errors import (
     BackendOverloaded,
     BackendTimeout,
     ContextExceeded,
+    CredentialRefused,
     MalformedRequest,
     ProtocolError,
     Rejected,
@@ -203,7 +204,7 @@ class ErrorTests(SynchronousTestCase):
         for status, kind in (
             (400, Rejected),
             (404, Rejected),
-            (401, BackendFailed),
+            (401, CredentialRefused),
             (429, BackendLimited),
             (500, BackendFailed),
             (502, BackendFailed),

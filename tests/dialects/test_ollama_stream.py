@@ -46,13 +46,13 @@ class ReaderTests(SynchronousTestCase):
         marks, chunks = read_stream(one, lines(vector("ollama_text.ndjson")))
         self.assertEqual(marks, [Mark.OUTPUT] * 3 + [Mark.QUIET, Mark.END])
         deltas = [hub.first_choice(chunk).get("delta", {}) for chunk in chunks]
-        self.assertEqual(deltas[0], {"role": "assistant", "reasoning_content": "Greet – bäck."})
+        self.assertEqual(deltas[0], {"role": "assistant", "reasoning_content": "Greet — bäck."})
         self.assertEqual("".join(d.get("content", "") for d in deltas), "Grüß Gott 🎩")
         self.assertEqual(chunks[-2]["choices"][0]["finish_reason"], "length")
         self.assertEqual(chunks[-1]["usage"]["prompt_tokens"], 26)
         self.assertEqual(one.usage, Usage(input_tokens=26, output_tokens=282))
         self.assertEqual((one.model, one.finish_reason), ("qwen3:8b", "length"))
-        self.assertEqual(one.output_bytes, len("Greet – bäck.Grüß Gott 🎩".encode()))
+        self.assertEqual(one.output_bytes, len("Greet — bäck.Grüß Gott 🎩".encode()))
         self.assertEqual(len({chunk["id"] for chunk in chunks}), 1)
 
     def test_R_B09_tools_in_a_stream(self) -> None:
