@@ -1,5 +1,1 @@
-<<<<<<< HEAD
-"""Tests, mirroring the package."""
-=======
 """Tests: they mirror the package."""
->>>>>>> main

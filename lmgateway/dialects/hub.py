@@ -119,7 +119,13 @@ def model_of(document: Document) -> str | None:
     return member(document, "model", str) or None
 
 
-_WORDS = {str: "a string", bool: "true or false", list: "an array", dict: "an object", int: "whole"}
+_WORDS = {
+    str: "a string",
+    bool: "true or false",
+    list: "an array",
+    dict: "an object",
+    int: "a whole number",
+}
 
 
 def member(document: Document, name: str, kind: type, where: str = "") -> Any:

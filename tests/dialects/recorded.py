@@ -29,6 +29,7 @@ class PlainQuirks:
     drop: frozenset[str] = frozenset()
     tool_format: Literal["json", "xml"] = "json"
     default_options: Mapping[str, Any] = field(factory=dict)
+    takes_think: bool = False
     keep_alive: Any = -1
 
 

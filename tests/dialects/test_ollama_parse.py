@@ -111,7 +111,10 @@ class ChatTests(SynchronousTestCase):
 
     def test_tool_history_is_matched(self) -> None:
         """Calls get ids that stay the same, and each result finds its call by name."""
-        call = lambda name, **args: {"function": {"name": name, "arguments": args}}  # noqa: E731
+
+        def call(name: str, **arguments: int) -> dict[str, Any]:
+            return {"function": {"name": name, "arguments": arguments}}
+
         messages = [
             *say(),
             {"role": "assistant", "content": "", "tool_calls": [call("a", x=1), call("b")]},
