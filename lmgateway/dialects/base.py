@@ -126,8 +126,13 @@ class Quirks(Protocol):
 class Dialect(Protocol):
     """One provider grammar, both ways against the hub."""
 
-    name: str
-    framing: Literal["sse", "ndjson"]
+    @property
+    def name(self) -> str:
+        """What config calls it: ``openai``, ``anthropic``, ..."""
+
+    @property
+    def framing(self) -> Literal["sse", "ndjson"]:
+        """How its streams are cut into events."""
 
     def parse(self, raw: bytes, endpoint: Endpoint) -> ChatRequest:
         """
