@@ -63,6 +63,15 @@ class Anthropic:
         """
         return render(request, overrides, quirks)
 
+    def path(self, request: ChatRequest) -> str:
+        """Give the path of a backend that takes what ``render`` gives."""
+        counts = request.endpoint == "count_tokens"
+        return "/v1/messages/count_tokens" if counts else "/v1/messages"
+
+    def dropped(self, request: ChatRequest) -> tuple[str, ...]:
+        """Give the members of a request that ``render`` leaves out."""
+        return () if request.dialect == self.name else dropped(request.hub)
+
     def read_answer(self, body: bytes) -> Answer:
         """
         Read a backend's whole answer.

@@ -37,15 +37,14 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping
 from typing import Any
-from uuid import uuid4
 
 import msgspec
 
 from lmgateway.chat import ChatRequest, Document, Usage
+from lmgateway.dialects import hub as hubs
 from lmgateway.dialects.anthropic_errors import stream_error
 from lmgateway.dialects.base import Answer
 from lmgateway.dialects.document import encode
-from lmgateway.dialects.hub import read_usage, write_usage
 from lmgateway.errors import ProtocolError
 
 STOPS = {
@@ -65,7 +64,6 @@ _FINISHES = {
     "content_filter": "refusal",
 }
 _FOREIGN_ID = re.compile(r"^(?:chatcmpl-|cmpl-)|[^a-zA-Z0-9_-]")
-_decode = msgspec.json.Decoder().decode
 _decode_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
@@ -82,12 +80,7 @@ def read_answer(body: bytes) -> Answer:
         ProtocolError: If it is not one.
         BackendError: If it is an error, although the status said 200.
     """
-    try:
-        document = _decode(body)
-    except (msgspec.MsgspecError, UnicodeError, RecursionError):
-        raise ProtocolError("The model backend's answer is not JSON.") from None
-    if not isinstance(document, dict):
-        raise ProtocolError("The model backend's answer is not an object.")
+    document = hubs.read_object(body)
     fault = document.get("error")
     if document.get("type") == "error" and isinstance(fault, dict):
         raise stream_error(_text(fault.get("type")), _text(fault.get("message")))
@@ -109,44 +102,29 @@ def _text(value: object) -> str | None:
 def _read_usage(told: object) -> Usage | None:
     if not isinstance(told, dict):
         return None
-    read, write = (
-        _count(told, "cache_read_input_tokens"),
-        _count(told, "cache_creation_input_tokens"),
-    )
-    details = told.get("output_tokens_details")
+    read = hubs.count(told.get("cache_read_input_tokens"))
+    write = hubs.count(told.get("cache_creation_input_tokens"))
+    details = hubs.mapping(told.get("output_tokens_details"))
     return Usage(
-        input_tokens=_count(told, "input_tokens") + read + write,
-        output_tokens=_count(told, "output_tokens"),
+        input_tokens=hubs.count(told.get("input_tokens")) + read + write,
+        output_tokens=hubs.count(told.get("output_tokens")),
         cached_read=read,
         cached_write=write,
-        reasoning=_count(details, "thinking_tokens") if isinstance(details, dict) else 0,
+        reasoning=hubs.count(details.get("thinking_tokens")),
     )
-
-
-def _count(told: Mapping[str, Any], name: str) -> int:
-    value = told.get(name)
-    return value if type(value) is int and value > 0 else 0
 
 
 def decode_answer(answer: Answer) -> Document:
     """Give the hub form of an answer."""
     document = answer.document
-    choice = {
-        "index": 0,
-        "message": _read_message(document),
-        "logprobs": None,
-        "finish_reason": answer.finish_reason,
-    }
-    hub: Document = {
-        "id": _text(document.get("id")) or "",
-        "object": "chat.completion",
-        "created": 0,
-        "model": answer.model or "",
-        "choices": [choice],
-    }
-    if answer.usage is not None:
-        hub["usage"] = write_usage(answer.usage)
-    return hub
+    return hubs.completion(
+        hubs.text(document.get("id")),
+        answer.model or "",
+        hubs.stamp(document),
+        _read_message(document),
+        answer.finish_reason,
+        answer.usage,
+    )
 
 
 def _read_message(document: Document) -> Document:
@@ -156,13 +134,13 @@ def _read_message(document: Document) -> Document:
     for block in document["content"]:
         kind = block.get("type")
         if kind == "text":
-            texts.append(_text(block.get("text")) or "")
+            texts.append(hubs.text(block.get("text")))
         elif kind == "tool_use":
             calls.append(_read_call(block))
         elif kind in ("thinking", "redacted_thinking"):
             thoughts.append(block)
     message: Document = {"role": "assistant", "content": "".join(texts) if texts else None}
-    if reasoning := "".join(_text(thought.get("thinking")) or "" for thought in thoughts):
+    if reasoning := "".join(hubs.text(thought.get("thinking")) for thought in thoughts):
         message["reasoning_content"] = reasoning
     if signed := [each for each in thoughts if each.get("signature") or each.get("data")]:
         message["thinking_blocks"] = signed
@@ -175,11 +153,8 @@ def _read_message(document: Document) -> Document:
 
 
 def _read_call(block: Document) -> Document:
-    function = {
-        "name": _text(block.get("name")) or "",
-        "arguments": encode(block.get("input") or {}).decode(),
-    }
-    return {"id": _text(block.get("id")) or "", "type": "function", "function": function}
+    arguments = encode(block.get("input") or {}).decode()
+    return hubs.tool_call(hubs.text(block.get("id")), hubs.text(block.get("name")), arguments)
 
 
 # To the client -------------------------------------------------------------
@@ -188,12 +163,12 @@ def message_id(given: object) -> str:
     if isinstance(given, str) and given.startswith("msg_"):
         return given
     plain = _FOREIGN_ID.sub("", given) if isinstance(given, str) else ""
-    return f"msg_{plain or uuid4().hex}"
+    return f"msg_{plain}" if plain else hubs.new_id("msg_")
 
 
 def call_id(given: object) -> str:
     """Give the id of a tool call: the backend's own, or a new one."""
-    return given if isinstance(given, str) and given else f"toolu_{uuid4().hex}"
+    return given if isinstance(given, str) and given else hubs.new_id("toolu_")
 
 
 def usage_member(usage: Usage | None) -> Document:
@@ -237,10 +212,9 @@ def _stops(request: ChatRequest) -> list[str]:
 
 def write_answer(hub: Document, request: ChatRequest) -> bytes:
     """Give a hub answer as an Anthropic client expects it."""
-    choices = hub.get("choices")
-    choice = _object(choices[0]) if isinstance(choices, list) and choices else {}
-    message = _object(choice.get("message"))
-    calls = [_object(call) for call in message.get("tool_calls") or ()]
+    choice = hubs.first_choice(hub)
+    message = hubs.mapping(choice.get("message"))
+    calls = hubs.objects(message.get("tool_calls"))
     answer: Document = {
         "id": message_id(hub.get("id")),
         "type": "message",
@@ -248,7 +222,7 @@ def write_answer(hub: Document, request: ChatRequest) -> bytes:
         "model": hub.get("model") or "",
         "content": _write_content(message, calls),
         **stop_of(choice, calls, request),
-        "usage": usage_member(read_usage(hub.get("usage"))),
+        "usage": usage_member(hubs.usage_of(hub.get("usage"))),
     }
     return encode(answer)
 
@@ -259,7 +233,7 @@ def _write_content(message: Document, calls: list[Document]) -> list[Document]:
         if isinstance(text, str) and text:
             blocks.append({"type": "text", "text": text})
     for call in calls:
-        function = _object(call.get("function"))
+        function = hubs.mapping(call.get("function"))
         blocks.append(
             {
                 "type": "tool_use",
@@ -271,15 +245,9 @@ def _write_content(message: Document, calls: list[Document]) -> list[Document]:
     return blocks
 
 
-def _object(value: object) -> Document:
-    return value if isinstance(value, dict) else {}
-
-
 def _write_thoughts(message: Document) -> list[Document]:
     blocks: list[Document] = list(message.get("thinking_blocks") or ())
-    reasoning = message.get("reasoning_content") or message.get("reasoning")
-    if not isinstance(reasoning, str):
-        return blocks
+    reasoning = hubs.reasoning(message)
     if reasoning and not any(block.get("thinking") for block in blocks):
         blocks.insert(0, {"type": "thinking", "thinking": reasoning, "signature": ""})
     return blocks

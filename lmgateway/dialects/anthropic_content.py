@@ -131,21 +131,20 @@ def _part(block: Document, where: str) -> list[Document]:
     elif kind == "document":
         parts = _document(block, where)
     else:
-        parts = [_opaque(kind)]
+        parts = [opaque(where)]
     if block.get("cache_control") is not None:
         parts[-1] = {**parts[-1], "cache_control": block["cache_control"]}
     return parts
 
 
-def _opaque(name: str) -> Document:
-    return {"type": "opaque", "dialect": "anthropic", "name": name}
+def opaque(where: str) -> Document:
+    """Give what stands in the hub for a thing that only Anthropic has."""
+    return {"type": "opaque", "name": where}
 
 
 def _image(block: Document, where: str) -> Document:
     url = _url(object_at(block.get("source"), f"{where}.source"), f"{where}.source")
-    return (
-        _opaque("image source") if url is None else {"type": "image_url", "image_url": {"url": url}}
-    )
+    return opaque(where) if url is None else {"type": "image_url", "image_url": {"url": url}}
 
 
 def _document(block: Document, where: str) -> list[Document]:
@@ -155,7 +154,7 @@ def _document(block: Document, where: str) -> list[Document]:
         return parts or refuse(f"{where}.source.content", "must not be empty")
     url = _url(source, f"{where}.source")
     if url is None:
-        return [_opaque("document source")]
+        return [opaque(where)]
     title = block.get("title")
     name = "document" if title is None else text_at(title, f"{where}.title")
     member = "file_data" if url.startswith("data:") else "file_url"

@@ -2,8 +2,8 @@
 Anthropic's error envelope, both ways.
 
 ``{"type": "error", "error": {"type", "message"}, "request_id"}``; ours has in ``error`` also
-``origin`` (``client``, ``gateway``, ``upstream``), ``attempts`` where there were any, and
-``param`` where one request field is at fault.
+``origin`` (``client``, ``gateway``, ``upstream``), ``attempts``, and ``param`` where one
+request field is at fault.
 
 Written, by the status of the error:
 
@@ -31,9 +31,11 @@ backend                                  error
 503, 529 ``overloaded_error``            ``BackendOverloaded``
 400, 413 that says the prompt is long    ``ContextExceeded``
 400 that says our account is empty,      ``BackendFailed``, not a word of it relayed
-401, 402, 403
+402
+401, 403                                 ``CredentialRefused``, likewise
 400, 404, 413, 422                       ``Rejected``, with the backend's message
-408, 409, 425, other 5xx                 ``BackendFailed``
+408, 504 ``timeout_error``               ``BackendTimeout``
+409, 425, other 5xx                      ``BackendFailed``
 other 4xx                                ``Rejected``, without
 =======================================  =====================================
 """
@@ -42,18 +44,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
+from time import time
 
 import msgspec
 
 from lmgateway.chat import Document
 from lmgateway.dialects.document import encode
-from lmgateway.dialects.hub import retry_after
 from lmgateway.errors import (
     BackendError,
     BackendFailed,
     BackendLimited,
     BackendOverloaded,
+    BackendTimeout,
     ContextExceeded,
+    CredentialRefused,
     GatewayError,
     Rejected,
 )
@@ -82,9 +87,9 @@ _STATUSES = {
     "overloaded_error": 529,
 }
 _RELAYED = frozenset({400, 404, 413, 422})
-_RETRIED = frozenset({408, 409, 425})
-_OURS = frozenset({401, 402, 403})
-_MAX_MESSAGE = 1000
+_FAILED = frozenset({402, 409, 425})
+_MAX_MESSAGE = 2000
+_LONGEST_WAIT = 1e8
 
 _TOO_LONG = re.compile(r"prompt is too long|exceeds? (?:the )?context (?:limit|window)", re.I)
 """Anthropic has no error type for it: the wording is all there is."""
@@ -112,11 +117,7 @@ def error_document(error: GatewayError) -> Document:
         "type": _TYPES.get(status, fallback),
         "message": str(error),
         "origin": error.origin,
-    }
-    if error.param is not None:
-        told["param"] = error.param
-    if error.attempts:
-        told["attempts"] = [
+        "attempts": [
             {
                 "tier": attempt.tier,
                 "backend": attempt.backend,
@@ -125,7 +126,10 @@ def error_document(error: GatewayError) -> Document:
                 "status": attempt.status,
             }
             for attempt in error.attempts
-        ]
+        ],
+    }
+    if error.param is not None:
+        told["param"] = error.param
     return {"type": "error", "error": told}
 
 
@@ -140,7 +144,7 @@ def read_error(status: int, headers: Mapping[bytes, bytes], body: bytes) -> Back
         fault = _read(body).error
     except (msgspec.MsgspecError, UnicodeError, RecursionError):
         fault = _Fault()
-    return _meaning(status, fault.message or "", retry_after(headers))
+    return _meaning(status, fault.message or "", _retry_after(headers))
 
 
 def stream_error(kind: str | None, message: str | None) -> BackendError:
@@ -148,13 +152,38 @@ def stream_error(kind: str | None, message: str | None) -> BackendError:
     return _meaning(_STATUSES.get(kind or "", 500), message or "", None)
 
 
+def _retry_after(headers: Mapping[bytes, bytes]) -> float | None:
+    told = headers.get(b"retry-after", b"").decode("latin-1").strip()
+    try:
+        wait = float(told)
+    except ValueError:
+        until = _date(told)
+        if until is None:
+            return None
+        # Both dates are the backend's, so that its clock and ours need not agree.
+        since = _date(headers.get(b"date", b"").decode("latin-1"))
+        wait = max(until - (time() if since is None else since), 0.0)
+    return wait if 0 <= wait < _LONGEST_WAIT else None
+
+
+def _date(told: str) -> float | None:
+    try:
+        return parsedate_to_datetime(told).timestamp()
+    except (ValueError, OverflowError, TypeError):
+        return None
+
+
 def _meaning(status: int, message: str, wait: float | None) -> BackendError:
     if status == 429:
         return BackendLimited("The model backend is rate limited.", retry_after=wait)
     if status in (503, 529):
         return BackendOverloaded("The model backend is overloaded.", retry_after=wait)
-    if status >= 500 or status in _OURS or status in _RETRIED:
-        return BackendFailed(retry_after=wait)
+    if status in (401, 403):
+        return CredentialRefused()
+    if status in (408, 504):
+        return BackendTimeout("The model backend timed out.")
+    if status >= 500 or status in _FAILED:
+        return BackendFailed(f"The model backend failed with status {status}.")
     if status not in _RELAYED:
         return Rejected("The model backend refused the request.", status=status)
     message = message[:_MAX_MESSAGE] or "The model backend refused the request."

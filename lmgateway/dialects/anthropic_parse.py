@@ -23,7 +23,7 @@ message, role ``system``        the same, in its place
 ``redacted_thinking``           ``thinking_blocks``
 ``cache_control``               extension on the part or tool
 tool with ``input_schema``      ``function`` tool; ``strict`` kept
-other (server) tools, their     ``opaque``: refused by any other grammar
+other (server) tools, their     ``opaque``: the request is ``diagonal_only``
 blocks, ``mcp_servers``, files
 by id, search results
 ``tool_choice``                 ``auto``, ``any`` -> ``required``, ``none``, ``tool`` ->
@@ -60,7 +60,13 @@ from lmgateway.dialects.anthropic_checks import (
     refuse,
     text_at,
 )
-from lmgateway.dialects.anthropic_content import assistant_message, system_message, user_messages
+from lmgateway.dialects.anthropic_content import (
+    assistant_message,
+    opaque,
+    system_message,
+    user_messages,
+)
+from lmgateway.dialects.hub import objects
 
 _SAID = frozenset(
     {
@@ -120,12 +126,24 @@ def parse(raw: bytes, endpoint: Endpoint) -> ChatRequest:
         model=model,
         stream=bool(stream),
         wants_usage=True,
+        diagonal_only=_diagonal_only(hub),
     )
 
 
 def unsaid(body: Document) -> tuple[str, ...]:
     """Name the members of an Anthropic body that its hub form leaves out."""
     return tuple(sorted(key for key in body if key not in _SAID and body[key] is not None))
+
+
+def _diagonal_only(hub: Document) -> str | None:
+    for tool in hub.get("tools") or ():
+        if tool["type"] == "opaque":
+            return str(tool["name"])
+    for message in hub["messages"]:
+        for part in objects(message.get("content")):
+            if part["type"] == "opaque":
+                return str(part["name"])
+    return None
 
 
 def _messages(body: Document) -> list[Document]:
@@ -152,7 +170,7 @@ def _read_tools(body: Document, hub: Document) -> None:
     if body.get("tools") is not None:
         tools = [_tool(tool, where) for tool, where in objects_at(body["tools"], "tools")]
     if body.get("mcp_servers"):
-        tools.append({"type": "opaque", "dialect": "anthropic", "name": "mcp_servers"})
+        tools.append(opaque("mcp_servers"))
     if tools:
         hub["tools"] = tools
     if body.get("tool_choice") is not None:
@@ -161,11 +179,10 @@ def _read_tools(body: Document, hub: Document) -> None:
 
 def _tool(tool: Document, where: str) -> Document:
     kind = tool.get("type")
-    name = text_at(tool.get("name"), f"{where}.name") if kind in (None, "custom") else ""
-    if not name:
-        opaque = kind if isinstance(kind, str) else refuse(f"{where}.type", "must be a string")
-        return {"type": "opaque", "dialect": "anthropic", "name": opaque}
+    if kind not in (None, "custom"):
+        return opaque(where)
     schema = object_at(tool.get("input_schema"), f"{where}.input_schema")
+    name = text_at(tool.get("name"), f"{where}.name")
     function: Document = {"name": name, "parameters": schema}
     if tool.get("description") is not None:
         function["description"] = text_at(tool["description"], f"{where}.description")

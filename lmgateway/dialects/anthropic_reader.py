@@ -42,7 +42,7 @@ from lmgateway.chat import Chunk, Document, Event, Usage
 from lmgateway.dialects.anthropic_answer import finish_of
 from lmgateway.dialects.anthropic_errors import stream_error
 from lmgateway.dialects.base import Mark
-from lmgateway.dialects.hub import chunk
+from lmgateway.dialects.hub import chunk, stamp, usage_chunk
 from lmgateway.errors import BackendError, ProtocolError
 
 
@@ -115,7 +115,7 @@ class AnthropicReader:
         self.model: str | None = None
         self.output_bytes = 0
         self.error: BackendError | None = None
-        self._id = ""
+        self._id, self._created = "", 0
         self._calls: dict[int, int] = {}
         self._started = False
 
@@ -200,13 +200,13 @@ class AnthropicReader:
         elif told.type == "content_block_start" and told.content_block is not None:
             delta = self._decode_start(told.index, told.content_block)
         elif told.type == "message_start" and told.message is not None:
-            self._id = told.message.id or ""
+            self._id, self._created = told.message.id or "", stamp({})
             delta = {"role": "assistant", "content": ""}
         elif told.type == "message_delta" and told.delta is not None:
             return self._decode_end(told.delta)
         else:
             return ()
-        return (chunk(self._id, self.model, delta),) if delta else ()
+        return (self._chunk(delta),) if delta else ()
 
     def _decode_delta(self, index: int, delta: _Delta) -> Document:
         if delta.text:
@@ -241,7 +241,10 @@ class AnthropicReader:
     def _decode_end(self, delta: _Delta) -> Sequence[Chunk]:
         if delta.stop_reason is None:
             return ()
-        finish = chunk(self._id, self.model, {}, finish_reason=finish_of(delta.stop_reason))
+        finish = self._chunk({}, finish_of(delta.stop_reason))
         if self.usage is None:
             return (finish,)
-        return (finish, chunk(self._id, self.model, usage=self.usage))
+        return (finish, usage_chunk(self._id, self.model or "", self._created, self.usage))
+
+    def _chunk(self, delta: Document, finish: str | None = None) -> Chunk:
+        return chunk(self._id, self.model or "", self._created, delta, finish)

@@ -64,6 +64,7 @@ from lmgateway.dialects.anthropic_checks import (
 )
 from lmgateway.dialects.anthropic_turns import read_turns
 from lmgateway.dialects.base import Quirks
+from lmgateway.dialects.hub import refuse_diagonal_only
 from lmgateway.errors import Unsupported
 
 MAX_TOKENS = 8192
@@ -121,6 +122,7 @@ def render(request: ChatRequest, overrides: Overrides, quirks: Quirks) -> bytes:
     """
     if request.dialect == "anthropic":
         return _spliced(request, overrides, quirks)
+    refuse_diagonal_only(request, "anthropic")
     body = _rendered(request.hub, overrides)
     for name in quirks.drop:
         body.pop(name, None)

@@ -32,14 +32,16 @@ and ``-``); other characters become ``_``, in call and result alike.
 from __future__ import annotations
 
 import re
+from base64 import b64decode
 
 import msgspec
 
 from lmgateway.chat import Document
 from lmgateway.dialects.anthropic_checks import list_at, object_at, objects_at, refuse, text_at
-from lmgateway.dialects.hub import parse_data_uri
+from lmgateway.dialects.hub import split_data_uri
 from lmgateway.errors import Unsupported
 
+_PDF = "application/pdf"
 _ID = re.compile(r"[^a-zA-Z0-9_-]")
 _decode = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
@@ -203,8 +205,7 @@ def _block(part: Document, where: str) -> Document | None:
     elif kind == "file":
         block = _file(object_at(part.get("file"), f"{where}.file"), f"{where}.file")
     else:
-        name = part.get("name") if kind == "opaque" else kind
-        raise Unsupported(f"{name!r} is not available with this model.", param=f"{where}.type")
+        raise Unsupported(f"{kind!r} is not available with this model.", param=f"{where}.type")
     if part.get("cache_control") is not None:
         block["cache_control"] = part["cache_control"]
     return block
@@ -216,12 +217,11 @@ def _image(image: object, where: str) -> Document:
     url = text_at(image, where)
     if url[:7].lower() == "http://" or url[:8].lower() == "https://":
         return {"type": "image", "source": {"type": "url", "url": url}}
-    uri = parse_data_uri(url)
+    uri = split_data_uri(url)
     if uri is None:
-        refuse(where, "must be a data: or http(s): address")
-    kind = "document" if uri.media_type == "application/pdf" else "image"
-    source = {"type": "base64", "media_type": uri.media_type, "data": uri.data}
-    return {"type": kind, "source": source}
+        refuse(where, "must be a data: address in base64, or http(s):")
+    kind = "document" if uri[0] == _PDF else "image"
+    return {"type": kind, "source": {"type": "base64", "media_type": uri[0], "data": uri[1]}}
 
 
 def _file(file: Document, where: str) -> Document:
@@ -239,14 +239,15 @@ def _file(file: Document, where: str) -> Document:
 
 
 def _file_source(data: str, where: str) -> Document:
-    uri = parse_data_uri(data)
+    uri = split_data_uri(data)
     if uri is None:
-        refuse(f"{where}.file_data", "must be a data: address")
-    if uri.media_type == "application/pdf":
-        return {"type": "base64", "media_type": uri.media_type, "data": uri.data}
-    if not uri.media_type.startswith("text/"):
+        refuse(f"{where}.file_data", "must be a data: address in base64")
+    if uri[0] == _PDF:
+        return {"type": "base64", "media_type": _PDF, "data": uri[1]}
+    if not uri[0].startswith("text/"):
         raise Unsupported("A file must be a PDF or text.", param=f"{where}.file_data")
     try:
-        return {"type": "text", "media_type": "text/plain", "data": uri.text()}
+        text = b64decode(uri[1], validate=True).decode()
+        return {"type": "text", "media_type": "text/plain", "data": text}
     except ValueError:
         refuse(f"{where}.file_data", "must be UTF-8 text in base64")

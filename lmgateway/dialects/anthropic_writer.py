@@ -34,10 +34,10 @@ from typing import Any
 from attrs import define
 
 from lmgateway.chat import ChatRequest, Chunk, Document, Usage
+from lmgateway.dialects import hub
 from lmgateway.dialects.anthropic_answer import call_id, message_id, stop_of, usage_member
 from lmgateway.dialects.anthropic_errors import error_document
 from lmgateway.dialects.document import encode
-from lmgateway.dialects.hub import read_usage
 from lmgateway.errors import GatewayError
 
 _PING = b'event: ping\ndata: {"type":"ping"}\n\n'
@@ -75,14 +75,12 @@ class AnthropicWriter:
     def encode(self, chunk: Chunk) -> bytes:
         """Give the events of one hub chunk; empty if there is nothing to say yet."""
         if chunk.get("usage"):
-            self._usage = read_usage(chunk["usage"])
+            self._usage = hub.usage_of(chunk["usage"])
         out = [] if self._started else [self._start(chunk)]
-        for choice in chunk.get("choices") or ():
+        for choice in hub.objects(chunk.get("choices")):
             if choice.get("index"):
                 continue
-            delta = choice.get("delta")
-            if delta:
-                self._write_delta(delta, out)
+            self._write_delta(hub.mapping(choice.get("delta")), out)
             if choice.get("finish_reason") and self._finish is None:
                 self._finish = choice
                 self._close(out)
@@ -131,16 +129,16 @@ class AnthropicWriter:
 
     # Blocks ----------------------------------------------------------------
     def _write_delta(self, delta: Document, out: list[bytes]) -> None:
-        reasoning = delta.get("reasoning_content") or delta.get("reasoning")
-        if isinstance(reasoning, str) and reasoning:
+        reasoning = hub.reasoning(delta)
+        if reasoning:
             self._write_thinking({"type": "thinking_delta", "thinking": reasoning}, out)
-        for thought in delta.get("thinking_blocks") or ():
+        for thought in hub.objects(delta.get("thinking_blocks")):
             self._write_thought(thought, out)
         for text in (delta.get("content"), delta.get("refusal")):
             if isinstance(text, str) and text:
                 self._switch("text", {"type": "text", "text": ""}, out)
                 self._add({"type": "text_delta", "text": text}, out)
-        for call in delta.get("tool_calls") or ():
+        for call in hub.objects(delta.get("tool_calls")):
             self._write_call(call, out)
 
     def _write_thinking(self, delta: Document, out: list[bytes]) -> None:
@@ -159,12 +157,11 @@ class AnthropicWriter:
             self._close(out)
 
     def _write_call(self, delta: Document, out: list[bytes]) -> None:
-        index, function = delta.get("index"), delta.get("function") or {}
-        call = self._calls.setdefault(index if type(index) is int else 0, _Call())
-        call.id = call.id or delta.get("id") or ""
-        call.name = call.name or function.get("name") or ""
-        arguments = function.get("arguments")
-        call.held += arguments if isinstance(arguments, str) else ""
+        function = hub.mapping(delta.get("function"))
+        call = self._calls.setdefault(hub.call_index(delta, len(self._calls)), _Call())
+        call.id = call.id or hub.text(delta.get("id"))
+        call.name = call.name or hub.text(function.get("name"))
+        call.held += hub.text(function.get("arguments"))
         if call.block is None and call.name:
             self._begin(call, out)
         if call.block is not None and call.held:
