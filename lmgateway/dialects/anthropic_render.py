@@ -6,10 +6,11 @@ On the diagonal (an Anthropic client) the client's bytes are kept but for
 - ``model``;
 - ``system``, where the gateway has a prompt to put before it: text stays text, an array stays
   an array, its blocks and their cache marks untouched;
-- ``max_tokens``, where the client gave none and there is a bound to set;
 - thinking blocks with an empty signature: they are this gateway's own (another model's
   reasoning, shown to the client as thinking), and Anthropic refuses them;
 - members that the backend's quirks say it refuses.
+
+``max_tokens`` is always the client's: Anthropic's grammar requires it.
 
 From the hub:
 
@@ -155,12 +156,6 @@ def _spliced(request: ChatRequest, overrides: Overrides, quirks: Quirks) -> byte
     changes: dict[str, bytes | None] = {"model": documents.encode(overrides.model)}
     if overrides.system_prompt:
         changes["system"] = _prepended(request, overrides.system_prompt)
-    if (
-        overrides.max_tokens is not None
-        and request.endpoint != "count_tokens"
-        and request.document.get("max_tokens") is None
-    ):
-        changes["max_tokens"] = documents.encode(overrides.max_tokens)
     if b'"thinking"' in request.raw and any(map(_has_unsigned, request.document["messages"])):
         signed = [_without_unsigned(message) for message in request.document["messages"]]
         changes["messages"] = documents.encode([message for message in signed if message])

@@ -89,15 +89,8 @@ def _turn(message: Document, where: str) -> tuple[str, list[Document]]:
 
 def _strip_end(turns: list[tuple[str, list[Document]]]) -> None:
     blocks = turns[-1][1]
-    if blocks[-1]["type"] != "text":
-        return
-    text = blocks[-1]["text"].rstrip()
-    if text:
-        blocks[-1] = {**blocks[-1], "text": text}
-    else:
-        blocks.pop()
-    if not blocks:
-        turns.pop()
+    if blocks[-1]["type"] == "text":
+        blocks[-1] = {**blocks[-1], "text": blocks[-1]["text"].rstrip()}
 
 
 def _content(blocks: list[Document]) -> str | list[Document]:

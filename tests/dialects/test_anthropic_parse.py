@@ -173,7 +173,7 @@ class ParseTests(SynchronousTestCase):
         nulls = dict.fromkeys(
             ("system", "tools", "tool_choice", "temperature", "top_p", "top_k", "thinking")
         )
-        request = asked(**nulls, stop_sequences=None, metadata=None, stream=None)
+        request = asked(**nulls, stop_sequences=None, metadata={"user_id": None}, stream=None)
         self.assertEqual(set(request.hub), {"model", "max_tokens", "messages"})
 
     def test_no_stop_sequences(self) -> None:
@@ -235,9 +235,7 @@ class ParseTests(SynchronousTestCase):
         """Thinking without a signature is reasoning, but nothing to send back."""
         turn = {"role": "assistant", "content": [{"type": "thinking", "thinking": "Hm."}]}
         message = asked(messages=[USER, turn]).hub["messages"][1]
-        self.assertEqual(
-            message, {"role": "assistant", "content": "", "reasoning_content": "Hm."}
-        )
+        self.assertEqual(message, {"role": "assistant", "content": "", "reasoning_content": "Hm."})
 
     def test_empty_turns(self) -> None:
         """Empty content stays a turn."""

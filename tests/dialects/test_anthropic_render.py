@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from attrs import evolve
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
@@ -101,11 +102,10 @@ class HubTests(SynchronousTestCase):
 
     def test_system_prompt_of_the_gateway(self) -> None:
         """It comes first, as text or as a block."""
-        prompt = {"system_prompt": "P"}
-        self.assertEqual(rendered(said(), **prompt)["system"], "P")
-        self.assertEqual(rendered(said(SYSTEM, USER), **prompt)["system"], "P\n\nS")
+        self.assertEqual(rendered(said(), system_prompt="P")["system"], "P")
+        self.assertEqual(rendered(said(SYSTEM, USER), system_prompt="P")["system"], "P\n\nS")
         parts = [{"type": "text", "text": "A"}]
-        body = rendered(said({"role": "system", "content": parts}, USER), **prompt)
+        body = rendered(said({"role": "system", "content": parts}, USER), system_prompt="P")
         self.assertEqual(body["system"], [{"type": "text", "text": "P"}, *parts])
 
     def test_spelling_of_arguments_is_kept(self) -> None:
@@ -240,9 +240,16 @@ class HubTests(SynchronousTestCase):
         body = rendered(said({"role": "user", "content": [part]}))
         self.assertEqual(body["messages"][0]["content"][0]["type"], "document")
 
+    def test_a_file_without_a_name(self) -> None:
+        """A document need not have a title."""
+        part = {"type": "file", "file": {"file_data": "data:text/plain;base64,YQ=="}}
+        body = rendered(said({"role": "user", "content": [part]}))
+        self.assertNotIn("title", body["messages"][0]["content"][0])
+
     def test_turns_that_say_nothing(self) -> None:
         """Empty messages make no turn, and their neighbours one."""
-        for nothing in ("", None, [], " \n"):
+        silence: list[Any] = ["", None, [], " \n"]
+        for nothing in silence:
             hub = said(USER, {"role": "assistant", "content": nothing}, USER)
             text = {"type": "text", "text": "Hi"}
             turn = {"role": "user", "content": [text, text]}
@@ -298,7 +305,7 @@ class RefusalTests(SynchronousTestCase):
 
     def test_messages(self) -> None:
         """Messages that are none, or of a role that is gone."""
-        for message, kind, path in (
+        cases: list[tuple[Any, type[Exception], str]] = [
             ("Hi", MalformedRequest, ""),
             ({"content": "x"}, MalformedRequest, ".role"),
             ({"role": "function", "name": "f", "content": "x"}, Unsupported, ".role"),
@@ -317,7 +324,8 @@ class RefusalTests(SynchronousTestCase):
             ({"role": "assistant", "refusal": 5}, MalformedRequest, ".refusal"),
             ({"role": "assistant", "thinking_blocks": 5}, MalformedRequest, ".thinking_blocks"),
             ({"role": "assistant", "tool_calls": ["f"]}, MalformedRequest, ".tool_calls[0]"),
-        ):
+        ]
+        for message, kind, path in cases:
             with self.subTest(path):
                 self.refused(kind, f"messages[0]{path}", {"messages": [message]})
 
@@ -335,7 +343,8 @@ class RefusalTests(SynchronousTestCase):
 
     def test_calls(self) -> None:
         """Calls that are no calls of functions with an object."""
-        for call, kind, path in (
+        odd: list[Any] = [None, {}, "{", "[]", "5", '{"a":1}}']
+        cases: list[tuple[Document, type[Exception], str]] = [
             ({"type": "custom", "id": "c", "custom": {}}, Unsupported, ".type"),
             ({"id": "c"}, MalformedRequest, ".function"),
             ({"function": {"name": "f", "arguments": "{}"}}, MalformedRequest, ".id"),
@@ -346,9 +355,10 @@ class RefusalTests(SynchronousTestCase):
                     MalformedRequest,
                     ".function.arguments",
                 )
-                for arguments in (None, {}, "{", "[]", "5", '{"a":1}}')
+                for arguments in odd
             ),
-        ):
+        ]
+        for call, kind, path in cases:
             hub = said(USER, {"role": "assistant", "tool_calls": [call]})
             with self.subTest(path):
                 self.refused(kind, f"messages[1].tool_calls[0]{path}", hub)
@@ -390,13 +400,7 @@ class RefusalTests(SynchronousTestCase):
     def test_another_grammars_own(self) -> None:
         """A request that only its own grammar can express is refused."""
         hub = said()
-        request = foreign(hub)
-        request = type(request)(
-            **{
-                **{name: getattr(request, name) for name in request.__slots__ if name[0] != "_"},
-                "diagonal_only": "suffix",
-            }
-        )
+        request = evolve(foreign(hub), diagonal_only="suffix")
         self.assertRaises(
             UnsupportedParameter, ANTHROPIC.render, request, Overrides(model="m"), QUIRKS
         )
@@ -425,7 +429,11 @@ class ExtensionTests(SynchronousTestCase):
 
 # The diagonal --------------------------------------------------------------
 _values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
     max_leaves=8,
 )
@@ -582,6 +590,4 @@ class DiagonalTests(SynchronousTestCase):
             {"role": "assistant", "content": [ours]},
         ]
         sent = self.render({"max_tokens": 1, "messages": turns})["messages"]
-        self.assertEqual(
-            sent, [USER, {"role": "assistant", "content": [text]}, USER, turns[3]]
-        )
+        self.assertEqual(sent, [USER, {"role": "assistant", "content": [text]}, USER, turns[3]])
