@@ -13,7 +13,7 @@ from lmgateway.chat import Document, Usage
 from lmgateway.dialects.anthropic import ANTHROPIC
 from lmgateway.dialects.hub import chunk, usage_chunk
 from lmgateway.errors import RateLimited, StreamInterrupted
-from tests.dialects.anthropic_vectors import FOLDER, asked, decoded, written
+from tests.dialects.anthropic_vectors import FOLDER, asked, decoded, message, written
 
 USAGE = Usage(input_tokens=12, output_tokens=7, cached_read=2)
 
@@ -50,34 +50,6 @@ def _short(event: Document) -> str:
     inner = event.get("content_block") or event.get("delta") or {}
     index = event.get("index", "")
     return f"{kind}{index} {inner.get('type', '')}".strip()
-
-
-def message(stream: list[Document]) -> Document:
-    """Put a stream together, as clients do."""
-    whole: Document = {}
-    partial: dict[int, str] = {}
-    for event in stream:
-        if event["type"] == "message_start":
-            whole = event["message"]
-        elif event["type"] == "content_block_start":
-            assert event["index"] == len(whole["content"]), "indices are consecutive"
-            whole["content"].append(event["content_block"])
-        elif event["type"] == "content_block_delta":
-            _add(whole["content"][event["index"]], event["delta"], partial, event["index"])
-        elif event["type"] == "message_delta":
-            whole.update(event["delta"])
-            whole["usage"].update(event["usage"])
-    for index, text in partial.items():
-        whole["content"][index]["input"] = json.loads(text)
-    return whole
-
-
-def _add(block: Document, delta: Document, partial: dict[int, str], index: int) -> None:
-    if delta["type"] == "input_json_delta":
-        partial[index] = partial.get(index, "") + delta["partial_json"]
-    elif delta["type"] != "citations_delta":
-        name = delta["type"].removesuffix("_delta")
-        block[name] = delta[name] if name == "signature" else block[name] + delta[name]
 
 
 class WriterTests(SynchronousTestCase):
