@@ -61,7 +61,7 @@ class WriteTests(SynchronousTestCase):
             (errors.BackendFailed(), "api_error"),
             (errors.LadderExhausted(), "overloaded_error"),
             (errors.Overloaded(), "overloaded_error"),
-            (errors.DeadlineExceeded(), "timeout_error"),
+            (errors.BackendTimeout(), "timeout_error"),
             (errors.Rejected(status=409), "invalid_request_error"),
         ):
             with self.subTest(type(error).__name__):
