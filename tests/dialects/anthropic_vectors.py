@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -14,6 +13,7 @@ from lmgateway.chat import ChatRequest, Document, Event, Overrides
 from lmgateway.dialects.anthropic import ANTHROPIC
 from lmgateway.dialects.base import Mark, StreamReader
 from lmgateway.dialects.document import encode
+from lmgateway.wire.sse import Splitter
 
 FOLDER = Path(__file__).parent / "vectors" / "anthropic"
 MODEL = "claude-test"
@@ -44,27 +44,10 @@ def stream(name: str) -> bytes:
     return (FOLDER / "streams" / f"{name}.sse").read_bytes()
 
 
-class Splitter:
-    """Cuts a stream into events, whatever the pieces it comes in."""
-
-    def __init__(self) -> None:
-        self._rest = b""
-
-    def feed(self, data: bytes) -> list[Event]:
-        """Give the events that are complete."""
-        *whole, self._rest = (self._rest + data).split(b"\n\n")
-        return [_event(raw + b"\n\n") for raw in whole]
-
-
-def _event(raw: bytes) -> Event:
-    name = re.search(rb"^event: ?(.*)$", raw, re.M)
-    data = b"\n".join(re.findall(rb"^data: ?(.*)$", raw, re.M))
-    return Event(raw, name[1] if name else b"", data)
-
-
 def split(data: bytes) -> list[Event]:
     """Cut a whole stream into events."""
-    return Splitter().feed(data)
+    splitter = Splitter()
+    return splitter.feed(data) + splitter.close()
 
 
 def written(data: bytes) -> list[Document]:

@@ -11,10 +11,10 @@ from lmgateway.dialects.anthropic import ANTHROPIC
 from lmgateway.dialects.base import Mark
 from lmgateway.dialects.document import encode
 from lmgateway.errors import BackendFailed, BackendLimited, BackendOverloaded, ProtocolError
+from lmgateway.wire.sse import Splitter
 from tests.dialects.anthropic_vectors import (
     FOLDER,
     QUIRKS,
-    Splitter,
     decoded,
     inspected,
     split,
@@ -116,21 +116,26 @@ class MarkTests(SynchronousTestCase):
         reader, _ = started(*told)
         self.assertEqual(reader.usage, Usage(input_tokens=13, output_tokens=5, cached_read=4))
 
-    def test_every_cut(self) -> None:
-        """Cut at any byte, a stream gives the same marks, facts and chunks."""
+    def test_trap_14_every_cut(self) -> None:
+        """Cut at any byte, line ends and characters included, a stream gives the same."""
         for path in sorted((FOLDER / "streams").glob("*.sse")):
-            data = path.read_bytes()
-            reader, marks = inspected(split(data))
-            chunks = [_timeless(chunk) for chunk in decoded(data)]
-            for cut in range(len(data) + 1):
-                splitter = Splitter()
-                events = splitter.feed(data[:cut]) + splitter.feed(data[cut:])
-                other, other_marks = inspected(events)
-                self.assertEqual(other_marks, marks)
-                self.assertEqual(other.usage, reader.usage)
-                self.assertEqual(other.output_bytes, reader.output_bytes)
-                again = [chunk for each in events for chunk in other.decode(each)]
-                self.assertEqual([_timeless(chunk) for chunk in again], chunks)
+            lines = path.read_bytes()
+            for data in (lines, lines.replace(b"\n", b"\r\n")):
+                self.cut_anywhere(data)
+
+    def cut_anywhere(self, data: bytes) -> None:
+        """Check that marks, facts and chunks do not depend on how a stream comes in."""
+        reader, marks = inspected(split(data))
+        chunks = [_timeless(chunk) for chunk in decoded(data)]
+        for cut in range(len(data) + 1):
+            splitter = Splitter()
+            events = splitter.feed(data[:cut]) + splitter.feed(data[cut:]) + splitter.close()
+            other, other_marks = inspected(events)
+            self.assertEqual(other_marks, marks)
+            self.assertEqual(other.usage, reader.usage)
+            self.assertEqual(other.output_bytes, reader.output_bytes)
+            again = [chunk for each in events for chunk in other.decode(each)]
+            self.assertEqual([_timeless(chunk) for chunk in again], chunks)
 
     def test_no_output(self) -> None:
         """Empty pieces, unknown events and comments bear no output."""
