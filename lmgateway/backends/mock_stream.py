@@ -60,27 +60,42 @@ class MockStream:
         batch: list[tuple[Event, Mark]] = []
         committed = False
         for beat, line in self._lines(beats):
-            when = NEVER if line is None else self._pace.next() if beat is Beat.TOKEN else 0.0
-            breaks = when == NEVER or isinstance(line, BackendError)
-            if batch and committed and (when or breaks or len(batch) >= FULL_BATCH):
+            when = self._when(beat, line)
+            error = line if isinstance(line, BackendError) else None
+            if batch and committed and (when or error or len(batch) >= FULL_BATCH):
                 yield batch
                 batch = []
             if when:
                 await self._pace.until(when)
-            if isinstance(line, BackendError):
-                raise line
-            for event in split(line or b"", self._framing):
-                mark = self.reader.inspect(event)
-                if mark is Mark.ERROR:
-                    if batch and committed:
-                        yield batch
-                    raise self.reader.error or ProtocolError()
-                batch.append((event, mark))
-                if not committed and (mark is Mark.OUTPUT or mark is Mark.END):
+            if isinstance(line, bytes):
+                output, error = self._read(line, batch)
+                if output and not committed:
                     committed = True
                     self._pace.commit()
                     yield ()
+            if error is not None:
+                if batch and committed:
+                    yield batch
+                raise error
         yield batch
+
+    def _when(self, beat: Beat, line: bytes | BackendError | None) -> float:
+        if line is None:
+            return NEVER
+        return self._pace.next() if beat is Beat.TOKEN else 0.0
+
+    def _read(
+        self, line: bytes, batch: list[tuple[Event, Mark]]
+    ) -> tuple[bool, BackendError | None]:
+        """Inspect what was sent, into *batch*: whether it is a commit point, and what broke."""
+        output = False
+        for event in split(line, self._framing):
+            mark = self.reader.inspect(event)
+            if mark is Mark.ERROR:
+                return output, self.reader.error or ProtocolError()
+            batch.append((event, mark))
+            output = output or mark is Mark.OUTPUT or mark is Mark.END
+        return output, None
 
     def _lines(self, beats: Beats) -> Iterator[Line]:
         """What is sent, in its order, faults included."""
@@ -102,7 +117,7 @@ class MockStream:
         fault = self._fault
         garbage = b"data: " + GARBAGE + b"\n\n" if self._framing == "sse" else GARBAGE + b"\n"
         told = self._writer.error(BackendFailed()) if fault.error_after is not None else b""
-        troubles = [
+        troubles: list[tuple[int | None, bytes | BackendError | None]] = [
             (fault.garbage_after, garbage),
             (fault.error_after, told),
             (fault.cut_after, Unreachable("The model backend broke off its answer.")),

@@ -71,14 +71,19 @@ def _count(value: int | None) -> int:
     return max(0, value or 0)
 
 
+# ``Raw | None`` would take nothing but null.
+_ABSENT = msgspec.Raw()
+_EMPTY = (b"", b"null", b"[]")
+
+
 class _Delta(msgspec.Struct):
     content: str | list[Any] | None = None  # Mistral sends parts
     reasoning_content: str | None = None
     reasoning: str | None = None
     refusal: str | None = None
-    tool_calls: msgspec.Raw | None = None
-    function_call: msgspec.Raw | None = None
-    audio: msgspec.Raw | None = None
+    tool_calls: msgspec.Raw = _ABSENT
+    function_call: msgspec.Raw = _ABSENT
+    audio: msgspec.Raw = _ABSENT
 
     def size(self) -> int:
         """UTF-8 bytes of output; 0 for a delta that bears none."""
@@ -87,9 +92,8 @@ class _Delta(msgspec.Struct):
         text += (self.reasoning_content or self.reasoning or "") + (self.refusal or "")
         size = len(text) if text.isascii() else len(text.encode())
         for raw in (self.tool_calls, self.function_call, self.audio):
-            if raw is not None:
-                value = bytes(raw)
-                size += 0 if value in (b"null", b"[]") else len(value)
+            value = bytes(raw)
+            size += 0 if value in _EMPTY else len(value)
         return size
 
 
@@ -103,7 +107,7 @@ class _Chunk(msgspec.Struct):
     choices: list[_Choice] | None = None
     usage: UsageMember | None = None
     model: str | None = None
-    error: msgspec.Raw | None = None
+    error: msgspec.Raw = _ABSENT
 
 
 _decode = msgspec.json.Decoder(_Chunk).decode
@@ -133,7 +137,7 @@ class OpenAIReader:
         except msgspec.MsgspecError:
             self.garbled += 1
             return Mark.QUIET
-        if chunk.error is not None and bytes(chunk.error) != b"null":
+        if bytes(chunk.error) not in _EMPTY:
             self.error = streamed_error(bytes(chunk.error))
             return Mark.ERROR
         return self._note(chunk)

@@ -50,20 +50,19 @@ class GatewayService(Service):
         self.resources = resources
         set_levels(resources.levels, log_levels(config.gateway.log_level))
         self._graph: Graph = assemble(config, resources, self.reload)
-        self.client = Listener("client", resources)
-        self.admin = Listener("admin", resources)
-        self._watcher = Watcher(resources.reactor, watched(config), self._changed)
+        self.client = Listener("client", config.source.parent, resources)
+        self.admin = Listener("admin", config.source.parent, resources)
+        self._watcher = Watcher(resources.reactor, _watched(config), self._changed)
         self._drain: Deferred[None] | None = None
         self.generation = 1
 
     def privilegedStartService(self) -> None:
         """Bind both ports; raises ``ConfigError`` if one cannot be."""
-        super().privilegedStartService()
         self._serve(self._graph)
 
     def startService(self) -> None:
         """Begin to watch files and signals."""
-        super().startService()
+        self.running = True
         reactor = self.resources.reactor
         reactor.addSystemEventTrigger("before", "shutdown", self.drain)
         reactor.callWhenRunning(self._running)
@@ -78,8 +77,8 @@ class GatewayService(Service):
         self._log.info(
             "Serving {config} on {client} (admin on {admin}).",
             config=str(self._path),
-            client="%s:%d" % self.client.address,
-            admin="%s:%d" % self.admin.address,
+            client=self.client.address,
+            admin=self.admin.address,
         )
 
     def _from_signal(self, act: Callable[[], object]) -> Callable[[int, object], None]:
@@ -99,7 +98,7 @@ class GatewayService(Service):
         self._graph = graph
         set_levels(self.resources.levels, log_levels(config.gateway.log_level))
         self.generation += 1
-        self._watcher.watch(watched(config))
+        self._watcher.watch(_watched(config))
         self._log.info("Configuration reloaded: {checksum}.", checksum=config.checksum[:12])
 
     def _serve(self, graph: Graph) -> None:
@@ -147,10 +146,15 @@ class GatewayService(Service):
         self.client.close()
         self.admin.close()
         ended = DeferredList([factory.drain() for factory in factories])
-        deadline = clock.callLater(gateway.drain_timeout_ms / 1000, self._interrupt)
+        limit = gateway.drain_timeout_ms / 1000
+        deadlines = (
+            clock.callLater(limit, self._interrupt),
+            clock.callLater(limit + LAST_WORDS_SECONDS, self._abort),
+        )
         await ended
-        if deadline.active():
-            deadline.cancel()
+        for deadline in deadlines:
+            if deadline.active():
+                deadline.cancel()
         self.resources.access.flush()
         self.resources.wheel.stop()
 
@@ -159,9 +163,20 @@ class GatewayService(Service):
         for port in (self.client, self.admin):
             if port.factory is not None:
                 port.factory.interrupt(Draining("The gateway is shutting down."))
-        self.resources.reactor.callLater(LAST_WORDS_SECONDS, self._abort)
 
     def _abort(self) -> None:
         for port in (self.client, self.admin):
             if port.factory is not None:
                 port.factory.abort()
+
+
+def _watched(config: Config) -> list[Path]:
+    """All files whose change is a reload: the config's own, secrets, certificates."""
+    gateway, folder = config.gateway, config.source.parent
+    sources = [gateway.admin_token_source]
+    sources += [backend.key_source for backend in config.backends.values()]
+    sources += [client.key_source for client in config.clients]
+    named = [source.path for source in sources if source is not None and source.path]
+    for tls in (gateway.client_tls, gateway.admin_tls):
+        named += [] if tls is None else [tls.cert, tls.key]
+    return [*watched(config), *(folder / name for name in named)]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 from attrs import define
 from twisted.internet.defer import Deferred
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort
-from twisted.protocols.tls import TLSMemoryBIOFactory
 
 from lmgateway.config.schema import TlsSection
 from lmgateway.errors import ConfigError
@@ -37,8 +39,9 @@ class Listener:
         factory: Serves every connection, of an earlier socket too.
     """
 
-    def __init__(self, name: str, resources: Resources) -> None:
+    def __init__(self, name: str, folder: Path, resources: Resources) -> None:
         self._name = name
+        self._folder = folder
         self._resources = resources
         self._bound: _Bound | None = None
         self.factory: ServerFactory | None = None
@@ -59,7 +62,8 @@ class Listener:
             port.number,
             port.tls,
         ):
-            self._reload_certificate(bound)
+            if bound.certificate is not None:
+                bound.certificate.reload()
             return None
         if self.factory is None:
             self.factory = ServerFactory(
@@ -88,11 +92,11 @@ class Listener:
             bound.socket.stopListening()
 
     @property
-    def address(self) -> tuple[str, int]:
+    def address(self) -> str:
         """Where it listens: host and port number."""
         assert self._bound is not None, "bound at the start"
-        host = self._bound.socket.getHost()
-        return host.host, host.port
+        host: Any = self._bound.socket.getHost()
+        return f"{host.host}:{host.port}"
 
     def close(self) -> Deferred[None] | None:
         """Accept no more connections."""
@@ -101,9 +105,9 @@ class Listener:
 
     def _bind(self, port: Port, factory: ServerFactory) -> _Bound:
         certificate = None if port.tls is None else self._certificate(port.tls)
-        wrapped = factory
+        wrapped: Any = factory
         if certificate is not None:
-            wrapped = TLSMemoryBIOFactory(certificate, False, factory, self._resources.reactor)
+            wrapped = certificate.wrap(factory, self._resources.reactor)
         try:
             socket = self._resources.reactor.listenTCP(
                 port.number, wrapped, backlog=BACKLOG, interface=port.host
@@ -116,15 +120,10 @@ class Listener:
         return _Bound(port.host, port.number, port.tls, certificate, socket)
 
     def _certificate(self, tls: TlsSection) -> ServerTLS:
-        try:
-            return ServerTLS(tls.cert, tls.key, tls.client_ca, tls.client_names)
-        except (OSError, ValueError) as error:
-            raise ConfigError([f"{self._name}_tls: {error}"]) from error
-
-    def _reload_certificate(self, bound: _Bound) -> None:
-        if bound.certificate is None:
-            return
-        try:
-            bound.certificate.reload()
-        except (OSError, ValueError) as error:
-            raise ConfigError([f"{self._name}_tls: {error}"]) from error
+        folder = self._folder
+        return ServerTLS(
+            folder / tls.cert,
+            folder / tls.key,
+            None if tls.client_ca is None else folder / tls.client_ca,
+            tls.client_names,
+        )

@@ -1,16 +1,19 @@
-"""
-What outlives a reload: counters, connections, records, the clock.
-"""
+"""What outlives a reload: counters, connections, records, the clock."""
 
 from __future__ import annotations
 
-import sys
+import os
 from collections.abc import Callable, Mapping
 from random import Random
 from time import time
 
 from attrs import define, field
-from twisted.internet.interfaces import IReactorCore, IReactorTCP, IReactorTime
+from twisted.internet.interfaces import (
+    IReactorCore,
+    IReactorFromThreads,
+    IReactorTCP,
+    IReactorTime,
+)
 from twisted.logger import LogLevelFilterPredicate
 
 from lmgateway.governance.admission import Admission
@@ -20,7 +23,7 @@ from lmgateway.wire.client import Origin, WireAgent, WireClient
 from lmgateway.wire.timers import Wheel
 
 
-class Reactor(IReactorTime, IReactorTCP, IReactorCore):  # type: ignore[misc]  # an interface
+class Reactor(IReactorTime, IReactorTCP, IReactorCore, IReactorFromThreads):
     """What we use of a reactor."""
 
 
@@ -83,7 +86,7 @@ class Resources:
                 pool_idle_seconds=idle_seconds,
             )
             self._agents[key] = agent
-            self._clients[key] = WireClient(agent)
+            self._clients[key] = WireClient(agent, self.wheel)
         return self._clients[key]
 
     def keep_only(self, clients: set[WireClient]) -> None:
@@ -98,5 +101,7 @@ class Resources:
 
 
 def _to_stdout(block: bytes) -> None:
-    sys.stdout.buffer.write(block)
-    sys.stdout.buffer.flush()
+    """Write past ``sys.stdout``, which twistd turns into a logger."""
+    view = memoryview(block)
+    while view:
+        view = view[os.write(1, view) :]

@@ -24,25 +24,25 @@ A client that half-closes its side is taken to have left.
 
 from __future__ import annotations
 
-import socket
 from enum import Enum, auto
 from typing import TYPE_CHECKING
 
-from twisted.internet.interfaces import IAddress, IProtocol, ITCPTransport, ITransport
+from twisted.internet.interfaces import IAddress, IProtocol, ITransport
 from twisted.internet.tcp import Connection
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from lmgateway.errors import GatewayError, Overloaded, RequestTimeout, RequestTooLarge
-from lmgateway.wire.door import Head, Refusal
+from lmgateway.wire.deadline import Deadline
+from lmgateway.wire.door import Head
 from lmgateway.wire.framing import expects_continue, read_head
+from lmgateway.wire.heads import CLOSE, CONTINUE
 from lmgateway.wire.limits import Limits
 from lmgateway.wire.outflow import Outflow
 from lmgateway.wire.reader import Message, Reader
+from lmgateway.wire.refusal import render_refusal
 from lmgateway.wire.request import Request
-from lmgateway.wire.response import CLOSE, CONTINUE, has_body, render_head
-from lmgateway.wire.timers import Timer
 
 if TYPE_CHECKING:
     from lmgateway.wire.server import ServerFactory
@@ -51,7 +51,8 @@ _log = Logger()
 
 _LINGER_BYTES = 65536
 """How much more of a refused request is read, so that its sender gets to see why."""
-_NEVER = float("inf")
+_GRACE = 1.0
+"""How long a drain waits for the first request of a new connection."""
 
 
 class Phase(Enum):
@@ -81,16 +82,14 @@ class Channel:
 
     __slots__ = (
         "_advancing",
-        "_due",
+        "_deadline",
         "_excess",
         "_factory",
-        "_fires",
         "_peer",
         "_phase",
         "_reader",
         "_request",
         "_surplus",
-        "_timer",
         "_unmistakably",
         "keep_alive",
         "outflow",
@@ -107,9 +106,7 @@ class Channel:
         self._reader = Reader(factory.limits)
         self._request: Request | None = None
         self._phase = Phase.HEAD
-        self._timer: Timer | None = None
-        self._due = _NEVER
-        self._fires = _NEVER
+        self._deadline = Deadline(factory.wheel, self._expire)
         self._excess = 0
         self._advancing = False
         self._unmistakably = False
@@ -121,9 +118,13 @@ class Channel:
         limits, wheel = self._factory.limits, self._factory.wheel
         self.transport = transport
         self.outflow = Outflow(transport, wheel, limits.stall_seconds, self.abort, self._advance)
+        self.outflow.tune()
         self._factory.connections.add(self)
-        _tune(transport, limits.stall_seconds)
-        self._set_deadline(limits.header_seconds)
+        self._deadline.set(limits.header_seconds)
+        self.connectionMade()
+
+    def connectionMade(self) -> None:
+        """The connection can be used: tell one that is too many so."""
         if self._surplus:
             self._refuse(None, Overloaded("The gateway has too many connections."))
 
@@ -132,7 +133,7 @@ class Channel:
         if self._phase is Phase.CLOSING:
             self._discard(len(data))
             return
-        if self._request is not None:
+        if self._phase is Phase.BUSY:
             self._excess += len(data)
             if self._excess > self._reader.limits.max_pipelined_bytes:
                 self.abort()
@@ -143,7 +144,7 @@ class Channel:
     def connectionLost(self, reason: Failure) -> None:
         """The connection is gone, whoever ended it."""
         self._phase = Phase.CLOSING
-        self._cancel_timer()
+        self._deadline.close()
         self._reader.close()
         self.outflow.close()
         request, self._request = self._request, None
@@ -178,7 +179,7 @@ class Channel:
             return False
         message = reader.messages[0]
         if message.head is None and not self._admit(message):
-            return False
+            return True
         if message.excessive:
             self._refuse(message.head, RequestTooLarge("The request body is too large."))
             return False
@@ -222,8 +223,6 @@ class Channel:
         try:
             head = read_head(message, self._peer, factory.secure)
             admitted = factory.door.admit(head)
-            if head.length is not None and head.length > admitted.max_body:
-                raise RequestTooLarge("The request body is too large.")
         except GatewayError as error:
             self._turn_away(message, head, error)
             return False
@@ -248,7 +247,7 @@ class Channel:
             self._refuse(head, error)
             return
         self._reader.messages.popleft()
-        self._say_no(head, error, b"")
+        self.outflow.write(self._refusal(head, error, b""))
         self._phase = Phase.BUSY
 
     def _start(self, message: Message) -> None:
@@ -261,7 +260,7 @@ class Channel:
             self.abort()
             return
         self._phase = Phase.BUSY
-        self._due = _NEVER
+        self._deadline.lift()
         request = Request(self, message, message.head, message.admitted)
         self._request = request
         try:
@@ -294,8 +293,8 @@ class Channel:
         self._request = None
         if unmistakably:
             self._unmistakably = True
-            self._enter(Phase.CLOSING, 0.0)
-            self._expire()
+            self._enter(Phase.CLOSING, 0.1)
+            self._linger_out()
         else:
             self.loseConnection()
 
@@ -321,7 +320,8 @@ class Channel:
 
     def abort(self) -> None:
         """End it now."""
-        self._enter(Phase.CLOSING, _NEVER)
+        self._phase = Phase.CLOSING
+        self._deadline.close()
         abort_connection = getattr(self.transport, "abortConnection", None)
         if abort_connection is None:
             self.transport.loseConnection()
@@ -329,9 +329,12 @@ class Channel:
             abort_connection()
 
     def rest_or_finish(self) -> None:
-        """Drain: close at once if nothing is asked or owed, else after the present answer."""
-        if self._request is None and not self._reader.messages and not self._reader.heading:
+        """Drain: close if nothing is asked or owed, else after the present answer."""
+        if self._phase is Phase.IDLE:
             self.loseConnection()
+        elif self._phase is Phase.HEAD and not self._reader.heading:
+            # Just accepted: its first request is likely on its way.
+            self._deadline.set(_GRACE)
 
     def interrupt(self, error: GatewayError) -> None:
         """End what is under way early, telling the client *error* where that can be done."""
@@ -347,7 +350,7 @@ class Channel:
         """Say no, and close in a way that lets a client still busy sending read it."""
         if self._phase is Phase.CLOSING:
             return
-        self._say_no(head, error, CLOSE)
+        self.outflow.write(self._refusal(head, error, CLOSE))
         self._reader.close()
         self._excess = 0
         transport = self.transport
@@ -359,22 +362,8 @@ class Channel:
         else:
             self.loseConnection()
 
-    def _say_no(self, head: Head | None, error: GatewayError, framing: bytes) -> None:
-        refusal = self._render(head, error)
-        body = refusal.body if has_body(refusal.status) else b""
-        framing += b"content-length: %d\r\n" % len(body)
-        if head is not None and head.method == b"HEAD":
-            body = b""
-        self.outflow.write(render_head(refusal.status, refusal.headers, framing) + body)
-
-    def _render(self, head: Head | None, error: GatewayError) -> Refusal:
-        door = self._factory.door
-        try:
-            door.refused(head, self._peer, error)
-            return door.refuse(head, error)
-        except Exception:
-            _log.failure("The door could not refuse.")
-            return Refusal(error.status, (), b"")
+    def _refusal(self, head: Head | None, error: GatewayError, framing: bytes) -> bytes:
+        return render_refusal(self._factory.door, head, self._peer, error, framing)
 
     def _discard(self, size: int) -> None:
         """Drop input that comes while closing; leave it to the kernel beyond a bound."""
@@ -387,67 +376,22 @@ class Channel:
         """Go to *phase*, whose time runs from now, unless it is the present one."""
         if phase is not self._phase:
             self._phase = phase
-            self._set_deadline(seconds)
-
-    def _set_deadline(self, seconds: float) -> None:
-        """
-        Set the one deadline.
-
-        The timer behind it is moved only when it would fire too late: a request served
-        between two looks of the timer costs no timer at all.
-        """
-        wheel = self._factory.wheel
-        self._due = wheel.now() + seconds
-        if self._timer is not None and self._fires > self._due:
-            self._cancel_timer()
-        if self._timer is None and seconds is not _NEVER:
-            self._fires = self._due
-            self._timer = wheel.start(seconds, self._expire)
-
-    def _cancel_timer(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+            self._deadline.set(seconds)
 
     def _expire(self) -> None:
-        """The timer fired: see whether a deadline has really passed."""
-        self._cancel_timer()
-        left = self._due - self._factory.wheel.now()
-        if left == _NEVER:
-            return
-        if left > 0:
-            self._set_deadline(left)
-        elif self._phase is Phase.CLOSING:
+        """The phase's time is over."""
+        if self._phase is Phase.CLOSING:
             self._linger_out()
-        elif self._phase is Phase.IDLE:
-            self.loseConnection()
         elif self._phase is Phase.BODY:
             self._refuse(self._reader.messages[0].head, RequestTimeout("The body took too long."))
         elif self._reader.heading:
             self._refuse(None, RequestTimeout("The request headers took too long."))
         else:
-            self.abort()
+            self.loseConnection()
 
     def _linger_out(self) -> None:
-        """Abort, unless output is still moving: for that the outflow answers."""
-        if not self.outflow.unsent():
+        """Let go, unless output is still moving: whether it does, the outflow watches."""
+        if self.outflow.unsent():
+            self._deadline.set(0.1 if self._unmistakably else self._reader.limits.linger_seconds)
+        elif self._unmistakably or not self.outflow.let_go():
             self.abort()
-        elif self._unmistakably:
-            self._set_deadline(0.1)
-        else:
-            self._set_deadline(self._reader.limits.linger_seconds)
-
-
-def _tune(transport: ITransport, stall_seconds: float) -> None:
-    """Send small writes at once; have the kernel notice peers that vanish."""
-    if not ITCPTransport.providedBy(transport):
-        return
-    transport.setTcpNoDelay(True)
-    transport.setTcpKeepAlive(True)
-    handle = transport.getHandle()
-    if isinstance(handle, socket.socket):
-        handle.setsockopt(
-            socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(stall_seconds * 1000)
-        )
-
-

@@ -104,5 +104,3 @@ def expects_continue(message: Message, head: Head) -> bool:
         and message.received == 0
         and head.get(b"expect") is not None
     )
-
-

@@ -9,10 +9,12 @@ then, whether it moves.  Twisted itself would wait for ever.
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable
+from typing import Any
 
 from twisted.internet.abstract import FileDescriptor
-from twisted.internet.interfaces import IPushProducer, ITransport
+from twisted.internet.interfaces import IPushProducer
 from twisted.internet.tcp import Connection
 from twisted.protocols.policies import ProtocolWrapper
 from zope.interface import implementer
@@ -56,7 +58,7 @@ class Outflow:
 
     def __init__(
         self,
-        transport: ITransport,
+        transport: Any,  # ITransport and IConsumer in one
         wheel: Wheel,
         stall_seconds: float,
         stalled: Callable[[], object],
@@ -75,6 +77,17 @@ class Outflow:
         self._moved = 0.0
         self.stall_seconds = stall_seconds
         self.paused = False
+
+    def tune(self) -> None:
+        """Send small writes at once; have the kernel notice peers that vanish."""
+        base = self._base
+        if isinstance(base, Connection):
+            handle = base.getHandle()
+            if handle.family in (socket.AF_INET, socket.AF_INET6):
+                base.setTcpNoDelay(True)
+                base.setTcpKeepAlive(True)
+                milliseconds = int(self.stall_seconds * 1000)
+                handle.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
 
     def write(self, data: bytes) -> None:
         """Send *data*, after whatever waits."""
@@ -111,6 +124,18 @@ class Outflow:
         """Leave what comes in to the kernel."""
         if self._base is not None:
             self._base.stopReading()
+
+    def let_go(self) -> bool:
+        """
+        Close the socket under everything; the kernel still delivers what it holds.
+
+        Returns:
+            Whether there is one.
+        """
+        if self._base is None:
+            return False
+        self._base.loseConnection()
+        return True
 
     def close(self) -> None:
         """Let go: the connection is lost."""

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from functools import cached_property
 from io import BytesIO
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import parse_qs
 
 from twisted.internet.defer import Deferred
@@ -29,20 +29,25 @@ from twisted.web.server import Request as TwistedRequest
 
 from lmgateway.errors import GatewayError
 from lmgateway.wire.door import Head, Pass
-from lmgateway.wire.response import CHUNKED, CLOSE, KEEP, LAST_CHUNK, Headers, has_body, render_head
+from lmgateway.wire.heads import CHUNKED, CLOSE, KEEP, LAST_CHUNK, Headers, has_body, render_head
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from lmgateway.wire.channel import Channel
     from lmgateway.wire.reader import Message
 
+on_demand = cast("Callable[[Callable[[Any], Any]], Any]", cached_property)
+"""``cached_property`` in the place of what Twisted declares as plain attributes."""
+
 
 class Request(TwistedRequest):
-    """
+    r"""
     One complete request and the way to answer it.
 
     Attributes:
         head: The head, as the door saw it.
-        pass_: What the door said.
+        pass\_: What the door said.
         body: The whole body.
         interruption: Why the gateway, not the client, ends this request early, if so.
         route: What is running to answer it; cancelled when the client leaves.
@@ -55,7 +60,8 @@ class Request(TwistedRequest):
 
     def __init__(self, channel: Channel, message: Message, head: Head, pass_: Pass) -> None:
         # Not super().__init__: what it would make is made on demand below.
-        self.channel = channel
+        self.channel = cast("Any", channel)
+        self._channel = channel
         self.transport = channel.transport
         self.head = head
         self.pass_ = pass_
@@ -67,16 +73,16 @@ class Request(TwistedRequest):
         self.clientproto = b"HTTP/" + message.version
 
     # Made on demand -----------------------------------------------------------
-    @cached_property
+    @on_demand
     def _adapterCache(self) -> dict[str, object]:  # noqa: N802 - Twisted's name
         return {}
 
-    @cached_property
+    @on_demand
     def notifications(self) -> list[Deferred[None]]:
         """Who waits for the end."""
         return []
 
-    @cached_property
+    @on_demand
     def requestHeaders(self) -> TwistedHeaders:
         """The request's headers as Twisted has them."""
         headers = TwistedHeaders()
@@ -84,50 +90,50 @@ class Request(TwistedRequest):
             headers.addRawHeader(name, value)
         return headers
 
-    @cached_property
+    @on_demand
     def responseHeaders(self) -> TwistedHeaders:
         """The response's headers, for those who set them one by one."""
         return TwistedHeaders()
 
-    @cached_property
+    @on_demand
     def args(self) -> dict[bytes, list[bytes]]:
         """The arguments in the query; forms in the body are not read."""
         return parse_qs(self.head.query, keep_blank_values=True, max_num_fields=1000)
 
-    @cached_property
+    @on_demand
     def content(self) -> BytesIO:
         """The body as a file."""
         return BytesIO(self.body)
 
-    @cached_property
+    @on_demand
     def cookies(self) -> list[bytes]:
         """Cookies to set."""
         return []
 
-    @cached_property
+    @on_demand
     def received_cookies(self) -> dict[bytes, bytes]:
         """None: cookies mean nothing here."""
         return {}
 
-    @cached_property
+    @on_demand
     def prepath(self) -> list[bytes]:
         """No part of the path was used up."""
         return []
 
-    @cached_property
+    @on_demand
     def postpath(self) -> list[bytes]:
         """All of the path."""
         return self.path[1:].split(b"/")
 
-    @cached_property
+    @on_demand
     def client(self) -> IAddress:
         """The other end of the socket."""
-        return self.channel.getPeer()
+        return self._channel.getPeer()
 
-    @cached_property
+    @on_demand
     def host(self) -> IAddress:
         """Our end of the socket."""
-        return self.channel.getHost()
+        return self._channel.getHost()
 
     def getHeader(self, name: Any) -> Any:
         """The last value of a header; text for a text name."""
@@ -150,7 +156,7 @@ class Request(TwistedRequest):
         self._start(status)
         length = b"content-length: %d\r\n" % len(body) if has_body(status) else b""
         head = render_head(status, headers, length + self._connection())
-        self.channel.outflow.write(head if self._bodiless else head + body)
+        self._channel.outflow.write(head if self._bodiless else head + body)
         self._end()
 
     def begin(self, status: int, headers: Headers, data: bytes = b"") -> None:
@@ -169,9 +175,9 @@ class Request(TwistedRequest):
             framing = CHUNKED
             self.chunked = not self._bodiless
         elif has_body(status) and not self._bodiless:
-            self.channel.keep_alive = False
+            self._channel.keep_alive = False
         head = render_head(status, headers, framing + self._connection())
-        self.channel.outflow.write(head + self._frame(data) if data else head)
+        self._channel.outflow.write(head + self._frame(data) if data else head)
 
     def _start(self, status: int) -> None:
         if self.startedWriting:
@@ -182,7 +188,7 @@ class Request(TwistedRequest):
 
     def _connection(self) -> bytes:
         """What to say of the connection's future, which is settled by this."""
-        if not self.channel.settle_keep_alive():
+        if not self._channel.settle_keep_alive():
             return CLOSE
         return KEEP if self.clientproto == b"HTTP/1.0" else b""
 
@@ -207,7 +213,7 @@ class Request(TwistedRequest):
         elif data:
             framed = self._frame(data)
             if framed:
-                self.channel.outflow.write(framed)
+                self._channel.outflow.write(framed)
 
     def _begin_as_set(self, data: bytes) -> None:
         """Begin with what ``setResponseCode`` and ``setHeader`` left."""
@@ -232,7 +238,7 @@ class Request(TwistedRequest):
             data = b""
         rest = (self._frame(data) if data else b"") + (LAST_CHUNK if self.chunked else b"")
         if rest:
-            self.channel.outflow.write(rest)
+            self._channel.outflow.write(rest)
         if self._left and not self._bodiless:
             self.abort()
         else:
@@ -244,11 +250,11 @@ class Request(TwistedRequest):
             return
         plain = self.startedWriting and not self.chunked and self._left is None
         self._conclude()
-        self.channel.break_off(unmistakably=bool(plain))
+        self._channel.break_off(unmistakably=bool(plain))
 
     def _end(self) -> None:
         self._conclude()
-        self.channel.answered()
+        self._channel.answered()
 
     def _conclude(self) -> None:
         self.finished = 1
@@ -287,11 +293,11 @@ class Request(TwistedRequest):
         if self.gone:
             producer.stopProducing()
             return
-        self.channel.outflow.attach(producer)
+        self._channel.outflow.attach(producer)
         self.producer = producer
 
     def unregisterProducer(self) -> None:
         """Tell it no more; harmless after the end."""
         if self.producer is not None:
             self.producer = None
-            self.channel.outflow.detach()
+            self._channel.outflow.detach()

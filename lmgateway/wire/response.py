@@ -1,90 +1,192 @@
 """
-Heads of responses, as bytes.
+A backend's answer: its head, and its body as it comes.
 
-Whatever a caller passes, the bytes that leave are one head: the reason phrase
-comes from a table, framing headers are ours alone, and a line break in a name
-or value is taken out.
+``Response`` is Twisted's ``IResponse`` over this package's own connections;
+``StockResponse`` gives the two accessors that the gateway uses to the
+response of any other agent.
 """
 
 from __future__ import annotations
 
-import re
-import time
-from collections.abc import Sequence
-from email.utils import formatdate
-from http import HTTPStatus
+from typing import TYPE_CHECKING, cast
 
-Headers = Sequence[tuple[bytes, bytes]]
+from twisted.internet.interfaces import IProtocol, ITransport
+from twisted.python.failure import Failure
+from twisted.web.client import ResponseDone
+from twisted.web.http import RESPONSES
+from twisted.web.http_headers import Headers
+from twisted.web.iweb import UNKNOWN_LENGTH, IClientRequest, IResponse
+from zope.interface import implementer
 
-_LINES = {
-    status.value: b"HTTP/1.1 %d %b\r\n" % (status, status.phrase.encode()) for status in HTTPStatus
-}
-_OURS = frozenset(
-    (
-        b"connection",
-        b"content-length",
-        b"date",
-        b"keep-alive",
-        b"proxy-connection",
-        b"server",
-        b"trailer",
-        b"transfer-encoding",
-        b"upgrade",
-    )
-)
-_NAME = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+\Z")
-_BREAKS = re.compile(rb"[\r\n\0]+")
+if TYPE_CHECKING:
+    from lmgateway.wire.connection import Connection
 
-CLOSE = b"connection: close\r\n"
-KEEP = b"connection: keep-alive\r\n"
-CHUNKED = b"transfer-encoding: chunked\r\n"
-CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
-LAST_CHUNK = b"0\r\n\r\n"
+HIGH_WATER = 65536
+"""Bytes that may wait for a slow reader before the backend is asked to pause."""
 
-_date = (0, b"")
+DONE = Failure(ResponseDone())
 
 
-def date_line() -> bytes:
-    """The ``Date`` header of this second."""
-    global _date  # noqa: PLW0603 - one value per process, made once a second
-    now = int(time.time())
-    if _date[0] != now:
-        _date = (now, b"date: %b\r\n" % formatdate(now, usegmt=True).encode())
-    return _date[1]
+def _first(headers: list[tuple[bytes, bytes]], name: bytes) -> bytes | None:
+    for each, value in headers:
+        if each == name:
+            return value
+    return None
 
 
-def has_body(status: int) -> bool:
-    """Whether a response of that status may carry a body."""
-    return status not in (204, 304)
+@implementer(IClientRequest)
+class AskedRequest:
+    """What was asked, as far as whoever holds the response may know."""
+
+    def __init__(self, method: bytes, uri: bytes) -> None:
+        self.method = method
+        self.absoluteURI = uri
+        self.headers = Headers()
 
 
-def render_head(status: int, headers: Headers, framing: bytes) -> bytes:
+@implementer(IResponse)
+class Response:
     """
-    Render a response head.
+    The answer to one request.
+
+    Whoever does not read the body to its end must ``abortConnection``.
+
+    Attributes:
+        code: The status.
+        raw_headers: Names are lower-case; nothing is folded, sorted or left out.
+        length: The body's length as told, or ``UNKNOWN_LENGTH``.
+        proper_end: Whether the body's end can be told from a broken connection; false where
+            there is neither a length nor chunks.
+    """
+
+    version = (b"HTTP", 1, 1)
+    previousResponse = None
+
+    def __init__(
+        self,
+        code: int,
+        raw_headers: list[tuple[bytes, bytes]],
+        connection: Connection,
+        request: AskedRequest,
+    ) -> None:
+        self.code = code
+        self.raw_headers = raw_headers
+        self.length: int | object = UNKNOWN_LENGTH
+        self.proper_end = True
+        self.request = request
+        self._connection: Connection | None = connection
+        self._parts: list[bytes] = []
+        self._size = 0
+        self._reader: IProtocol | None = None
+        self._end: Failure | None = None
+
+    def __repr__(self) -> str:
+        return f"<Response {self.code}>"
+
+    @property
+    def phrase(self) -> bytes:
+        """The standard words for ``code``; what the backend said is not kept."""
+        return RESPONSES.get(self.code, b"")
+
+    @property
+    def headers(self) -> Headers:
+        """The headers as Twisted likes them, built when asked for."""
+        headers = Headers()
+        for name, value in self.raw_headers:
+            headers.addRawHeader(name, value)
+        return headers
+
+    def get(self, name: bytes) -> bytes | None:
+        """Give the first value of the header *name* (lower-case)."""
+        return _first(self.raw_headers, name)
+
+    def setPreviousResponse(self, response: IResponse) -> None:
+        """Remember the answer that led to this one."""
+        self.previousResponse = response
+
+    # The reader's side -----------------------------------------------------
+    def deliverBody(self, protocol: IProtocol) -> None:
+        """Give *protocol* the body, what has come of it at once."""
+        if self._reader is not None:
+            raise RuntimeError("The body is already being read.")
+        self._reader = protocol
+        protocol.makeConnection(cast(ITransport, self))
+        parts, self._parts = self._parts, []
+        for part in parts:
+            protocol.dataReceived(part)
+        if self._end is not None:
+            protocol.connectionLost(self._end)
+        elif self._size > HIGH_WATER:
+            self.resumeProducing()
+
+    def pauseProducing(self) -> None:
+        """Ask the backend to wait."""
+        if self._connection is not None:
+            self._connection.pause()
+
+    def resumeProducing(self) -> None:
+        """Ask the backend to go on."""
+        if self._connection is not None:
+            self._connection.resume()
+
+    def abortConnection(self) -> None:
+        """Cut the connection at once, unless the whole answer has been received."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.abort()
+
+    stopProducing = abortConnection
+    loseConnection = abortConnection
+
+    # The connection's side -------------------------------------------------
+    def push(self, data: bytes) -> None:
+        """Take one more piece of the body."""
+        if self._reader is not None:
+            self._reader.dataReceived(data)
+            return
+        self._parts.append(data)
+        self._size += len(data)
+        if self._size > HIGH_WATER:
+            self.pauseProducing()
+
+    def detach(self) -> None:
+        """Let go of the connection: it has nothing more for this answer."""
+        self._connection = None
+
+    def finish(self, reason: Failure) -> None:
+        """Take note that no more will come, and why: ``ResponseDone`` if it is whole."""
+        self._connection = None
+        self._end = reason
+        if self._reader is not None:
+            self._reader.connectionLost(reason)
+
+
+class StockResponse:
+    """
+    The response of any agent, with the accessors that the gateway uses.
 
     Args:
-        status: 200 to 599; anything else becomes 500.
-        headers: The caller's; those that frame the message are left out.
-        framing: Finished lines of ours.
+        response: What the agent gave.
     """
-    if not 200 <= status <= 599:
-        status = 500
-    count = 0
-    parts = []
-    for name, value in headers:
-        if name.lower() not in _OURS:
-            parts += (name, b": ", value, b"\r\n")
-            count += 1
-    fields = b"".join(parts)
-    if fields.count(b"\n") != count or fields.count(b"\r") != count or b"\0" in fields:
-        fields = _sanitise(headers)
-    line = _LINES.get(status) or b"HTTP/1.1 %d Unknown\r\n" % status
-    return b"".join((line, fields, framing, date_line(), b"\r\n"))
 
+    def __init__(self, response: IResponse) -> None:
+        self.original = response
+        self.code: int = response.code
+        self.length: int | object = response.length
+        self.proper_end = True
+        self.raw_headers: list[tuple[bytes, bytes]] = [
+            (name.lower(), value)
+            for name, values in response.headers.getAllRawHeaders()
+            for value in values
+        ]
 
-def _sanitise(headers: Headers) -> bytes:
-    return b"".join(
-        b"%b: %b\r\n" % (name, _BREAKS.sub(b" ", value))
-        for name, value in headers
-        if name.lower() not in _OURS and _NAME.match(name)
-    )
+    def __repr__(self) -> str:
+        return f"<Response {self.code}>"
+
+    def get(self, name: bytes) -> bytes | None:
+        """Give the first value of the header *name* (lower-case)."""
+        return _first(self.raw_headers, name)
+
+    def deliverBody(self, protocol: IProtocol) -> None:
+        """Give *protocol* the body."""
+        self.original.deliverBody(protocol)

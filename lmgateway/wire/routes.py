@@ -13,7 +13,7 @@ leaves, the handler's Deferred is cancelled, and that is the only signal.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Protocol
 from urllib.parse import unquote_to_bytes
@@ -154,7 +154,7 @@ class Routes:
             request.respond(500, (), b"")
 
 
-def _execute(app: Klein, endpoint: str, values: dict[str, object], request: Request) -> object:
+def _execute(app: Klein, endpoint: str, values: Mapping[str, object], request: Request) -> object:
     return app.execute_endpoint(endpoint, request, **values)
 
 

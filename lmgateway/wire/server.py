@@ -32,7 +32,7 @@ class Resource(Interface):
         """Answer *request*, now or later, through its own methods.  Must not raise."""
 
 
-class ServerFactory(Factory):  # type: ignore[type-arg]  # generic only in stubs
+class ServerFactory(Factory):
     """
     Makes and keeps the connections of one port.
 

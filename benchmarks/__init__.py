@@ -1,0 +1,1 @@
+"""Measures the gateway beside nginx on one machine, in one run."""

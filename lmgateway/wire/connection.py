@@ -1,0 +1,328 @@
+"""
+One client connection: HTTP/1.1 as a suspicious client reads it.
+
+The parser is llhttp (``httptools``) with all its leniencies off.  What it
+still lets through and two readers could understand differently is refused
+here: other versions than 1.x, codes outside 100 to 599, any transfer coding
+but ``chunked``, endless interim answers, heads and trailers, and bytes that
+nobody asked for.
+
+A connection is in one of five stages::
+
+    OPENING --ready--> IDLE --start--> HEAD --> BODY --> (IDLE again, or LOST)
+
+Whatever happens inside the parser is only noted; it is acted upon once the
+parser has returned, so that nobody who is called can find it half way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, cast
+
+from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
+from twisted.internet.abstract import FileDescriptor
+from twisted.internet.error import ConnectionDone
+from twisted.internet.interfaces import IHandshakeListener, ITCPTransport, ITransport
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.python.failure import Failure
+from twisted.web.http import PotentialDataLoss
+from zope.interface import implementer
+
+from lmgateway.errors import BackendError, ProtocolError, Unreachable, UnsupportedEncoding
+from lmgateway.wire.faults import connection_fault
+from lmgateway.wire.response import DONE, Response
+from lmgateway.wire.timers import Timer
+
+if TYPE_CHECKING:
+    from lmgateway.wire.pool import Dial, Flight, Pool
+
+MAX_HEAD = 65536
+MAX_LINES = 100
+MAX_INTERIM = 16
+
+_OPENING, _IDLE, _HEAD, _BODY, _ENDED, _LOST = range(6)
+_MALFORMED = "The backend's answer is not valid HTTP."
+_WATCHED = frozenset((b"content-length", b"transfer-encoding", b"connection", b"content-encoding"))
+
+
+def tokens(value: bytes) -> list[bytes]:
+    """Split a comma-separated header into lower-case words."""
+    return [token.strip(b" \t").lower() for token in value.split(b",")]
+
+
+def direct_write(transport: ITransport) -> Callable[[bytes], object]:
+    """
+    Give a ``write`` that tries the socket first.
+
+    Twisted queues what is written and waits for the reactor to say that the
+    socket takes it: two system calls and a turn of the reactor for nothing,
+    where nothing else is queued.
+    """
+    queue: Callable[[bytes], object] = transport.write
+    # Not by attribute: a TLS transport passes what it lacks on to the socket below it.
+    if not isinstance(transport, FileDescriptor):
+        return queue
+    some = transport.writeSomeData
+
+    def write(data: bytes) -> None:
+        idle = transport.connected and not (transport.dataBuffer or transport._tempDataBuffer)
+        sent = some(data) if idle else 0
+        if sent.__class__ is not int:
+            sent = 0  # an error: let the reactor meet it and report the loss
+        if sent < len(data):
+            queue(data[sent:] if sent else data)
+
+    return write
+
+
+@implementer(IHandshakeListener)
+class Connection(Protocol):
+    """
+    Carries one request at a time.
+
+    Args:
+        pool: Where it goes to rest.
+        dial: Who waits for it to open.
+    """
+
+    def __init__(self, pool: Pool, dial: Dial) -> None:
+        self._pool = pool
+        self._dial: Dial | None = dial
+        self._flight: Flight | None = None
+        self._response: Response | None = None
+        self._parser: HttpResponseParser | None = HttpResponseParser(self)
+        self._stage = _OPENING
+        self._headers: list[tuple[bytes, bytes]] = []
+        self._body: list[bytes] = []
+        self._fault: BackendError | None = None
+        self._paused = False
+        self._linger: Timer | None = None
+        self.touched = False
+
+    # Opening ---------------------------------------------------------------
+    def connectionMade(self) -> None:
+        """The TCP connection, or the tunnel, is there."""
+        transport = cast(ITransport, self.transport)
+        if ITCPTransport.providedBy(transport):
+            transport.setTcpNoDelay(True)
+            transport.setTcpKeepAlive(True)
+        self._write = direct_write(transport)
+        dial = cast("Dial", self._dial)
+        if not dial.opened(self):
+            self._ready()
+
+    def handshakeCompleted(self) -> None:
+        """TLS is up and the certificate is good."""
+        if self._stage == _OPENING:
+            self._ready()
+
+    def _ready(self) -> None:
+        dial, self._dial = cast("Dial", self._dial), None
+        self._stage = _IDLE
+        dial.ready(self)
+
+    # Asking ----------------------------------------------------------------
+    def start(self, flight: Flight) -> None:
+        """Send a request; the flight is told how it went."""
+        self._flight = flight
+        self._stage = _HEAD
+        self._fed = self._interim = self._lines = 0
+        self.touched = False
+        for piece in flight.pieces:
+            self._write(piece)
+
+    def pause(self) -> None:
+        """Stop reading."""
+        if not self._paused and self._stage != _LOST:
+            self._paused = True
+            self.transport.pauseProducing()  # type: ignore[union-attr]  # a stream transport
+
+    def resume(self) -> None:
+        """Read again."""
+        if self._paused and self._stage != _LOST:
+            self._paused = False
+            self.transport.resumeProducing()  # type: ignore[union-attr]  # a stream transport
+
+    def abort(self) -> None:
+        """Cut the connection at once; neither flight nor response is told."""
+        stage, self._stage = self._stage, _LOST
+        self._flight = self._response = self._dial = None
+        if stage == _LOST:
+            return
+        if stage != _OPENING:
+            self._pool.lost(self)
+        self.transport.abortConnection()  # type: ignore[union-attr]  # a stream transport
+
+    def close(self) -> None:
+        """Hang up between two requests; politely, but not for long."""
+        self._stage = _LOST
+        self._pool.lost(self)
+        self.transport.loseConnection()  # type: ignore[union-attr]  # made
+        self._linger = self._pool.wheel.start(1.0, self.transport.abortConnection)  # type: ignore[union-attr]  # a stream transport
+
+    # Parsing: called by llhttp ---------------------------------------------
+    def on_message_begin(self) -> None:
+        """Another message begins."""
+        if self._stage != _HEAD:
+            raise self._refused("The backend sent more than its answer.")
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """One header line, or one trailer."""
+        if self._stage == _HEAD:
+            self._headers.append((name.lower(), value))
+
+    def on_headers_complete(self) -> None:
+        """The head is complete."""
+        parser = cast(HttpResponseParser, self._parser)
+        version, code = parser.get_http_version(), parser.get_status_code()
+        headers, self._headers = self._headers, []
+        self._lines += len(headers)
+        if version not in ("1.1", "1.0") or not 100 <= code <= 599 or code == 101:
+            raise self._refused(_MALFORMED)
+        if self._lines > MAX_LINES:
+            raise self._refused("The backend's headers are too many.")
+        if code < 200:
+            self._interim += 1
+            if self._interim > MAX_INTERIM:
+                raise self._refused("The backend sends interim answers without end.")
+            return
+        self._accept(code, headers, version)
+
+    def on_body(self, data: bytes) -> None:
+        """A piece of the body."""
+        self._body.append(data)
+
+    def on_message_complete(self) -> None:
+        """The message is complete."""
+        if self._stage == _BODY:
+            self._stage = _ENDED
+
+    def _refused(self, why: str, kind: type[BackendError] = ProtocolError) -> BackendError:
+        self._fault = kind(why)
+        return self._fault
+
+    def _accept(self, code: int, headers: list[tuple[bytes, bytes]], version: str) -> None:
+        flight = cast("Flight", self._flight)
+        response = Response(code, headers, self, flight.request)
+        words: list[bytes] = []
+        framed = False
+        size = 0
+        for name, value in headers:
+            size += len(name) + len(value)
+            if name not in _WATCHED:
+                continue
+            if name == b"content-length":
+                framed = True
+                response.length = int(value)
+            elif name == b"transfer-encoding":
+                if framed or value.lower() != b"chunked" or version != "1.1":
+                    raise self._refused("The backend's answer has an unclear length.")
+                framed = True
+            elif name == b"connection":
+                words += tokens(value)
+            elif value.strip().lower() not in (b"", b"identity"):
+                raise self._refused("The backend compressed its answer.", UnsupportedEncoding)
+        if size > MAX_HEAD:
+            raise self._refused("The backend's headers are too large.")
+        bodiless = flight.bodiless or code in (204, 304)
+        response.proper_end = framed or bodiless
+        alive = version == "1.1" or b"keep-alive" in words
+        self._keep = alive and b"close" not in words and not flight.bodiless
+        self._bodiless = bodiless
+        self._response = response
+        self._stage = _ENDED if flight.bodiless else _BODY
+
+    # Reading ---------------------------------------------------------------
+    def dataReceived(self, data: bytes) -> None:
+        """Bytes came."""
+        if self._stage not in (_HEAD, _BODY):
+            self.abort()
+            return
+        if not self.touched:
+            self.touched = True
+            if data[0] != 72:  # "H": llhttp would also take RTSP
+                self._break(ProtocolError(_MALFORMED))
+                return
+        try:
+            cast(HttpResponseParser, self._parser).feed_data(data)
+        except (HttpParserError, HttpParserUpgrade):
+            self._break(self._fault or ProtocolError(_MALFORMED))
+            return
+        body = self._body
+        if body:
+            self._body = []
+            self._fed = 0
+            self._deliver(body[0] if len(body) == 1 else b"".join(body))
+            return
+        self._fed += len(data)
+        if self._fed > MAX_HEAD and self._stage != _ENDED:
+            # A head, trailers or chunk extensions without end.
+            self._break(ProtocolError("The backend's headers are too large."))
+        else:
+            self._deliver(b"")
+
+    def _deliver(self, data: bytes) -> None:
+        """Hand on what the parser noted; this connection may be another's afterwards."""
+        response = self._response
+        if response is None:
+            return
+        flight, self._flight = self._flight, None
+        ended = self._stage == _ENDED
+        if ended:
+            self._response = None
+            response.detach()
+            self._rest()
+        if data and not (ended and self._bodiless):
+            response.push(data)
+        if ended:
+            response.finish(DONE)
+        if flight is not None:
+            flight.answered(response)
+
+    def _rest(self) -> None:
+        """The answer is complete: wait for the next request, if the backend would."""
+        self.resume()
+        if self._keep:
+            self._stage = _IDLE
+            self._pool.release(self)
+        else:
+            self.close()
+
+    def _break(self, error: BackendError) -> None:
+        flight, response = self._flight, self._response
+        self.abort()
+        if flight is not None:
+            flight.failed(error)
+        elif response is not None:
+            response.finish(Failure(error))
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """The connection is gone."""
+        self._parser = None  # it refers to us
+        if self._linger is not None:
+            self._linger.cancel()
+        stage, self._stage = self._stage, _LOST
+        if stage == _LOST:
+            return
+        dial, flight, response = self._dial, self._flight, self._response
+        self._dial = self._flight = self._response = None
+        if dial is None:
+            self._pool.lost(self)
+        if dial is not None:
+            dial.lost(reason)
+        elif flight is not None:
+            flight.lost(reason)
+        elif response is not None:
+            response.finish(_end(response, reason))
+
+
+def _end(response: Response, reason: Failure) -> Failure:
+    """Say what the loss of the connection means to a body that was being received."""
+    if not response.proper_end and reason.check(ConnectionDone):
+        return Failure(PotentialDataLoss())
+    fault = connection_fault(reason)
+    if type(fault) is Unreachable:
+        fault = Unreachable("The backend broke off its answer.")
+    fault.__cause__ = reason.value
+    return Failure(fault)

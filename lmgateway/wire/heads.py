@@ -1,0 +1,90 @@
+"""
+Heads of responses, as bytes.
+
+Whatever a caller passes, the bytes that leave are one head: the reason phrase
+comes from a table, framing headers are ours alone, and a line break in a name
+or value is taken out.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Sequence
+from email.utils import formatdate
+from http import HTTPStatus
+
+Headers = Sequence[tuple[bytes, bytes]]
+
+_LINES = {
+    status.value: b"HTTP/1.1 %d %b\r\n" % (status, status.phrase.encode()) for status in HTTPStatus
+}
+_OURS = frozenset(
+    (
+        b"connection",
+        b"content-length",
+        b"date",
+        b"keep-alive",
+        b"proxy-connection",
+        b"server",
+        b"trailer",
+        b"transfer-encoding",
+        b"upgrade",
+    )
+)
+_NAME = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+\Z")
+_BREAKS = re.compile(rb"[\r\n\0]+")
+
+CLOSE = b"connection: close\r\n"
+KEEP = b"connection: keep-alive\r\n"
+CHUNKED = b"transfer-encoding: chunked\r\n"
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+LAST_CHUNK = b"0\r\n\r\n"
+
+_date = (0, b"")
+
+
+def date_line() -> bytes:
+    """The ``Date`` header of this second."""
+    global _date  # noqa: PLW0603 - one value per process, made once a second
+    now = int(time.time())
+    if _date[0] != now:
+        _date = (now, b"date: %b\r\n" % formatdate(now, usegmt=True).encode())
+    return _date[1]
+
+
+def has_body(status: int) -> bool:
+    """Whether a response of that status may carry a body."""
+    return status not in (204, 304)
+
+
+def render_head(status: int, headers: Headers, framing: bytes) -> bytes:
+    """
+    Render a response head.
+
+    Args:
+        status: 200 to 599; anything else becomes 500.
+        headers: The caller's; those that frame the message are left out.
+        framing: Finished lines of ours.
+    """
+    if not 200 <= status <= 599:
+        status = 500
+    count = 0
+    parts: list[bytes] = []
+    for name, value in headers:
+        if name.lower() not in _OURS:
+            parts += (name, b": ", value, b"\r\n")
+            count += 1
+    fields = b"".join(parts)
+    if fields.count(b"\n") != count or fields.count(b"\r") != count or b"\0" in fields:
+        fields = _sanitise(headers)
+    line = _LINES.get(status) or b"HTTP/1.1 %d Unknown\r\n" % status
+    return b"".join((line, fields, framing, date_line(), b"\r\n"))
+
+
+def _sanitise(headers: Headers) -> bytes:
+    return b"".join(
+        b"%b: %b\r\n" % (name, _BREAKS.sub(b" ", value))
+        for name, value in headers
+        if name.lower() not in _OURS and _NAME.match(name)
+    )

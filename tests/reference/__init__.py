@@ -1,0 +1,1 @@
+"""The reference's acceptance cases, by id, over real sockets."""
