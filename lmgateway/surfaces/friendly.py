@@ -14,7 +14,6 @@ from lmgateway.errors import GatewayError
 
 _TEXTS = {
     "backend_timeout": "Sorry, the model took too long to answer. Please try again.",
-    "deadline_exceeded": "Sorry, the model took too long to answer. Please try again.",
     "backend_unavailable": "Sorry, I cannot reach the model at the moment.",
     "backend_tls": "Sorry, I cannot reach the model at the moment.",
     "backend_rejected": "Sorry, the model did not accept this request.",

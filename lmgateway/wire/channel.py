@@ -223,8 +223,6 @@ class Channel:
         try:
             head = read_head(message, self._peer, factory.secure)
             admitted = factory.door.admit(head)
-            if head.length is not None and head.length > admitted.max_body:
-                raise RequestTooLarge("The request body is too large.")
         except GatewayError as error:
             self._turn_away(message, head, error)
             return False
