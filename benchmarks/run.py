@@ -32,6 +32,7 @@ from benchmarks.subjects import HERE, OURS, SUBJECTS, Bench
 PACKAGES = {"gcc": "gcc libc6-dev", "wrk": "wrk", "nginx": "nginx-light"}
 _MEASURED, _FAILED, _UNEQUIPPED = 0, 1, 2
 _FILES = 8192
+_BUSY = 0.5
 
 
 def names_of(allowed: Sequence[str]) -> Any:
@@ -117,6 +118,9 @@ def measure(options: argparse.Namespace, folder: Path) -> Record:
         raise BenchmarkError(f"There is no {options.twistd}; `make bench` makes one.")
     record = Record(time.perf_counter() + options.limit)
     cores = Cores.available()
+    busy = os.getloadavg()[0]
+    if busy > _BUSY:
+        record.remark(f"Other work ran beside this (load average {busy:.1f}): trust the ratios.")
     if not cores.apart:
         record.remark("There is one core only: the load is in the way of what is measured.")
     if raise_file_limit() < _FILES:
