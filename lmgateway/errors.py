@@ -136,6 +136,13 @@ class Unsupported(RequestError):
     status = 422
 
 
+class UnsupportedParameter(Unsupported):
+    """A member that this gateway does not honour, and will not silently ignore."""
+
+    kind = "unsupported_parameter"
+    status = 400
+
+
 class HeadersTooLarge(RequestError):
     """Too many headers, or too long."""
 

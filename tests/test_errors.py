@@ -17,9 +17,8 @@ def kinds() -> dict[str, tuple[int, str]]:
     """Give status and origin of every kind that a class declares."""
     found: dict[str, tuple[int, str]] = {}
     for value in vars(errors).values():
-        if isinstance(value, type) and issubclass(value, GatewayError):
-            if "kind" in vars(value):
-                found[value.kind] = (value.status, value.origin)
+        if isinstance(value, type) and issubclass(value, GatewayError) and "kind" in vars(value):
+            found[value.kind] = (value.status, value.origin)
     return found
 
 

@@ -126,9 +126,6 @@ QUIRKS: Mapping[str, ProviderQuirks] = MappingProxyType(
         # Extra members are a 400; ``stream_options`` is taken, newer models need it.
         "fireworks": evolve(_COMPATIBLE, max_tokens_field="max_tokens", drop=_BOOKKEEPING),
         "xai": evolve(_COMPATIBLE, drop=frozenset({"logit_bias"}), embeddings_path=None),
-        "huggingface": _COMPATIBLE,
-        "moonshot": _COMPATIBLE,
-        "sglang": _COMPATIBLE,
         "vllm": _COMPATIBLE,
         "llamacpp": evolve(_COMPATIBLE, max_tokens_field="max_tokens"),
         "lmstudio": evolve(_COMPATIBLE, max_tokens_field="max_tokens"),

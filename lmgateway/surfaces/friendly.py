@@ -27,6 +27,4 @@ _OTHER = "Sorry, something went wrong with the model. Please try again later."
 def friendly_reply(request: ChatRequest, error: GatewayError) -> Reply:
     """Give a failure as a normal answer to *request*."""
     text = _TEXTS.get(error.kind, _OTHER)
-    return canned(
-        request, text, identity="chatcmpl-error", model=request.model or "lm-gateway"
-    )
+    return canned(request, text, identity="chatcmpl-error", model=request.model or "lm-gateway")

@@ -260,4 +260,3 @@ class ProcessTests(SynchronousTestCase):
         except ConnectionRefusedError:
             return True
         return False
-

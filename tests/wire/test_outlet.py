@@ -8,9 +8,9 @@ from typing import Any
 from twisted.internet.defer import CancelledError
 from twisted.trial.unittest import SynchronousTestCase
 
+from lmgateway.wire.heads import render_head
 from lmgateway.wire.outlet import Outlet
 from lmgateway.wire.request import Request
-from lmgateway.wire.heads import render_head
 from tests.wire.serving import JSON, Client, Server, body_of, get, post, statuses
 
 
