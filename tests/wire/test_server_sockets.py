@@ -14,7 +14,7 @@ from tests.wire.sockets import (
     QUICK,
     SocketCase,
     in_thread,
-    open_files,
+    open_sockets,
     pause,
     read_all,
     read_answer,
@@ -147,7 +147,7 @@ class LeavingTests(SocketCase):
     async def test_a_thousand_streams(self) -> None:
         """A thousand streams begun and left leave nothing behind."""
         await self.serve(Limits())
-        before = open_files()
+        before = open_sockets()
         for _ in range(20):
             clients = [socket.create_connection(("127.0.0.1", self.port)) for _ in range(50)]
             for client in clients:
@@ -157,7 +157,7 @@ class LeavingTests(SocketCase):
             for client in clients:
                 client.close()
             await self.empty()
-        self.assertEqual(open_files(), before)
+        self.assertEqual(open_sockets(), before)
         self.assertEqual(self.wheel.pending, 0)
         self.assertEqual(self.site.cancelled, len(self.site.requests))
 
