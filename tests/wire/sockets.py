@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.serialization import (
 from cryptography.x509.oid import NameOID
 from twisted.internet import reactor as _reactor  # noqa: TID251 - real sockets need the real one
 from twisted.internet.defer import Deferred
-from twisted.internet.task import deferLater  # noqa: TID251 - on the real reactor
+from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 

@@ -44,7 +44,7 @@ class TLSCase(SocketCase):
         """One request and its answer on a new connection; blocks."""
         with self.open(context) as client:
             client.sendall(data)
-            return read_answer(client)  # type: ignore[arg-type]  # as good as a socket
+            return read_answer(client)
 
 
 class HandshakeTests(TLSCase):
@@ -309,7 +309,7 @@ class RudeClientTests(TLSCase):
         await self.empty(3)
 
     async def test_c15_leaving(self) -> None:
-        """C15, row 32: a client that leaves in mid-stream cancels the route, with TLS's end or not."""
+        """C15, row 32: leaving in mid-stream cancels the route, with a proper end of TLS or not."""
         await self.serve(Limits(), self.tls)
         for _ in range(2):
             client = await in_thread(self.open)
