@@ -18,7 +18,7 @@ Document: TypeAlias = dict[str, Any]
 Chunk: TypeAlias = dict[str, Any]
 """A hub chunk: one ``chat.completion.chunk`` document."""
 
-Endpoint = Literal["chat", "generate", "completions", "responses", "embeddings"]
+Endpoint = Literal["chat", "generate", "completions", "responses", "embeddings", "count_tokens"]
 
 
 @frozen(kw_only=True)

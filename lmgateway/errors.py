@@ -319,6 +319,7 @@ class Rejected(BackendError):
     """
 
     kind = "backend_rejected"
+    status = 400
     retryable = False
 
     def __init__(
@@ -352,13 +353,6 @@ class LadderExhausted(GatewayError):
     def default_message(cls) -> str:
         """What is said when there is nothing more precise to say."""
         return "No backend is available for this model."
-
-
-class DeadlineExceeded(GatewayError):
-    """The request's own deadline passed before any target answered."""
-
-    kind = "deadline_exceeded"
-    status = 504
 
 
 class StreamInterrupted(GatewayError):
