@@ -169,6 +169,16 @@ class AnswerTests(SynchronousTestCase):
         self.assertEqual("".join(texts), "Grüß 🎩")
         self.assertEqual((reader.usage, reader.finish_reason), (Usage(3, 4), "length"))
 
+    def test_every_cut_gives_the_same(self) -> None:
+        """Wherever the network cuts the bytes, and however lines end, chunks are the same."""
+        raw = vector("completions.sse")
+        expected = read_stream(COMPLETIONS.reader(QUIRKS), sse(raw))
+        for cut in range(len(raw) + 1):
+            self.assertEqual(sse(raw, cut), sse(raw))
+        crlf = raw.replace(b"\n", b"\r\n")
+        for events in (sse(raw, *range(len(raw))), sse(crlf, *range(len(crlf)))):
+            self.assertEqual(read_stream(COMPLETIONS.reader(QUIRKS), events), expected)
+
     def test_stream_out(self) -> None:
         """Chunks with text are events; the usage is told to who asked."""
         for asked in (False, True):
