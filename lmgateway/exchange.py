@@ -114,6 +114,7 @@ class Exchange:
         wall: Seconds since the epoch at the same moment, for records only.
         principal: Who asks, once known.
         request: What is asked, once parsed.
+        dropped: What of the request the backend had no word for.
         expose_routing: Whether the client is told which backend served it.
         friendly_errors: Whether failures are told as plain text with status 200.
         interruption: Tells why the gateway itself cut this exchange short, if it did: a
@@ -141,6 +142,7 @@ class Exchange:
     backend: str = ""
     model: str = ""
     escalated: bool = False
+    dropped: tuple[str, ...] = ()
     interruption: Callable[[], GatewayError | None] = _uninterrupted
     attempts: list[Attempt] = field(factory=list)
 

@@ -127,6 +127,7 @@ def parse(raw: bytes, endpoint: Endpoint) -> ChatRequest:
         stream=bool(stream),
         wants_usage=True,
         diagonal_only=_diagonal_only(hub),
+        unsaid=unsaid(body),
     )
 
 

@@ -101,8 +101,10 @@ class Ollama:
             return ollama_render.verbatim(request, overrides, quirks)
         return ollama_render.translated(request, overrides, quirks)
 
-    def path(self, request: ChatRequest) -> str:
+    def path(self, request: ChatRequest) -> str | None:
         """Give the path of a backend that takes what ``render`` gives."""
+        if request.endpoint == "count_tokens":
+            return None
         ours = request.dialect == self.name
         if request.endpoint == "embeddings":
             legacy = ours and "input" not in request.document

@@ -7,6 +7,8 @@ from math import ceil
 from lmgateway.errors import GatewayError, MethodNotAllowed, Unauthenticated
 from lmgateway.exchange import Exchange
 
+MAX_DROPPED = 1000
+
 
 def routing_headers(exchange: Exchange, now: float) -> list[tuple[bytes, bytes]]:
     """
@@ -18,6 +20,8 @@ def routing_headers(exchange: Exchange, now: float) -> list[tuple[bytes, bytes]]
     headers = [(b"x-lmg-profile", _text(" -> ".join(exchange.profile_chain)))]
     if exchange.label:
         headers.append((b"x-lmg-class", _text(exchange.label)))
+    if exchange.dropped:
+        headers.append((b"x-lmg-dropped", _text(", ".join(exchange.dropped)[:MAX_DROPPED])))
     if not exchange.expose_routing:
         return headers
     headers += [
