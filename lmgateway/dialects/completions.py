@@ -64,6 +64,7 @@ _PASSED = (
     "top_p",
     "user",
 )
+_SAID = frozenset({*_PASSED, "best_of", "echo", "logprobs", "model", "prompt", "stream", "suffix"})
 _COUNTS = ("max_tokens", "n", "best_of", "logprobs")
 
 
@@ -264,6 +265,7 @@ class Completions:
             stream=asked["stream"],
             wants_usage=asked["stream"] and options.get("include_usage") is True,
             diagonal_only=_diagonal_only(document),
+            unsaid=tuple(sorted(document.keys() - _SAID)),
         )
 
     def render(self, request: ChatRequest, overrides: Overrides, quirks: Quirks) -> bytes:
@@ -271,6 +273,14 @@ class Completions:
         if request.dialect != self.name:
             raise Unsupported("This model's backend completes text only.")
         return splice(request.raw, request.spans, _changes(request, overrides, quirks))
+
+    def path(self, request: ChatRequest) -> str | None:
+        """Give the path, which takes none but requests of this grammar."""
+        return "/v1/completions" if request.dialect == self.name else None
+
+    def dropped(self, request: ChatRequest) -> tuple[str, ...]:
+        """Give nothing: all that is rendered is said as it came."""
+        return ()
 
     def read_answer(self, body: bytes) -> Answer:
         """Read a ``text_completion``."""

@@ -111,7 +111,12 @@ class RequestTests(SynchronousTestCase):
     def test_no_other_grammar_is_rendered(self) -> None:
         """A conversation is not turned into a prompt."""
         raw = b'{"model":"m","messages":[{"role":"user","content":"x"}]}'
-        self.assertRaises(Unsupported, rendered, OPENAI.parse(raw, "chat"))
+        chat = OPENAI.parse(raw, "chat")
+        self.assertRaises(Unsupported, rendered, chat)
+        self.assertIsNone(COMPLETIONS.path(chat))
+        request = parse(prompt="a", x=1)
+        self.assertEqual(COMPLETIONS.path(request), "/v1/completions")
+        self.assertEqual((request.unsaid, COMPLETIONS.dropped(request)), (("x",), ()))
 
 
 class AnswerTests(SynchronousTestCase):

@@ -187,6 +187,11 @@ class ChatTests(SynchronousTestCase):
             error = self.assertRaises(MalformedRequest, parse, **document)
             self.assertEqual(error.param, param)
 
+    def test_what_the_hub_cannot_say_is_named(self) -> None:
+        """Members for Ollama alone are named, for a backend that will not get them."""
+        self.assertEqual(parse(model="m", messages=say(), truncate=True).unsaid, ("truncate",))
+        self.assertEqual(parse("generate", model="m", prompt="p", raw=True, x=None).unsaid, ())
+
     def test_load_request(self) -> None:
         """Without messages nothing is asked but that the model be loaded, or unloaded."""
         request = parse(model="m:latest")
