@@ -91,6 +91,7 @@ class Ollama:
             stream=endpoint != "embeddings" and ollama_parse.streams(document),
             wants_usage=True,
             diagonal_only=only,
+            unsaid=ollama_parse.unsaid(document),
         )
 
     def render(self, request: ChatRequest, overrides: Overrides, quirks: Quirks) -> bytes:

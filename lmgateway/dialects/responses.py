@@ -35,8 +35,9 @@ sampling members                the same: ``temperature``, ``top_p``,
 Refused: ``previous_response_id``, ``conversation``, ``prompt``, ``background``,
 ``store: true`` and ``item_reference`` (400, ``unsupported_parameter``: nothing
 is stored; ``store`` absent or false is fine), tools other than functions and
-items of such tools (422).  Without effect, and repeated in the answer:
-``truncation``, ``max_tool_calls``; other members of ``include``.
+items of such tools (422).  Without effect, and named as dropped:
+``truncation: auto``, ``max_tool_calls`` and members unknown here; without
+effect, since they ask for nothing that is here: the rest of ``include``.
 
 Answers
 -------
@@ -91,6 +92,7 @@ class Responses:
             model=asked["model"],
             stream=asked["stream"],
             wants_usage=True,
+            unsaid=responses_request.unsaid(document),
         )
 
     def write_answer(self, hub: Document, request: ChatRequest) -> bytes:
