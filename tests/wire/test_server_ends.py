@@ -277,7 +277,6 @@ class DrainTests(SynchronousTestCase):
 
     def test_transport_without_abort(self) -> None:
         """A transport that cannot abort is closed."""
-
         plain: Any = StringTransport()
         plain.abortConnection = None
         channel = self.server.factory.buildProtocol(None)

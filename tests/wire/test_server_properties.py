@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -41,7 +41,7 @@ class Life(RuleBasedStateMachine):
         self.server = Server()
         self.client: Client | None = None
         self.failures: list[LogEvent] = []
-        self.observer: Any = self._observe
+        self.observer = cast("Any", self._observe)
         globalLogPublisher.addObserver(self.observer)
 
     def _observe(self, event: LogEvent) -> None:
