@@ -27,7 +27,7 @@ from lmgateway.wire.dial import endpoint_for
 from lmgateway.wire.origin import Origin, Target
 from lmgateway.wire.pool import Flight, Pool
 from lmgateway.wire.producers import BytesProducer, gather
-from lmgateway.wire.response import AskedRequest, Response, StockResponse
+from lmgateway.wire.response import Response, StockResponse
 from lmgateway.wire.stock import StockFlight
 from lmgateway.wire.timers import Wheel
 
@@ -131,8 +131,8 @@ class WireAgent:
         """
         head = target.render(body, headers)
         pieces = (head, body) if len(body) > _LARGE else (head + body,)
-        request = AskedRequest(target.method, target.uri)
-        return Flight(self._pool, request, pieces, head_seconds).depart()
+        asked = (target.method, target.uri)
+        return Flight(self._pool, asked, pieces, head_seconds).depart()
 
     def request(
         self,
