@@ -232,6 +232,9 @@ class Connection(Protocol):
                 raise self._refused("The backend compressed its answer.", UnsupportedEncoding)
         if size > MAX_HEAD:
             raise self._refused("The backend's headers are too large.")
+        if words:
+            # What a backend says is between it and us goes no further.
+            response.raw_headers = [each for each in headers if each[0] not in words]
         bodiless = flight.bodiless or code in (204, 304)
         response.proper_end = framed or bodiless
         alive = version == "1.1" or b"keep-alive" in words

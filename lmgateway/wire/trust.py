@@ -17,9 +17,9 @@ from cryptography.x509 import load_pem_x509_certificates
 from OpenSSL.crypto import X509
 from OpenSSL.crypto import Error as CryptoError
 from OpenSSL.SSL import VERIFY_FAIL_IF_NO_PEER_CERT, VERIFY_PEER, Connection
-from OpenSSL.SSL import Error as SSLError
 from service_identity.hazmat import DNS_ID, IPAddress_ID, verify_service_identity
 from service_identity.pyopenssl import extract_patterns
+from twisted.internet.error import VerifyError
 from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
 from twisted.internet.ssl import (
     Certificate,
@@ -55,7 +55,7 @@ class Verified:
 
     def __init__(self, creator: IOpenSSLClientConnectionCreator, host: str) -> None:
         self._creator = creator
-        self._identity = IPAddress_ID(host) if is_literal(host) else DNS_ID(host.rstrip("."))
+        self._identity = IPAddress_ID(host) if is_literal(host) else DNS_ID(host)
 
     def clientConnectionForTLS(self, tls: TLSMemoryBIOProtocol) -> Connection:
         """Make the connection that *tls* speaks through."""
@@ -98,7 +98,8 @@ def tls_creator(origin: Origin) -> IOpenSSLClientConnectionCreator:
     Prepare TLS to *origin*.
 
     Raises:
-        ValueError: If a certificate file cannot be used; says which.
+        ValueError: If a certificate file cannot be used, says which; or for a host whose
+            name no certificate can hold.
     """
     extra: dict[str, Any] = {"raiseMinimumTo": TLSVersion.TLSv1_2}
     own = None
@@ -108,13 +109,17 @@ def tls_creator(origin: Origin) -> IOpenSSLClientConnectionCreator:
             own = PrivateCertificate.loadPEM(Path(path).read_bytes())
             extra["extraCertChain"] = [each.original for each in _certificates(path)[1:]]
         path = origin.ca_file
+        roots = _roots(path)
+    except (OSError, ValueError, CryptoError, VerifyError) as error:
+        raise ValueError(f"{path}: no usable PEM certificates ({type(error).__name__})") from error
+    try:
         creator = optionsForClientTLS(
             origin.host,
-            trustRoot=_roots(origin.ca_file),
+            trustRoot=roots,
             clientCertificate=own,
             acceptableProtocols=[b"http/1.1"],
             extraCertificateOptions=extra,
         )
-    except (OSError, ValueError, CryptoError, SSLError) as error:
-        raise ValueError(f"{path}: no usable PEM certificates ({type(error).__name__})") from error
+    except UnicodeError:
+        raise ValueError("the host name is not one that a certificate can prove") from None
     return Verified(creator, origin.host)

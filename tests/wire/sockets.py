@@ -111,19 +111,21 @@ class SocketTestCase(TestCase):
         self.wheel = Wheel(reactor, tick=0.01)
         self.addCleanup(self.wheel.stop)
 
-    def serve(self, script: Script, context: Any = None, interface: str = "127.0.0.1") -> Lines:
+    def serve(
+        self, script: Script, context: Any = None, interface: str = "127.0.0.1", port: int = 0
+    ) -> Lines:
         """Start a backend; its port is ``lines.port``."""
         lines = Lines(script)
         if context is None:
-            port = reactor.listenTCP(0, lines, interface=interface)
+            listener = reactor.listenTCP(port, lines, interface=interface)
         else:
-            port = reactor.listenSSL(0, lines, context, interface=interface)
-        lines.port = port.getHost().port
-        self.addCleanup(self._stop, port, lines)
+            listener = reactor.listenSSL(port, lines, context, interface=interface)
+        lines.port = listener.getHost().port
+        self.addCleanup(self._stop, listener, lines)
         return lines
 
-    async def _stop(self, port: Any, lines: Lines) -> None:
-        await port.stopListening()
+    async def _stop(self, listener: Any, lines: Lines) -> None:
+        await listener.stopListening()
         for line in lines.lines:
             if not line.closed.called:
                 line.transport.abortConnection()  # type: ignore[union-attr]  # made
