@@ -13,17 +13,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from cryptography.x509 import load_pem_x509_certificates
 from OpenSSL.crypto import X509
-from OpenSSL.crypto import Error as CryptoError
 from OpenSSL.SSL import VERIFY_FAIL_IF_NO_PEER_CERT, VERIFY_PEER, Connection
 from service_identity.hazmat import DNS_ID, IPAddress_ID, verify_service_identity
 from service_identity.pyopenssl import extract_patterns
-from twisted.internet.error import VerifyError
 from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
 from twisted.internet.ssl import (
     Certificate,
-    PrivateCertificate,
     TLSVersion,
     optionsForClientTLS,
     platformTrust,
@@ -82,15 +80,23 @@ class Verified:
         return verify
 
 
-def _certificates(path: str) -> list[Certificate]:
-    loaded = load_pem_x509_certificates(Path(path).read_bytes())
-    return [Certificate(X509.from_cryptography(each)) for each in loaded]
-
-
 def _roots(ca_file: str | None) -> Any:
     if ca_file is None:
         return platformTrust()
-    return trustRootFromCertificates(_certificates(ca_file))
+    loaded = load_pem_x509_certificates(Path(ca_file).read_bytes())
+    roots = [Certificate(X509.from_cryptography(each)) for each in loaded]
+    return trustRootFromCertificates(roots)
+
+
+def _own(path: str | None) -> dict[str, Any]:
+    if path is None:
+        return {}
+    data = Path(path).read_bytes()
+    certificate, *chain = load_pem_x509_certificates(data)
+    key = load_pem_private_key(data, None)
+    if key.public_key() != certificate.public_key():
+        raise ValueError("the key is not the certificate's")
+    return {"certificate": certificate, "privateKey": key, "extraCertChain": chain}
 
 
 def tls_creator(origin: Origin) -> IOpenSSLClientConnectionCreator:
@@ -101,24 +107,19 @@ def tls_creator(origin: Origin) -> IOpenSSLClientConnectionCreator:
         ValueError: If a certificate file cannot be used, says which; or for a host whose
             name no certificate can hold.
     """
-    extra: dict[str, Any] = {"raiseMinimumTo": TLSVersion.TLSv1_2}
-    own = None
     path = origin.client_cert
     try:
-        if path is not None:
-            own = PrivateCertificate.loadPEM(Path(path).read_bytes())
-            extra["extraCertChain"] = [each.original for each in _certificates(path)[1:]]
+        own = _own(path)
         path = origin.ca_file
         roots = _roots(path)
-    except (OSError, ValueError, CryptoError, VerifyError) as error:
+    except (OSError, TypeError, ValueError) as error:
         raise ValueError(f"{path}: no usable PEM certificates ({type(error).__name__})") from error
     try:
         creator = optionsForClientTLS(
             origin.host,
             trustRoot=roots,
-            clientCertificate=own,
             acceptableProtocols=[b"http/1.1"],
-            extraCertificateOptions=extra,
+            extraCertificateOptions={"raiseMinimumTo": TLSVersion.TLSv1_2, **own},
         )
     except UnicodeError:
         raise ValueError("the host name is not one that a certificate can prove") from None

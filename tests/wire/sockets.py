@@ -13,7 +13,6 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
-from OpenSSL.crypto import X509, PKey
 from twisted.internet import reactor as installed
 from twisted.internet.defer import Deferred
 from twisted.internet.protocol import Factory, Protocol, connectionDone
@@ -217,11 +216,9 @@ class Authority:
         # Twisted's server fails the handshake of a client that offers ALPN to it without these.
         settings = {"acceptableProtocols": [b"http/1.1"], **how.pop("settings", {})}
         certificate, key = self.issue(names, **how)
-        return CertificateOptions(
-            privateKey=PKey.from_cryptography_key(key),
-            certificate=X509.from_cryptography(certificate),
-            **settings,
-        )
+        # Twisted's types want pyOpenSSL's objects, which warn of their own deprecation.
+        own: dict[str, Any] = {"privateKey": key, "certificate": certificate}
+        return CertificateOptions(**own, **settings)
 
     def client_file(self) -> str:
         """Write a client's certificate and key; give the path."""

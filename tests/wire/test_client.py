@@ -14,7 +14,7 @@ from lmgateway.errors import (
     BackendTimeout,
     Unreachable,
 )
-from lmgateway.wire.client import Target
+from lmgateway.wire.client import Origin, Target
 from tests.wire.dialing import SECRET, Memory, ok, run
 
 
@@ -106,6 +106,14 @@ class SendTests(SynchronousTestCase):
         for value in (b"a\r\nX: y", b"a\nb", b"a\rb", b"a\0b"):
             with self.assertRaises(ValueError):
                 memory.send(b"", [(b"x-request-id", value)])
+        self.assertEqual(memory.connections, 0)
+
+    def test_targets_of_others_are_refused(self) -> None:
+        """A target prepared for one origin is never sent, with its key, to another."""
+        memory = Memory()
+        target = Target.prepare(Origin.parse("http://127.0.0.1:8001/v1"), b"POST", "/x")
+        with self.assertRaises(ValueError):
+            memory.client.send(target, b"", head_seconds=1)
         self.assertEqual(memory.connections, 0)
 
     def test_interim_answers_are_passed_over(self) -> None:
