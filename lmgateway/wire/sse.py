@@ -21,8 +21,8 @@ from lmgateway.errors import ProtocolError
 MAX_EVENT = 1 << 20
 _BOM = b"\xef\xbb\xbf"
 _LINE_END = re.compile(rb"\r\n|\n|\r")
-# Atomic groups: CRLF is one line end and must not be taken for two.
-_EMPTY_LINE = re.compile(rb"(?>\r\n|\n|\r)(?>\r\n|\n|\r)")
+# CRLF is one line end and must not be taken for two.
+_EMPTY_LINE = re.compile(rb"(?:\r\n|\n|\r(?!\n))(?:\r\n|\n|\r)")
 _REACH = 3
 """How many bytes before a cut can belong to an event's end that the cut divides."""
 

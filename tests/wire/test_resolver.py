@@ -19,6 +19,7 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 from zope.interface.verify import verifyObject
 
 from lmgateway.errors import BackendTimeout, Unreachable
+from lmgateway.wire import race
 from lmgateway.wire import resolver as resolver_module
 from lmgateway.wire.resolver import Resolver, is_forbidden
 from tests.wire.dialing import ok
@@ -279,7 +280,8 @@ class ClientTests(SocketTestCase):
         """U9: the next address is tried when the first refuses."""
         lines = self.serve(answering(ok()), interface="127.0.0.2")
         self.names.known["two_addresses"] = answers("127.0.0.1", "127.0.0.2")
-        client, target = self.client(lines, host="two_addresses", agent={"connect_seconds": 0.2})
+        self.patch(race, "STAGGER", 60.0)  # so that only the refusal can bring the next one on
+        client, target = self.client(lines, host="two_addresses")
         self.assertEqual((await client.send(target, b"", head_seconds=5)).code, 200)
 
     async def test_one_deaf_address_of_two(self) -> None:
@@ -321,6 +323,7 @@ class ClientTests(SocketTestCase):
 EXIT = """
 import sys, time
 from twisted.internet import reactor
+from lmgateway.wire import race
 from lmgateway.wire import resolver as resolver_module
 from lmgateway.wire.resolver import Resolver
 resolver = Resolver(reactor, look_up=lambda *a, **k: time.sleep(30))
