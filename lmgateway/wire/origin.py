@@ -204,7 +204,7 @@ def header_block(headers: Sequence[tuple[bytes, bytes]]) -> bytes:
     """
     block = b"".join([b"%b: %b\r\n" % header for header in headers])
     lines = len(headers)
-    if block.count(b"\n") != lines or block.count(b"\r") != lines or b"\0" in block:
+    if block.count(b"\n") != lines or block.count(b"\r") != lines or 0 in block:
         raise ValueError("a header value has a line break or a NUL in it")
     return block
 
