@@ -9,9 +9,9 @@ from twisted.internet.defer import CancelledError
 from twisted.trial.unittest import SynchronousTestCase
 
 from lmgateway.errors import Draining
+from lmgateway.wire.heads import render_head
 from lmgateway.wire.outlet import Outlet
 from lmgateway.wire.request import Request
-from lmgateway.wire.heads import render_head
 from tests.wire.serving import JSON, Client, Server, body_of, get, post, statuses
 
 
