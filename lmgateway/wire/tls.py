@@ -137,9 +137,8 @@ class ServerTLS:
             raise ConfigError([f"{self._client_ca}: not a PEM certificate"]) from None
         store = cast("crypto.X509Store", context.get_cert_store())
         for authority in authorities:
-            certificate = crypto.X509.from_cryptography(authority)
-            store.add_cert(certificate)
-            context.add_client_ca(certificate)
+            store.add_cert(crypto.X509.from_cryptography(authority))
+            context.add_client_ca(authority)
         context.set_verify(SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT, self._verify)
 
     def _verify(
