@@ -100,8 +100,10 @@ class ReadTests(SynchronousTestCase):
             st.text(max_size=8),
             st.recursive(
                 st.none() | st.booleans() | st.integers(-5, 5) | st.text(max_size=8),
-                lambda inner: st.lists(inner, max_size=3)
-                | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+                lambda inner: (
+                    st.lists(inner, max_size=3)
+                    | st.dictionaries(st.text(max_size=5), inner, max_size=3)
+                ),
                 max_leaves=8,
             ),
             max_size=6,

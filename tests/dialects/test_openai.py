@@ -260,5 +260,3 @@ class ErrorTests(SynchronousTestCase):
             ({}, None),
         ):
             self.assertEqual(retry_after(headers, now), seconds, headers)
-
-
