@@ -18,7 +18,7 @@ Document: TypeAlias = dict[str, Any]
 Chunk: TypeAlias = dict[str, Any]
 """A hub chunk: one ``chat.completion.chunk`` document."""
 
-Endpoint = Literal["chat", "completions", "responses", "embeddings"]
+Endpoint = Literal["chat", "generate", "completions", "responses", "embeddings", "count_tokens"]
 
 
 @frozen(kw_only=True)
@@ -36,6 +36,8 @@ class ChatRequest:
         model: The name asked for; ``None`` if the client named none.
         stream: Whether the answer is to be streamed.
         wants_usage: Whether the client asked to be told the usage in the stream.
+        diagonal_only: The member, if any, that only a backend of this very grammar can
+            honour (``suffix``): any other refuses the request rather than ignore it.
     """
 
     dialect: str
@@ -47,6 +49,7 @@ class ChatRequest:
     model: str | None
     stream: bool
     wants_usage: bool
+    diagonal_only: str | None = None
 
 
 @frozen(kw_only=True)

@@ -136,6 +136,13 @@ class Unsupported(RequestError):
     status = 422
 
 
+class UnsupportedParameter(Unsupported):
+    """A member that this gateway does not honour, and will not silently ignore."""
+
+    kind = "unsupported_parameter"
+    status = 400
+
+
 class HeadersTooLarge(RequestError):
     """Too many headers, or too long."""
 
@@ -312,6 +319,7 @@ class Rejected(BackendError):
     """
 
     kind = "backend_rejected"
+    status = 400
     retryable = False
 
     def __init__(
@@ -345,13 +353,6 @@ class LadderExhausted(GatewayError):
     def default_message(cls) -> str:
         """What is said when there is nothing more precise to say."""
         return "No backend is available for this model."
-
-
-class DeadlineExceeded(GatewayError):
-    """The request's own deadline passed before any target answered."""
-
-    kind = "deadline_exceeded"
-    status = 504
 
 
 class StreamInterrupted(GatewayError):

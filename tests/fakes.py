@@ -1,6 +1,4 @@
-"""
-A backend that a test scripts, on stock twisted.web: nothing of ours serves it.
-"""
+"""A backend that a test scripts, on stock twisted.web: nothing of ours serves it."""
 
 from __future__ import annotations
 
@@ -9,11 +7,13 @@ from collections.abc import Callable
 from typing import Any
 
 from attrs import define, field
-from twisted.internet import reactor
+from twisted.internet import reactor as the_reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IListeningPort
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request, Site
+
+reactor: Any = the_reactor
 
 LONG = "This is a perfectly fine answer of a decent length."
 
@@ -103,9 +103,9 @@ class FakeBackend(Resource):
     def listen(self) -> str:
         """Open a port; give its base URL."""
         site = Site(self)
-        self.port = reactor.listenTCP(0, site, interface="127.0.0.1")  # type: ignore[attr-defined]
-        assert self.port is not None
-        return f"http://127.0.0.1:{self.port.getHost().port}"
+        self.port = reactor.listenTCP(0, site, interface="127.0.0.1")
+        host: Any = self.port.getHost()
+        return f"http://127.0.0.1:{host.port}"
 
     async def close(self) -> None:
         """Close the port and every connection."""
@@ -115,7 +115,12 @@ class FakeBackend(Resource):
             await stopped
         for request in self.requests:
             if getattr(request, "channel", None) is not None:
-                request.transport.abortConnection()
+                self.cut(self.requests.index(request))
+
+    def cut(self, number: int) -> None:
+        """Reset the connection of a request."""
+        transport: Any = self.requests[number].transport
+        transport.abortConnection()
 
     def render(self, request: Request) -> int:
         """Record, and follow the script."""
@@ -124,7 +129,10 @@ class FakeBackend(Resource):
             for name, values in request.requestHeaders.getAllRawHeaders()
         }
         asked = Asked(
-            request.method.decode(), request.path.decode(), headers, request.content.read()
+            request.method.decode(),
+            request.path.decode(),
+            headers,
+            request.content.read() if request.content else b"",
         )
         number = len(self.asked)
         self.asked.append(asked)
@@ -178,10 +186,10 @@ def turns(*scripts: Script) -> Script:
 
 async def until(condition: Callable[[], bool], seconds: float = 2.0) -> None:
     """Wait on the real reactor until *condition* holds; fail if it does not in time."""
-    end = reactor.seconds() + seconds  # type: ignore[attr-defined]
+    end = reactor.seconds() + seconds
     while not condition():
-        if reactor.seconds() > end:  # type: ignore[attr-defined]
+        if reactor.seconds() > end:
             raise AssertionError("waited in vain")
         pause: Deferred[None] = Deferred()
-        reactor.callLater(0.01, pause.callback, None)  # type: ignore[attr-defined]
+        reactor.callLater(0.01, pause.callback, None)
         await pause

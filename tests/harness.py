@@ -1,6 +1,4 @@
-"""
-A whole gateway in this process, on real loopback sockets, asked by stock treq.
-"""
+"""A whole gateway in this process, on real loopback sockets, asked by stock treq."""
 
 from __future__ import annotations
 
@@ -8,7 +6,7 @@ import json
 import socket
 from pathlib import Path
 from textwrap import dedent
-from typing import Any
+from typing import Any, cast
 
 from attrs import define
 from treq.client import HTTPClient
@@ -97,7 +95,7 @@ class GatewayCase(TestCase):
         self.extra: list[FakeBackend] = []
         self.service: GatewayService | None = None
 
-    async def tearDown(self) -> None:
+    async def tearDown(self) -> None:  # type: ignore[override]  # trial awaits it
         """Stop everything; nothing may be left over."""
         if self.service is not None:
             for port in (self.service.client, self.service.admin):
@@ -142,7 +140,7 @@ class GatewayCase(TestCase):
         """Serve a config."""
         path = self.write(template, **parts)
         config = load(path, self.environ)
-        resources = Resources.of(reactor, self.environ, write=self.lines.append)
+        resources = Resources.of(cast(Any, reactor), self.environ, write=self.lines.append)
         self.service = GatewayService(config, resources)
         self.service.privilegedStartService()
         return self.service
@@ -154,7 +152,7 @@ class GatewayCase(TestCase):
         body: Any = None,
         *,
         admin: bool = False,
-        **headers: str,
+        **headers: Any,
     ) -> Got:
         """Make one request and read all of the answer."""
         response = await self.begin(method, path, body, admin=admin, **headers)
@@ -173,7 +171,7 @@ class GatewayCase(TestCase):
             method,
             f"http://127.0.0.1:{port}{path}",
             data=data,
-            headers=sent,
+            headers=cast(Any, sent),
             allow_redirects=False,
             unbuffered=True,
         )

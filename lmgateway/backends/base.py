@@ -81,8 +81,13 @@ class Reply:
 class Backend(Protocol):
     """One configured upstream."""
 
-    name: str
-    dialect: str
+    @property
+    def name(self) -> str:
+        """What the config calls it."""
+
+    @property
+    def dialect(self) -> str:
+        """The grammar that it speaks."""
 
     def open(self, call: Call) -> AbstractAsyncContextManager[Reply]:
         """

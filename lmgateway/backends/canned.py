@@ -30,7 +30,9 @@ def canned(
             answer=Answer(document=document, usage=None, finish_reason="stop", model=model),
         )
     reader = OpenAIReader()
-    return Reply(dialect=OPENAI.name, reader=reader, batches=_batches(reader, _chunk(text, identity, model)))
+    return Reply(
+        dialect=OPENAI.name, reader=reader, batches=_batches(reader, _chunk(text, identity, model))
+    )
 
 
 def _document(text: str, identity: str, model: str) -> Document:

@@ -9,7 +9,7 @@ whatever reason, aborts its connection.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import aclosing, asynccontextmanager
 from typing import Protocol
 
@@ -198,7 +198,7 @@ _STREAM_KINDS = {
     "sse": (b"text/event-stream",),
     "ndjson": (b"application/x-ndjson", b"application/json", b"application/jsonl"),
 }
-_SPLITTERS = {"sse": sse.Splitter, "ndjson": ndjson.Splitter}
+_SPLITTERS: Mapping[str, Callable[[], Splitter]] = {"sse": sse.Splitter, "ndjson": ndjson.Splitter}
 
 
 def _inspect(reader: StreamReader, events: list[Event]) -> tuple[Batch, bool]:
@@ -215,9 +215,7 @@ def _inspect(reader: StreamReader, events: list[Event]) -> tuple[Batch, bool]:
     return batch, False
 
 
-async def _after(
-    first: Batch, batches: AsyncGenerator[Batch, None]
-) -> AsyncGenerator[Batch, None]:
+async def _after(first: Batch, batches: AsyncGenerator[Batch, None]) -> AsyncGenerator[Batch, None]:
     yield first
     async for batch in batches:
         yield batch

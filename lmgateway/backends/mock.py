@@ -127,6 +127,7 @@ class MockBackend:
         fault = self._fault(call, number)
         pace = self._pace(call, fault)
         try:
+            pace.begin()
             if fault.status is not None:
                 await pace.until(pace.next() if fault.first_token_ms else 0)
                 yield self._misplaced(call, fault)

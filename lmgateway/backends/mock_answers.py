@@ -22,13 +22,14 @@ from lmgateway.dialects.document import encode
 
 Style = Literal["plain", "echo", "lorem", "scripted"]
 
+MAX_TEXT = 65_536
+"""Characters after which no answer goes on: every model has such a bound."""
+
 LOREM_TOKENS = 120
 MAX_LOREM_TOKENS = 1024
 _QUOTED = 200
 _ARGUMENT_PIECE = 12
 _WORD = re.compile(r"\s*\S+|\s+")
-_LONG = 65_536
-_LONG_PIECE = 1024
 _PROSE = (
     "lorem ipsum dolor sit amet consectetur adipiscing elit sed do eiusmod tempor incididunt ut "
     "labore et dolore magna aliqua enim ad minim veniam quis nostrud exercitation ullamco laboris "
@@ -93,6 +94,8 @@ def compose(ask: Ask, style: Style, seed: int, index: int) -> Said:
         text = _json(ask)
     else:
         text = _prose(ask, style, seed, index)
+    if len(text) > MAX_TEXT:
+        return Said(pieces=words(text[:MAX_TEXT]), finish_reason="length")
     return Said(pieces=words(text))
 
 
@@ -144,9 +147,7 @@ def to_json(value: object) -> str:
 
 
 def words(text: str) -> tuple[str, ...]:
-    """Cut a text before its spaces, as models' tokens are; a very long one more coarsely."""
-    if len(text) > _LONG:
-        return tuple([text[i : i + _LONG_PIECE] for i in range(0, len(text), _LONG_PIECE)])
+    """Cut a text before its spaces, as models' tokens are."""
     return tuple(_WORD.findall(text))
 
 

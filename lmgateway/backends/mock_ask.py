@@ -94,13 +94,16 @@ def asks_of_prompts(request: ChatRequest, overrides: Overrides) -> list[Ask]:
     """
     hub = request.hub
     prompts = inputs_of(hub.get("prompt", ""), "prompt")
+    choices = _choices(hub)
+    if len(prompts) * choices > MAX_INPUTS:
+        raise Rejected(f"No more than {MAX_INPUTS} choices are given.", param="n")
     return [
         Ask(
             model=overrides.model,
             text=prompt,
             max_tokens=_bound(hub, overrides),
             stop=_stops(hub.get("stop")),
-            choices=_choices(hub),
+            choices=choices,
             seed=_int(hub.get("seed")),
             input_tokens=tokens_in(prompt),
         )
@@ -116,7 +119,7 @@ def inputs_of(value: object, param: str) -> list[str]:
         Rejected: If it is none of these, empty or too long.
     """
     items = value if isinstance(value, list) else [value]
-    if items and all(type(item) is int for item in items):
+    if value and items is value and all(type(item) is int for item in items):
         items = [items]
     if not items or len(items) > MAX_INPUTS:
         raise Rejected(f"The member {param!r} must have 1 to {MAX_INPUTS} entries.", param=param)
@@ -175,7 +178,7 @@ def _called(hub: Document, text: str) -> Mapping[str, object]:
         return {}
     if isinstance(choice, dict):
         forced = _dict(choice.get("function")).get("name")
-        return {forced: tools[forced]} if forced in tools else {}
+        return {name: tools[name] for name in tools if name == forced}
     named = [name for name in tools if _names(text, name)]
     named.sort(key=text.find)
     if not named and (choice == "required" or "mock:tool" in text):

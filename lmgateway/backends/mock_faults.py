@@ -31,7 +31,7 @@ from random import Random
 from attrs import evolve, field, frozen
 from attrs.validators import ge, le
 
-MAX_CHUNKS = 100_000
+MAX_CHUNKS = 10_000
 _LONGEST_SUFFIX = 200
 
 _ONE = r"-(?:[cdtxgi]\d{1,7}|h\d{0,7}|e[45]\d\d|r[45]\d\d(?::\d{1,5})?|w[1-5]\d\d:.*)"

@@ -63,7 +63,15 @@ class Pace:
         self._end_by = end_by
         self._silence = NEVER
         self._sleep: Deferred[None] | None = None
-        if self._deadline <= clock.seconds():
+
+    def begin(self) -> None:
+        """
+        Start to answer.
+
+        Raises:
+            BackendTimeout: If there is no time left for it.
+        """
+        if self._deadline <= self._clock.seconds():
             raise BackendTimeout("The model backend had no time to answer.")
 
     def next(self) -> float:

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from ipaddress import ip_address, ip_network
 from types import MappingProxyType
 from typing import Literal
 from urllib.parse import urlsplit
@@ -82,7 +81,7 @@ OPENAI_ITSELF = evolve(_COMPATIBLE, max_tokens_field="max_completion_tokens")
 QUIRKS: Mapping[str, ProviderQuirks] = MappingProxyType(
     {
         "openai": _COMPATIBLE,
-        "openrouter": evolve(_COMPATIBLE, probe_path="/v1/key"),
+        "openrouter": _COMPATIBLE,
         "anthropic": ProviderQuirks(
             chat_path="/v1/messages",
             completions_path=None,
@@ -206,33 +205,3 @@ def join(base_url: str, path: str) -> str:
         if segments[-1:] == ["api"]:
             path = rest
     return "/".join([f"{scheme}://{host}", *segments, path.lstrip("/")])
-
-
-_NEAR = [
-    ip_network(text)
-    for text in (
-        "127.0.0.0/8",
-        "10.0.0.0/8",
-        "172.16.0.0/12",
-        "192.168.0.0/16",
-        "169.254.0.0/16",
-        "::1/128",
-        "fc00::/7",
-        "fe80::/10",
-    )
-]
-
-
-def is_local(base_url: str, provider: str) -> bool:
-    """Tell whether a backend costs nothing unless priced: the mock, Ollama, or one that is near."""
-    if provider in ("mock", "ollama"):
-        return True
-    host = (urlsplit(base_url).hostname or "").rstrip(".")
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    try:
-        address = ip_address(host.partition("%")[0])
-    except ValueError:
-        return False
-    address = getattr(address, "ipv4_mapped", None) or address
-    return any(address in network for network in _NEAR if network.version == address.version)

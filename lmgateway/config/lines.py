@@ -20,7 +20,7 @@ _KEY = rf"{_PART}(?:[ \t]*\.[ \t]*{_PART})*"
 _HEADER = re.compile(rf"[ \t]*\[[ \t]*({_KEY})[ \t]*\][ \t]*(?:#.*)?")
 _ITEM_HEADER = re.compile(rf"[ \t]*\[\[[ \t]*({_KEY})[ \t]*\]\][ \t]*(?:#.*)?")
 _ASSIGNMENT = re.compile(rf"[ \t]*({_KEY})[ \t]*=")
-_QUOTES = re.compile(r"\"\"\"|'''")
+_TOKEN = re.compile(r"""("{3}|'{3})|"(?:[^"\\]|\\.)*"|'[^']*'|#.*""")
 
 
 def key_lines(text: str) -> dict[KeyPath, int]:
@@ -58,9 +58,22 @@ def _lines(text: str) -> Iterator[tuple[int, str]]:
     for number, line in enumerate(text.split("\n"), start=1):
         if not quote:
             yield number, line.rstrip("\r")
-        for match in _QUOTES.finditer(line):
-            if quote in ("", match[0]):
-                quote = "" if quote else match[0]
+        quote = _open_quote(line, quote)
+
+
+def _open_quote(line: str, quote: str) -> str:
+    """Give the multi-line quote that is open after *line*, if *quote* is before it."""
+    position = 0
+    while True:
+        if quote:
+            end = line.find(quote, position)
+            if end < 0:
+                return quote
+            position, quote = end + 3, ""
+        match = _TOKEN.search(line, position)
+        if match is None:
+            return ""
+        position, quote = match.end(), match[1] or ""
 
 
 def _parts(key: str) -> KeyPath:

@@ -1,16 +1,16 @@
 """
 Several files, one tree: how ``conf.d/`` overlays and profile files are laid over the main file.
 
-==================================================  =================================
-overlay has                                         result
-==================================================  =================================
-a table where the base has one                      merged key by key
-an item whose ``name`` a base item has              takes that item's place, whole
+===================================================  =================================
+overlay has                                          result
+===================================================  =================================
+a table where the base has one                       merged key by key
+an item whose ``name`` a base item has               takes that item's place, whole
 a client without that, but with a known ``key_env``  takes that client's place, whole
-another item                                        is appended
-``rules`` or ``fallback`` of a profile              replace the profile's
-anything else                                       replaces
-==================================================  =================================
+another item                                         is appended
+``rules`` or ``fallback`` of a profile               replace the profile's
+anything else                                        replaces
+===================================================  =================================
 
 What was read is never changed: a merge gives a new tree.
 """

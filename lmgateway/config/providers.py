@@ -50,6 +50,7 @@ PROVIDERS: Mapping[str, Provider] = MappingProxyType(
             Provider("mistral", "openai", "https://api.mistral.ai/v1"),
             Provider("nvidia", "openai", "https://integrate.api.nvidia.com/v1"),
             Provider("perplexity", "openai", "https://api.perplexity.ai"),
+            Provider("perplexity", "openai", "https://api.perplexity.ai"),
             Provider("sambanova", "openai", "https://api.sambanova.ai/v1"),
             Provider("together", "openai", "https://api.together.xyz/v1"),
             Provider("xai", "openai", "https://api.x.ai/v1"),

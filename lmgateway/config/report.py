@@ -42,7 +42,7 @@ def quoted(name: str) -> str:
     """Give a name for a report: in quotes, masked if it looks like a key."""
     if looks_like_key(name) or _DENSE.fullmatch(name):
         return '"***"'
-    shown = name if len(name) <= 80 else name[:77] + "..."
+    shown = name if len(name) <= 200 else name[:197] + "..."
     return json.dumps(shown)
 
 
@@ -55,11 +55,11 @@ def listed(names: Iterable[str]) -> str:
 
 def suggestion(name: str, known: Iterable[str], label: str = "there are") -> str:
     """Give the end of a sentence about an unknown *name*: the nearest one, or what there is."""
-    names = [*known]
-    near = get_close_matches(name, names, n=1, cutoff=0.6)
+    names = {each.lower(): each for each in known}
+    near = get_close_matches(name.lower(), names, n=1, cutoff=0.6)
     if near:
-        return f"; did you mean {quoted(near[0])}?"
-    return f"; {label}: {listed(names)}"
+        return f"; did you mean {quoted(names[near[0]])}?"
+    return f"; {label}: {listed(names.values())}"
 
 
 def dotted(path: KeyPath) -> str:

@@ -113,14 +113,19 @@ def _repair(tree: Tree, path: KeyPath, fault: BaseException, filled: set[KeyPath
     A required key that is missing becomes a placeholder; if that does not fit,
     the table that needs it goes.
     """
-    if path in filled:
-        path = path[:-1]
+    is_table = isinstance(fault, WrongType) and fault.wanted == "a table"
+    does_not_fit = path in filled and not is_table
+    path = path[:-1] if does_not_fit else path
     node: Any = tree
     for step in path[:-1]:
+        if isinstance(node, dict) and step not in node:
+            return  # went with another fault of this pass
         node = node[step]
     last: Any = path[-1]
-    if isinstance(fault, WrongType) and fault.wanted == "a table":
+    if is_table:
         node[last] = {}
+    elif does_not_fit:
+        node.pop(last, None)
     elif isinstance(node, list) or last not in node:
         node[last] = _PLACEHOLDER
         filled.add(path)

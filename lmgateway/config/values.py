@@ -194,34 +194,31 @@ Ratio: TypeAlias = Annotated[float, Range(0, 1)]
 Price: TypeAlias = Annotated[float, Range(0, 1_000_000)]
 """USD per million tokens, or per request."""
 
-Name: TypeAlias = Annotated[
-    str,
-    Pattern(r"[!-~](?:[ -~]*[!-~])?", "printable ASCII, since it is sent in headers"),
-]
-EnvName: TypeAlias = Annotated[
-    str, Pattern(r"[A-Za-z_][A-Za-z0-9_]*", "the name of an environment variable")
-]
-HexDigest: TypeAlias = Annotated[
-    str, Pattern(r"[0-9A-Fa-f]{64}", "a SHA-256 digest in 64 hexadecimal digits")
-]
-HeaderName: TypeAlias = Annotated[str, Pattern(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", "a header name")]
-HeaderValue: TypeAlias = Annotated[
-    str, Pattern(r"(?:[!-~](?:[ -~]*[!-~])?)?", "printable ASCII on one line")
-]
-ListenHost: TypeAlias = Annotated[str, Parsed(_listen_host, "an IP address, or localhost")]
-BaseUrl: TypeAlias = Annotated[
-    str, Parsed(_web_url, "http:// or https:// with a host, without query or fragment")
-]
-ProxyUrl: TypeAlias = Annotated[str, Parsed(_proxy_url, "http://host:port")]
-Origin: TypeAlias = Annotated[str, Parsed(_origin, '"*" or a scheme and host without path')]
-Network: TypeAlias = Annotated[
-    str, Parsed(ip_network, "an IP network such as 10.0.0.0/8, without host bits")
-]
-LogLevel: TypeAlias = Annotated[
-    str,
-    Parsed(
-        log_levels,
-        "debug, info, warn, error or critical; more exactly, "
-        "for one namespace: info,lmgateway.wire=debug",
-    ),
-]
+# Named, since pydoctor takes a string within an alias for a forward reference.
+_NAME = Pattern(r"[!-~](?:[ -~]*[!-~])?", "printable ASCII, since it is sent in headers")
+_ENV_NAME = Pattern(r"[A-Za-z_][A-Za-z0-9_]*", "the name of an environment variable")
+_HEX_DIGEST = Pattern(r"[0-9A-Fa-f]{64}", "a SHA-256 digest in 64 hexadecimal digits")
+_HEADER_NAME = Pattern(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", "a header name")
+_HEADER_VALUE = Pattern(r"(?:[!-~](?:[ -~]*[!-~])?)?", "printable ASCII on one line")
+_LISTEN_HOST = Parsed(_listen_host, "an IP address, or localhost")
+_BASE_URL = Parsed(_web_url, "http:// or https:// with a host, without query or fragment")
+_PROXY_URL = Parsed(_proxy_url, "http://host:port")
+_ORIGIN = Parsed(_origin, '"*" or a scheme and host without path')
+_NETWORK = Parsed(ip_network, "an IP network such as 10.0.0.0/8, without host bits")
+_LOG_LEVEL = Parsed(
+    log_levels,
+    "debug, info, warn, error or critical; more exactly, "
+    "for one namespace: info,lmgateway.wire=debug",
+)
+
+Name: TypeAlias = Annotated[str, _NAME]
+EnvName: TypeAlias = Annotated[str, _ENV_NAME]
+HexDigest: TypeAlias = Annotated[str, _HEX_DIGEST]
+HeaderName: TypeAlias = Annotated[str, _HEADER_NAME]
+HeaderValue: TypeAlias = Annotated[str, _HEADER_VALUE]
+ListenHost: TypeAlias = Annotated[str, _LISTEN_HOST]
+BaseUrl: TypeAlias = Annotated[str, _BASE_URL]
+ProxyUrl: TypeAlias = Annotated[str, _PROXY_URL]
+Origin: TypeAlias = Annotated[str, _ORIGIN]
+Network: TypeAlias = Annotated[str, _NETWORK]
+LogLevel: TypeAlias = Annotated[str, _LOG_LEVEL]

@@ -123,11 +123,16 @@ class Quirks(Protocol):
         """``xml`` where the model writes tool calls as tagged text."""
 
 
-class Dialect(Protocol):
-    """One provider grammar, both ways against the hub."""
+class SurfaceDialect(Protocol):
+    """The half of a dialect that clients speak with: a grammar may have no other."""
 
-    name: str
-    framing: Literal["sse", "ndjson"]
+    @property
+    def name(self) -> str:
+        """What config calls it: ``openai``, ``anthropic``, ..."""
+
+    @property
+    def framing(self) -> Literal["sse", "ndjson"]:
+        """How its streams are cut into events."""
 
     def parse(self, raw: bytes, endpoint: Endpoint) -> ChatRequest:
         """
@@ -136,6 +141,19 @@ class Dialect(Protocol):
         Raises:
             MalformedRequest: With ``param``, whatever is wrong with it.
         """
+
+    def write_answer(self, hub: Document, request: ChatRequest) -> bytes:
+        """Give a hub answer as a client of this dialect expects it."""
+
+    def writer(self, request: ChatRequest) -> StreamWriter:
+        """Make a writer for one client stream."""
+
+    def write_error(self, error: GatewayError, request_id: str) -> bytes:
+        """Give the native error envelope of this dialect."""
+
+
+class Dialect(SurfaceDialect, Protocol):
+    """One provider grammar, both ways against the hub."""
 
     def render(self, request: ChatRequest, overrides: Overrides, quirks: Quirks) -> bytes:
         """
@@ -159,17 +177,8 @@ class Dialect(Protocol):
     def decode_answer(self, answer: Answer) -> Document:
         """Give the hub form (``chat.completion``) of an answer in this dialect."""
 
-    def write_answer(self, hub: Document, request: ChatRequest) -> bytes:
-        """Give a hub answer as a client of this dialect expects it."""
-
     def reader(self, quirks: Quirks) -> StreamReader:
         """Make a reader for one backend stream."""
-
-    def writer(self, request: ChatRequest) -> StreamWriter:
-        """Make a writer for one client stream."""
-
-    def write_error(self, error: GatewayError, request_id: str) -> bytes:
-        """Give the native error envelope of this dialect."""
 
     def read_error(self, status: int, headers: Mapping[bytes, bytes], body: bytes) -> BackendError:
         """Say what a backend's refusal (status >= 400) means.  Never raises."""

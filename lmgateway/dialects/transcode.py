@@ -55,4 +55,3 @@ class Translated:
         encode = self._writer.encode
         out = b"".join([encode(chunk) for chunk in self._reader.decode(event)])
         return out + self._writer.end() if mark is Mark.END else out
-

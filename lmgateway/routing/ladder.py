@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from random import Random
+from types import TracebackType
 
 from attrs import frozen
 from twisted.internet.task import deferLater
@@ -146,7 +147,7 @@ class Climber:
             exchange.account.settle(attempt)
             raise
         attempt.seconds = self.wheel.now() - now
-        scope.push(_Settlement(exchange, attempt, reply))
+        scope.push(_Settlement(exchange, attempt, reply).__exit__)
         self._commit(step, exchange, attempt, reply)
         return reply
 
@@ -195,7 +196,9 @@ def _mendable(failure: BackendError) -> bool:
     return failure.retryable or isinstance(failure, ContextExceeded)
 
 
-def _verdict(failures: Sequence[BackendError], exchange: Exchange) -> BackendError | LadderExhausted:
+def _verdict(
+    failures: Sequence[BackendError], exchange: Exchange
+) -> BackendError | LadderExhausted:
     """What the client is told when no step committed."""
     error: BackendError | LadderExhausted = failures[-1] if failures else LadderExhausted()
     waits = [f.retry_after for f in failures if f.retry_after is not None]
@@ -213,7 +216,13 @@ class _Settlement:
         self._attempt = attempt
         self._reply = reply
 
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Charge what was really used."""
         exchange, attempt, reply = self._exchange, self._attempt, self._reply
         if error is not None:
             attempt.outcome = getattr(error, "kind", "cancelled")

@@ -140,9 +140,7 @@ class Directory:
             if principal.expert or (self.open and expert):
                 return
             if self.open:
-                raise Forbidden(
-                    f"The tier {tier.name!r} needs the header 'X-LMG-Expert: true'."
-                )
+                raise Forbidden(f"The tier {tier.name!r} needs the header 'X-LMG-Expert: true'.")
         if not self._within(policy, principal, tier, name):
             raise _unknown(name)
 

@@ -90,9 +90,7 @@ class Backends:
             wheel=self._resources.wheel,
             quirks=quirks,
             targets={
-                endpoint: Target.prepare(
-                    origin, b"POST", _path(base_url, path), [_JSON, *headers]
-                )
+                endpoint: Target.prepare(origin, b"POST", _path(base_url, path), [_JSON, *headers])
                 for endpoint, path in paths.items()
                 if path is not None
             },

@@ -148,9 +148,7 @@ def _keys(config: Config, resources: Resources) -> Keys:
     return Keys.of([_client(c, config, resources) for c in config.clients], anonymous)
 
 
-def _client(
-    client: ClientSection, config: Config, resources: Resources
-) -> tuple[bytes, Principal]:
+def _client(client: ClientSection, config: Config, resources: Resources) -> tuple[bytes, Principal]:
     principal = Principal(
         name=client.name,
         profile=client.profile,

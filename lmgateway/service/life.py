@@ -58,12 +58,11 @@ class GatewayService(Service):
 
     def privilegedStartService(self) -> None:
         """Bind both ports; raises ``ConfigError`` if one cannot be."""
-        super().privilegedStartService()
         self._serve(self._graph)
 
     def startService(self) -> None:
         """Begin to watch files and signals."""
-        super().startService()
+        self.running = True
         reactor = self.resources.reactor
         reactor.addSystemEventTrigger("before", "shutdown", self.drain)
         reactor.callWhenRunning(self._running)
@@ -78,8 +77,8 @@ class GatewayService(Service):
         self._log.info(
             "Serving {config} on {client} (admin on {admin}).",
             config=str(self._path),
-            client="%s:%d" % self.client.address,
-            admin="%s:%d" % self.admin.address,
+            client=self.client.address,
+            admin=self.admin.address,
         )
 
     def _from_signal(self, act: Callable[[], object]) -> Callable[[int, object], None]:
@@ -174,8 +173,9 @@ class GatewayService(Service):
 def _watched(config: Config) -> list[Path]:
     """All files whose change is a reload: the config's own, secrets, certificates."""
     gateway, folder = config.gateway, config.source.parent
-    sources = [section.key_source for section in (*config.backends.values(), *config.clients)]
-    sources.append(gateway.admin_token_source)
+    sources = [gateway.admin_token_source]
+    sources += [backend.key_source for backend in config.backends.values()]
+    sources += [client.key_source for client in config.clients]
     named = [source.path for source in sources if source is not None and source.path]
     for tls in (gateway.client_tls, gateway.admin_tls):
         named += [] if tls is None else [tls.cert, tls.key]

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from attrs import define
 from twisted.internet.defer import Deferred
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort
-from twisted.internet.protocol import Factory
 
 from lmgateway.config.schema import TlsSection
 from lmgateway.errors import ConfigError
@@ -92,11 +92,11 @@ class Listener:
             bound.socket.stopListening()
 
     @property
-    def address(self) -> tuple[str, int]:
+    def address(self) -> str:
         """Where it listens: host and port number."""
         assert self._bound is not None, "bound at the start"
-        host = self._bound.socket.getHost()
-        return host.host, host.port
+        host: Any = self._bound.socket.getHost()
+        return f"{host.host}:{host.port}"
 
     def close(self) -> Deferred[None] | None:
         """Accept no more connections."""
@@ -105,7 +105,7 @@ class Listener:
 
     def _bind(self, port: Port, factory: ServerFactory) -> _Bound:
         certificate = None if port.tls is None else self._certificate(port.tls)
-        wrapped: Factory = factory
+        wrapped: Any = factory
         if certificate is not None:
             wrapped = certificate.wrap(factory, self._resources.reactor)
         try:

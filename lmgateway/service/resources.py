@@ -1,6 +1,4 @@
-"""
-What outlives a reload: counters, connections, records, the clock.
-"""
+"""What outlives a reload: counters, connections, records, the clock."""
 
 from __future__ import annotations
 
@@ -10,7 +8,12 @@ from random import Random
 from time import time
 
 from attrs import define, field
-from twisted.internet.interfaces import IReactorCore, IReactorTCP, IReactorTime
+from twisted.internet.interfaces import (
+    IReactorCore,
+    IReactorFromThreads,
+    IReactorTCP,
+    IReactorTime,
+)
 from twisted.logger import LogLevelFilterPredicate
 
 from lmgateway.governance.admission import Admission
@@ -20,7 +23,7 @@ from lmgateway.wire.client import Origin, WireAgent, WireClient
 from lmgateway.wire.timers import Wheel
 
 
-class Reactor(IReactorTime, IReactorTCP, IReactorCore):  # type: ignore[misc]  # an interface
+class Reactor(IReactorTime, IReactorTCP, IReactorCore, IReactorFromThreads):
     """What we use of a reactor."""
 
 

@@ -66,7 +66,7 @@ class _Started(Service):
         self._gateway = gateway
 
     def setServiceParent(self, parent: Any) -> None:
-        super().setServiceParent(parent)
+        Service.setServiceParent(self, parent)
         if not isinstance(parent, Service):
             levels = self._gateway.resources.levels
             parent.setComponent(ILogObserver, observer(sys.stderr, levels))
@@ -78,7 +78,7 @@ class _Started(Service):
             _end(error, EX_STARTUP)
 
     def startService(self) -> None:
-        super().startService()
+        self.running = True
         self._gateway.startService()
 
 
@@ -108,7 +108,7 @@ def run(config: str | None) -> None:
     except ConfigError as error:
         _end(error, EX_STARTUP)
     gateway.startService()
-    reactor.run()  # type: ignore[attr-defined]  # the module is the reactor
+    reactor.run()
 
 
 def _end(error: ConfigError, status: int) -> NoReturn:

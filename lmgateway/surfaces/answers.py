@@ -75,9 +75,7 @@ class Answers:
         if headers is not None:
             request.respond(204, headers, b"")
             return
-        self.error(
-            request, MethodNotAllowed("This path has not that method.", allow=allow)
-        )
+        self.error(request, MethodNotAllowed("This path has not that method.", allow=allow))
 
     def failed(self, request: Request) -> None:
         """Answer for a failure that nobody expected."""

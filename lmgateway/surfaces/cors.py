@@ -1,4 +1,4 @@
-"""Cross-origin requests (https://fetch.spec.whatwg.org/#http-cors-protocol): off unless asked for."""
+"""Cross-origin requests (https://fetch.spec.whatwg.org/#http-cors-protocol): off by default."""
 
 from __future__ import annotations
 

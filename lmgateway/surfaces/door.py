@@ -1,6 +1,4 @@
-"""
-The client port's door: who is let in, decided before a byte of body is read.
-"""
+"""The client port's door: who is let in, decided before a byte of body is read."""
 
 from __future__ import annotations
 

@@ -14,7 +14,6 @@ from lmgateway.errors import GatewayError
 
 _TEXTS = {
     "backend_timeout": "Sorry, the model took too long to answer. Please try again.",
-    "deadline_exceeded": "Sorry, the model took too long to answer. Please try again.",
     "backend_unavailable": "Sorry, I cannot reach the model at the moment.",
     "backend_tls": "Sorry, I cannot reach the model at the moment.",
     "backend_rejected": "Sorry, the model did not accept this request.",
@@ -28,6 +27,4 @@ _OTHER = "Sorry, something went wrong with the model. Please try again later."
 def friendly_reply(request: ChatRequest, error: GatewayError) -> Reply:
     """Give a failure as a normal answer to *request*."""
     text = _TEXTS.get(error.kind, _OTHER)
-    return canned(
-        request, text, identity="chatcmpl-error", model=request.model or "lm-gateway"
-    )
+    return canned(request, text, identity="chatcmpl-error", model=request.model or "lm-gateway")

@@ -27,7 +27,7 @@ class Models:
     answers: Answers
     started: float
 
-    def list(self, request: Request) -> None:
+    def all(self, request: Request) -> None:
         """Answer with all names, tiers first in the order of the ladder."""
         data = self._entries(request.pass_.principal)
         self.answers.json(request, 200, encode({"object": "list", "data": data}))

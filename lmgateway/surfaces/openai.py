@@ -38,7 +38,7 @@ class OpenAISurface:
     @app.route("/v1/models", methods=["GET"])
     async def list_models(self, request: Request) -> None:
         """List what this client may name."""
-        self.models.list(request)
+        self.models.all(request)
 
     @app.route("/v1/models/<path:name>", methods=["GET"])
     async def one_model(self, request: Request, name: str) -> None:

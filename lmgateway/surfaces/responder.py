@@ -17,8 +17,8 @@ from lmgateway.dialects.base import Dialect
 from lmgateway.dialects.transcode import Transcoder, Translated, Verbatim
 from lmgateway.errors import BackendError, GatewayError, StreamInterrupted
 from lmgateway.exchange import Exchange
-from lmgateway.surfaces.headers import error_headers, routing_headers
 from lmgateway.surfaces.friendly import friendly_reply
+from lmgateway.surfaces.headers import error_headers, routing_headers
 from lmgateway.wire.outlet import Outlet
 from lmgateway.wire.request import Request
 from lmgateway.wire.timers import Wheel

@@ -41,7 +41,7 @@ def line(event: LogEvent) -> str:
 
 def text(event: LogEvent) -> str:
     """Give an event for a person at a terminal."""
-    when = datetime.fromtimestamp(event["log_time"]).strftime("%H:%M:%S")
+    when = datetime.fromtimestamp(event["log_time"], UTC).astimezone().strftime("%H:%M:%S")
     failure = event.get("log_failure")
     message = formatEvent(event)[:MAX_TEXT]
     if failure is not None:

@@ -37,12 +37,12 @@ from lmgateway.errors import GatewayError, Overloaded, RequestTimeout, RequestTo
 from lmgateway.wire.deadline import Deadline
 from lmgateway.wire.door import Head
 from lmgateway.wire.framing import expects_continue, read_head
+from lmgateway.wire.heads import CLOSE, CONTINUE
 from lmgateway.wire.limits import Limits
 from lmgateway.wire.outflow import Outflow
 from lmgateway.wire.reader import Message, Reader
 from lmgateway.wire.refusal import render_refusal
 from lmgateway.wire.request import Request
-from lmgateway.wire.heads import CLOSE, CONTINUE
 
 if TYPE_CHECKING:
     from lmgateway.wire.server import ServerFactory
@@ -223,8 +223,6 @@ class Channel:
         try:
             head = read_head(message, self._peer, factory.secure)
             admitted = factory.door.admit(head)
-            if head.length is not None and head.length > admitted.max_body:
-                raise RequestTooLarge("The request body is too large.")
         except GatewayError as error:
             self._turn_away(message, head, error)
             return False

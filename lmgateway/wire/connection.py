@@ -32,6 +32,7 @@ from zope.interface import implementer
 from lmgateway.errors import BackendError, ProtocolError, Unreachable, UnsupportedEncoding
 from lmgateway.wire.faults import connection_fault
 from lmgateway.wire.response import DONE, Response
+from lmgateway.wire.timers import Timer
 
 if TYPE_CHECKING:
     from lmgateway.wire.pool import Dial, Flight, Pool
@@ -96,6 +97,7 @@ class Connection(Protocol):
         self._body: list[bytes] = []
         self._fault: BackendError | None = None
         self._paused = False
+        self._linger: Timer | None = None
         self.touched = False
 
     # Opening ---------------------------------------------------------------
@@ -146,10 +148,11 @@ class Connection(Protocol):
         """Cut the connection at once; neither flight nor response is told."""
         stage, self._stage = self._stage, _LOST
         self._flight = self._response = self._dial = None
+        if stage == _LOST:
+            return
         if stage != _OPENING:
             self._pool.lost(self)
-        if stage != _LOST:
-            self.transport.abortConnection()  # type: ignore[union-attr]  # a stream transport
+        self.transport.abortConnection()  # type: ignore[union-attr]  # a stream transport
 
     def close(self) -> None:
         """Hang up between two requests; politely, but not for long."""
@@ -297,9 +300,8 @@ class Connection(Protocol):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The connection is gone."""
         self._parser = None  # it refers to us
-        linger = getattr(self, "_linger", None)
-        if linger is not None:
-            linger.cancel()
+        if self._linger is not None:
+            self._linger.cancel()
         stage, self._stage = self._stage, _LOST
         if stage == _LOST:
             return

@@ -9,13 +9,7 @@ from __future__ import annotations
 
 from OpenSSL.SSL import Error as SSLError
 from service_identity import VerificationError
-from twisted.internet.error import (
-    ConnectError,
-    ConnectionRefusedError,
-    DNSLookupError,
-    TCPTimedOutError,
-    TimeoutError,
-)
+from twisted.internet import error
 from twisted.python.failure import Failure
 
 from lmgateway.errors import BackendError, BackendTimeout, BackendTLS, ProtocolError, Unreachable
@@ -36,13 +30,13 @@ def _caused(value: BaseException | None) -> BackendError:
 def _explain(value: BaseException | None) -> BackendError:
     if isinstance(value, (SSLError, VerificationError)):
         return BackendTLS("The backend's TLS certificate or version is not acceptable.")
-    if isinstance(value, DNSLookupError):
+    if isinstance(value, error.DNSLookupError):
         return Unreachable("The backend's name does not resolve.")
-    if isinstance(value, (TimeoutError, TCPTimedOutError)):
+    if isinstance(value, (error.TimeoutError, error.TCPTimedOutError)):
         return BackendTimeout("The backend did not connect in time.")
-    if isinstance(value, ConnectionRefusedError):
+    if isinstance(value, error.ConnectionRefusedError):
         return Unreachable("The backend refused the connection.")
-    if isinstance(value, ConnectError):
+    if isinstance(value, error.ConnectError):
         return Unreachable("The backend cannot be reached.")
     return Unreachable("The backend closed the connection.")
 

@@ -6,8 +6,8 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IPushProducer
 from zope.interface import implementer
 
-from lmgateway.wire.request import Request
 from lmgateway.wire.heads import Headers
+from lmgateway.wire.request import Request
 
 
 @implementer(IPushProducer)

@@ -186,11 +186,11 @@ class ProxyEndpoint:
         self._below = below
         self._ask = way.ask(host, port)
 
-    def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
+    def connect(self, factory: IProtocolFactory) -> Deferred[IProtocol]:
         """Connect; the result fires once the tunnel is open."""
-        factory = _TunnelFactory(self._ask, protocolFactory)
-        connected = self._below.connect(factory)
-        opened = factory.opened
+        tunnels = _TunnelFactory(self._ask, factory)
+        connected = self._below.connect(tunnels)
+        opened = tunnels.opened
 
         def cancel(_: Deferred[IProtocol]) -> None:
             connected.cancel()

@@ -28,7 +28,7 @@ from lmgateway.wire.limits import Limits
 if TYPE_CHECKING:
     from lmgateway.wire.server import Resource
 
-_MAX_MESSAGES = 256
+_MAX_MESSAGES = 512
 """Messages parsed ahead of an answer; the limit on bytes is the lower one in practice."""
 _UNLIMITED = 1 << 62
 _NEVER_HTTP = "The request is not valid HTTP/1.1."
@@ -91,12 +91,14 @@ class Message:
 
     @property
     def excessive(self) -> bool:
-        """Whether more body came than is accepted."""
-        return self.received > self.limit
+        """Whether more body came, or is to come, than is accepted."""
+        declared = None if self.head is None else self.head.length
+        return self.received > self.limit or (declared or 0) > self.limit
 
     def size(self) -> int:
         """About how many bytes this took on the wire."""
-        return len(self.target) + sum(len(k) + len(v) + 4 for k, v in self.fields) + self.received
+        line = len(self.method) + len(self.target) + 12
+        return line + sum(len(k) + len(v) + 4 for k, v in self.fields) + 2 + self.received
 
 
 class _Stop(Exception):
@@ -117,6 +119,7 @@ class Reader:
     """
 
     __slots__ = (
+        "_after",
         "_detour",
         "_fields",
         "_known",
@@ -142,6 +145,7 @@ class Reader:
         self._target = b""
         self._raw = b""
         self._known = 0
+        self._after = 0
         self._detour = False
         self._replaying = False
 
@@ -155,6 +159,7 @@ class Reader:
             self._known += len(data)
         else:
             self._raw = data
+            self._after = 0 if self._open is None else 1
             self._known = len(data) if self._open is None else 0
         try:
             parser.feed_data(data)
@@ -235,6 +240,8 @@ class Reader:
             self._break(MalformedRequest("Too many requests were sent ahead."))
             raise _Stop
         self.heading = True
+        if self._after:
+            self._known = 0  # it begins somewhere within what was fed
         self._fields = []
         self._target = b""
 
@@ -256,9 +263,10 @@ class Reader:
             raise _Stop
         method, target, fields = parser.get_method(), self._target, self._fields
         message = Message(method, target, b"", fields, parser.should_keep_alive())
-        if b"%b %b HTTP/1.1\r\n" % (method, target) in self._raw:
+        line = b"%b %b HTTP/1." % (method, target)
+        if self._find(line + b"1\r\n"):
             message.version = b"1.1"
-        elif b"%b %b HTTP/1.0\r\n" % (method, target) in self._raw:
+        elif self._find(line + b"0\r\n"):
             message.version = b"1.0"
         self.heading = False
         self._fields = []
@@ -266,6 +274,20 @@ class Reader:
         self._open = message
         self._check_size(message)
         self.messages.append(message)
+
+    def _find(self, line: bytes) -> bool:
+        """Whether the present head begins with *line*: exactly there, or where it may be."""
+        raw, after = self._raw, self._after
+        if after == 0:
+            if not raw.startswith(line):
+                raw = self._raw = raw.lstrip(b"\r\n")
+            found = 0 if raw.startswith(line) else -1
+        else:
+            # Behind other messages in what came at once: llhttp does not say where.
+            found = raw.find(line, after)
+        if found >= 0:
+            self._after = found + len(line)
+        return found >= 0
 
     def _check_size(self, message: Message) -> None:
         limits = self.limits

@@ -42,12 +42,12 @@ on_demand = cast("Callable[[Callable[[Any], Any]], Any]", cached_property)
 
 
 class Request(TwistedRequest):
-    """
+    r"""
     One complete request and the way to answer it.
 
     Attributes:
         head: The head, as the door saw it.
-        pass_: What the door said.
+        pass\_: What the door said.
         body: The whole body.
         interruption: Why the gateway, not the client, ends this request early, if so.
         route: What is running to answer it; cancelled when the client leaves.

@@ -78,7 +78,7 @@ class Splitter:
         if not self._size:
             return []
         events = self._split(self._joined(b""), final=True)
-        if self._tail[-1:] in (b"\n", b"\r"):
+        if self._size and self._tail[-1:] in (b"\n", b"\r"):
             tail = self._joined(b"")
             events.append(_read(tail, 0 if self._begun else _mark(tail)))
         return events

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from twisted.internet.error import ConnectionRefusedError
+
+from lmgateway.errors import ConfigError
 from tests.fakes import completion
-from tests.harness import GatewayCase
+from tests.harness import GatewayCase, free_port
 
 
 class ConfigCases(GatewayCase):
@@ -80,8 +83,8 @@ class ConfigCases(GatewayCase):
         """A new alias in the main file works a moment later, without a restart."""
         service = self.start()
         self.backend.script = lambda request, asked: completion()
-        self.write(more='[aliases2]')
-        with self.assertRaises(Exception):
+        self.write(more="[aliases2]")
+        with self.assertRaises(ConfigError):
             service.reload()
         text = (self.folder / "config.toml").read_text().replace("[aliases2]", "")
         text = text.replace('"hint:fast" =', '"hint:new" = "cloud:economy"\n    "hint:fast" =')
@@ -92,14 +95,12 @@ class ConfigCases(GatewayCase):
 
     async def test_reload_moves_a_port(self) -> None:
         """A new client port is listened on at once, and the old one no longer."""
-        from tests.harness import free_port
-
         service = self.start()
         old, self.client_port = self.client_port, free_port()
         self.write()
         service.reload()
         self.assertEqual((await self.chat()).code, 200)
         self.client_port, new = old, self.client_port
-        with self.assertRaises(Exception):
+        with self.assertRaises(ConnectionRefusedError):
             await self.chat()
         self.client_port = new

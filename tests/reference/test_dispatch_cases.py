@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from tests.fakes import LONG, completion, hang, status, turns, until
 from tests.harness import GatewayCase
 
@@ -54,7 +56,11 @@ class DispatchCases(GatewayCase):
     async def test_R_D05_extra_members_pass(self) -> None:
         """Members that we know nothing of reach the backend unchanged."""
         self.start()
-        extra = {"temperature": 0.5, "response_format": {"type": "json_object"}, "seed": 7}
+        extra: dict[str, Any] = {
+            "temperature": 0.5,
+            "response_format": {"type": "json_object"},
+            "seed": 7,
+        }
         await self.chat(**extra, vendor={"deep": [1, 2]})
         body = self.backend.asked[0].body
         for name, value in {**extra, "vendor": {"deep": [1, 2]}}.items():
@@ -99,7 +105,7 @@ class DispatchCases(GatewayCase):
     async def test_R_D11_backend_down(self) -> None:
         """With friendly errors a dead backend is a plain text answer with status 200."""
         self.start(gateway=FRIENDLY)
-        await self.backend.port.stopListening()  # type: ignore[union-attr]
+        await self.backend.close()
         got = await self.chat()
         self.assertEqual((got.code, got.json["object"]), (200, "chat.completion"))
         self.assertTrue(got.text)
@@ -108,7 +114,7 @@ class DispatchCases(GatewayCase):
     async def test_backend_down_natively(self) -> None:
         """Natively it is a 502 that says who is to blame and what was tried."""
         self.start()
-        await self.backend.port.stopListening()  # type: ignore[union-attr]
+        await self.backend.close()
         got = await self.chat()
         error = got.json["error"]
         self.assertEqual((got.code, error["origin"]), (502, "upstream"))
@@ -187,9 +193,7 @@ class DispatchCases(GatewayCase):
 
     async def test_R_D25_no_request_timeout(self) -> None:
         """With the timeout off, the backend's own counts."""
-        self.start(
-            gateway="request_timeout_ms = 0\nfailover = false", backends="timeout_ms = 200"
-        )
+        self.start(gateway="request_timeout_ms = 0\nfailover = false", backends="timeout_ms = 200")
         self.backend.script = hang
         self.assertEqual((await self.chat()).code, 504)
 
@@ -210,9 +214,7 @@ class DispatchCases(GatewayCase):
         got = await self.chat()
         self.assertEqual((got.code, got.headers["x-lmg-tier"]), (200, "cloud:economy"))
         (entry,) = await self.entries()
-        self.assertEqual(
-            [a["outcome"] for a in entry["attempts"]], ["backend_overloaded", "ok"]
-        )
+        self.assertEqual([a["outcome"] for a in entry["attempts"]], ["backend_overloaded", "ok"])
 
     async def test_limited_backends_give_the_shortest_wait(self) -> None:
         """If every target is rate limited, the client is told the shortest wait."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from typing import Any
 
 from tests.fakes import status, turns
 from tests.harness import GatewayCase
@@ -111,7 +112,7 @@ class RequestIdCases(GatewayCase):
     async def test_R_Q01_echoed(self) -> None:
         """A client's id is echoed, sent upstream, and names the traffic entry."""
         self.start()
-        got = await self.chat(**{"X_Request_ID": "abc"})
+        got = await self.chat(X_Request_ID="abc")
         self.assertEqual(got.headers["x-request-id"], "abc")
         self.assertEqual(self.backend.asked[0].headers["x-request-id"], "abc")
         self.assertEqual((await self.entries())[0]["id"], "abc")
@@ -132,7 +133,7 @@ class RequestIdCases(GatewayCase):
         """An id that is over-long or has odd characters is not used."""
         self.start()
         for bad in ("x" * 300, "a b", "ä"):
-            got = await self.chat(**{"X_Request_ID": bad})
+            got = await self.chat(X_Request_ID=bad)
             uuid.UUID(got.headers["x-request-id"])
 
 
@@ -202,7 +203,7 @@ class AccessCases(GatewayCase):
     async def test_ceiling_hides_tiers(self) -> None:
         """What is above a client's ceiling is as unknown to it as what does not exist."""
         self.start(more=self.clients)
-        key = {"Authorization": "Bearer key-of-bob"}
+        key: dict[str, Any] = {"Authorization": "Bearer key-of-bob"}
         got = await self.chat("cloud:economy", **key)
         self.assertEqual((got.code, got.json["error"]["code"]), (404, "model_not_found"))
         listed = await self.ask("GET", "/v1/models", **key)

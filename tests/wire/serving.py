@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -193,7 +194,7 @@ class Client:
     """One connection as its client sees it."""
 
     def __init__(self, server: Server) -> None:
-        self.transport = StringTransport(peerAddress=IPv4Address("TCP", "192.0.2.7", 4000))
+        self.transport: Any = StringTransport(peerAddress=IPv4Address("TCP", "192.0.2.7", 4000))
         channel: Any = server.factory.buildProtocol(self.transport.getPeer())
         self.channel = channel
         self.channel.makeConnection(self.transport)
@@ -216,12 +217,12 @@ class Client:
     @property
     def closing(self) -> bool:
         """Whether the server is closing the connection, gently or not."""
-        return self.transport.disconnecting
+        return bool(self.transport.disconnecting)
 
     @property
     def aborted(self) -> bool:
         """Whether the server aborted the connection."""
-        return self.transport.disconnected
+        return bool(self.transport.disconnected)
 
 
 def post(path: bytes, body: bytes = b"", *headers: bytes, version: bytes = b"1.1") -> bytes:
@@ -245,7 +246,7 @@ def chunks(*pieces: bytes) -> bytes:
 
 def statuses(data: bytes) -> list[int]:
     """The status codes in a run of responses."""
-    return [int(line[9:12]) for line in data.split(b"\r\n") if line.startswith(b"HTTP/1.1 ")]
+    return [int(code) for code in re.findall(rb"HTTP/1\.1 (\d{3}) ", data)]
 
 
 def body_of(data: bytes) -> bytes:

@@ -1,0 +1,82 @@
+"""
+What a backend's refusal means, where its grammar tells nothing more precise.
+
+A backend's own text is passed on only where the client can act on it (its
+4xx, but for our credentials), and at most so much of it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from lmgateway.errors import (
+    BackendError,
+    BackendFailed,
+    BackendLimited,
+    BackendOverloaded,
+    BackendTimeout,
+    ContextExceeded,
+    CredentialRefused,
+    Rejected,
+)
+
+MAX_TEXT = 2000
+"""Characters of a backend's message that a client may see."""
+
+
+def retry_after(headers: Mapping[bytes, bytes]) -> float | None:
+    """Give the seconds of ``Retry-After``; ``None`` if absent, a date, or no sensible number."""
+    try:
+        seconds = float(headers.get(b"retry-after", b""))
+    except ValueError:
+        return None
+    return seconds if 0 <= seconds < 1e8 else None
+
+
+_TOO_LONG = re.compile(
+    r"context.?length|maximum context|context window|prompt (?:is )?too long|too many tokens",
+    re.IGNORECASE,
+)
+
+
+def refusal(
+    status: int,
+    headers: Mapping[bytes, bytes],
+    message: str = "",
+    code: str | None = None,
+    param: str | None = None,
+) -> BackendError:
+    """
+    Say what a backend's status (>= 400) means.
+
+    Args:
+        status: As the backend answered.
+        headers: Its headers, lower-case names.
+        message: What it said, if anything.
+        code: The grammar's error code, if it has one.
+        param: The member at fault, if it said so.
+    """
+    if status in (401, 403):
+        return CredentialRefused()
+    if status == 429:
+        return BackendLimited(
+            "The model backend is rate limited.", retry_after=retry_after(headers)
+        )
+    if status in (503, 529):
+        return BackendOverloaded(
+            "The model backend is overloaded.", retry_after=retry_after(headers)
+        )
+    if status in (408, 504):
+        return BackendTimeout("The model backend timed out.")
+    if status >= 500 or status in (409, 425):
+        return BackendFailed(f"The model backend failed with status {status}.")
+    return _rejection(status, message[:MAX_TEXT], code, param)
+
+
+def _rejection(status: int, message: str, code: str | None, param: str | None) -> Rejected:
+    said = message or f"The model backend refused the request with status {status}."
+    status = status if 400 <= status < 500 else 502
+    if code == "context_length_exceeded" or (code is None and _TOO_LONG.search(message)):
+        return ContextExceeded(said, status=status, code="context_length_exceeded", param=param)
+    return Rejected(said, status=status, code=code, param=param)

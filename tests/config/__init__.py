@@ -1,0 +1,1 @@
+"""How config files are read, checked, shown and watched."""

@@ -1,0 +1,81 @@
+"""What the codec tests share: quirks, events from bytes, and recorded-style streams."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+from attrs import field, frozen
+from hypothesis import HealthCheck, settings
+
+from lmgateway.chat import Chunk, Document, Event
+from lmgateway.dialects.base import Mark, StreamReader
+
+# The first draw of text builds a table, which a busy machine does not do in time.
+settings.register_profile("codecs", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("codecs")
+
+VECTORS = Path(__file__).parent / "vectors"
+
+
+@frozen(kw_only=True)
+class PlainQuirks:
+    """A provider without peculiarities, but for those a test gives it."""
+
+    stream_usage: bool = True
+    max_tokens_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
+    drop: frozenset[str] = frozenset()
+    tool_format: Literal["json", "xml"] = "json"
+    default_options: Mapping[str, Any] = field(factory=dict)
+    takes_think: bool = False
+    keep_alive: Any = -1
+
+
+QUIRKS = PlainQuirks()
+
+
+def vector(name: str) -> bytes:
+    """Give a recorded-style stream."""
+    return (VECTORS / name).read_bytes()
+
+
+def lines(raw: bytes) -> list[Event]:
+    """Cut NDJSON into events, as the wire floor does."""
+    return [Event(line, b"", line.rstrip(b"\r\n")) for line in raw.splitlines(keepends=True)]
+
+
+def sse(raw: bytes) -> list[Event]:
+    """Cut an SSE stream, as the wire floor does."""
+    events = []
+    for block in raw.replace(b"\r\n", b"\n").split(b"\n\n"):
+        if not block:
+            continue
+        members = [line.partition(b":") for line in block.split(b"\n")]
+        name = b"".join(value.strip() for key, _, value in members if key == b"event")
+        data = b"\n".join(value.removeprefix(b" ") for key, _, value in members if key == b"data")
+        events.append(Event(block + b"\n\n", name, data))
+    return events
+
+
+def read_stream(reader: StreamReader, events: Sequence[Event]) -> tuple[list[Mark], list[Chunk]]:
+    """Inspect and decode every event."""
+    marks: list[Mark] = []
+    chunks: list[Chunk] = []
+    for event in events:
+        marks.append(reader.inspect(event))
+        if marks[-1] is not Mark.ERROR:
+            chunks.extend(reader.decode(event))
+    return marks, chunks
+
+
+def load(raw: bytes) -> Document:
+    """Parse one object."""
+    document: Document = msgspec.json.decode(raw)
+    return document
+
+
+def load_lines(raw: bytes) -> list[Document]:
+    """Parse NDJSON."""
+    return [load(line) for line in raw.splitlines() if line]

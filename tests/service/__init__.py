@@ -1,0 +1,1 @@
+"""Tests for the process as a whole."""
