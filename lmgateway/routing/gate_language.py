@@ -108,9 +108,7 @@ def other_language(question: str, answer: str) -> str | None:
 def script_of(text: str) -> str | None:
     """Give the script of most letters; ``None`` if there are few, or none prevails."""
     counts = Counter(
-        _RANGES[bisect_right(_STARTS, ord(letter)) - 1][1]
-        for letter in text
-        if letter.isalpha()
+        _RANGES[bisect_right(_STARTS, ord(letter)) - 1][1] for letter in text if letter.isalpha()
     )
     letters = sum(counts.values())
     if counts["kana"] * 10 >= letters > 0:  # Japanese mixes, Chinese has none

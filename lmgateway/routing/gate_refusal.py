@@ -105,7 +105,7 @@ PHRASES = (
     "я не могу вам помочь",
     "я не в состоянии",
     "как искусственный интеллект",
-    "у меня недостаточно информации",
+    "у меня недостаточно информации",  # noqa: RUF001  # that is how Russian writes it
     # Chinese, Japanese, Korean: written without spaces, found anywhere
     "我不知道",
     "我无法帮助",

@@ -52,8 +52,8 @@ def json_fault(text: str, request: ChatRequest) -> str | None:
 def json_prefix_fault(text: str, request: ChatRequest) -> str | None:
     """Say whether the beginning of an answer shows already that it will not be JSON."""
     start = text.lstrip()[:1]
-    kind = _schema(request).get("type") if _format(request).get("type") != "json_object" else None
-    starts = "{" if kind == "object" or kind is None and not _schema(request) else '{["-0123456789tfn'
+    kinds = (_format(request).get("type"), _schema(request).get("type"))
+    starts = "{" if kinds[0] == "json_object" or kinds[1] == "object" else '{["-0123456789tfn'
     return "the answer does not begin as JSON" if start and start not in starts else None
 
 

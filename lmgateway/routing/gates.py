@@ -110,9 +110,7 @@ class Gates:
             return self._calls(answer, request)
         return next(self._whole(answer, request), None)
 
-    def judge_prefix(
-        self, text: str, has_tool_call: bool, request: ChatRequest
-    ) -> Finding | None:
+    def judge_prefix(self, text: str, has_tool_call: bool, request: ChatRequest) -> Finding | None:
         """
         Judge the beginning of an answer by what a beginning can show.
 

@@ -18,6 +18,8 @@ def routing_headers(exchange: Exchange, now: float) -> list[tuple[bytes, bytes]]
     headers = [(b"x-lmg-profile", _text(" -> ".join(exchange.profile_chain)))]
     if exchange.label:
         headers.append((b"x-lmg-class", _text(exchange.label)))
+    if exchange.insufficient:
+        headers.append((b"x-lmg-insufficient", _text(exchange.insufficient)))
     if not exchange.expose_routing:
         return headers
     headers += [
