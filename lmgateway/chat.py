@@ -38,6 +38,7 @@ class ChatRequest:
         wants_usage: Whether the client asked to be told the usage in the stream.
         diagonal_only: The member, if any, that only a backend of this very grammar can
             honour (``suffix``): any other refuses the request rather than ignore it.
+        unsaid: The members of ``document`` that ``hub`` has no word for.
     """
 
     dialect: str
@@ -50,6 +51,7 @@ class ChatRequest:
     stream: bool
     wants_usage: bool
     diagonal_only: str | None = None
+    unsaid: tuple[str, ...] = ()
 
 
 @frozen(kw_only=True)

@@ -130,6 +130,7 @@ class Exchange:
         wall: Seconds since the epoch at the same moment, for records only.
         principal: Who asks, once known.
         request: What is asked, once parsed.
+        dropped: What of the request the backend had no word for.
         expose_routing: Whether the client is told which backend served it.
         friendly_errors: Whether failures are told as plain text with status 200.
         escalated: Whether a dearer tier than the cheapest one tried first answered.
@@ -162,6 +163,7 @@ class Exchange:
     escalated: bool = False
     insufficient: str = ""
     climbs: list[Climb] = field(factory=list)
+    dropped: tuple[str, ...] = ()
     interruption: Callable[[], GatewayError | None] = _uninterrupted
     attempts: list[Attempt] = field(factory=list)
 

@@ -32,6 +32,7 @@ class Call:
         headers: Request headers of the client to pass on, by lower-case name: already
             filtered by an allow-list.
         request_id: Sent upstream as ``X-Request-ID``.
+        strict: Whether a member that this backend has no word for is refused, not left out.
         commit_by: Reactor seconds by which the first output must be in hand.
         end_by: Reactor seconds by which the last byte must be in hand.
     """
@@ -40,6 +41,7 @@ class Call:
     overrides: Overrides
     headers: Mapping[bytes, bytes] = field(factory=dict)
     request_id: str
+    strict: bool = False
     commit_by: float
     end_by: float
 
@@ -55,6 +57,7 @@ class Reply:
         dialect: The grammar that the backend spoke.
         status: The backend's HTTP status.
         headers: The backend's response headers that may be passed on, lower-case names.
+        dropped: The members of the request that this backend was not told.
         body: The whole answer's bytes as they came; empty for a stream.
         answer: The whole answer, read.
         reader: Has inspected every event of a batch before the batch is given out.
@@ -66,6 +69,7 @@ class Reply:
     dialect: str
     status: int = 200
     headers: Mapping[bytes, bytes] = field(factory=dict)
+    dropped: Sequence[str] = ()
     body: bytes = b""
     answer: Answer | None = None
     reader: StreamReader | None = None

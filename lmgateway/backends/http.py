@@ -16,13 +16,15 @@ from typing import Protocol
 from attrs import frozen
 
 from lmgateway.backends.base import Batch, Call, Reply
-from lmgateway.chat import Endpoint, Event
+from lmgateway.backends.counting import counted
+from lmgateway.chat import Event
 from lmgateway.dialects.base import Dialect, Mark, Quirks, StreamReader
 from lmgateway.errors import (
     BackendError,
     BackendTimeout,
-    NotFound,
     ProtocolError,
+    Unsupported,
+    UnsupportedParameter,
 )
 from lmgateway.wire import ndjson, sse
 from lmgateway.wire.body import BodyReader
@@ -60,7 +62,8 @@ class HTTPBackend:
     One configured upstream.
 
     Attributes:
-        targets: Where each call goes, credentials included.
+        targets: Where each call goes, credentials included; by the path that the dialect
+            knows it by.
         listing: Where a free listing is had, to see whether the backend is well.
     """
 
@@ -69,7 +72,7 @@ class HTTPBackend:
     client: WireClient
     wheel: Wheel
     quirks: Quirks
-    targets: Mapping[Endpoint, Target]
+    targets: Mapping[str, Target]
     listing: Target
     patience: Patience
 
@@ -82,9 +85,13 @@ class HTTPBackend:
     async def open(self, call: Call) -> AsyncIterator[Reply]:
         """Ask, and enter once the answer is committed: see ``backends.base.Backend``."""
         request = call.request
-        target = self.targets.get(request.endpoint)
+        target = self.targets.get(self.codec.path(request) or "")
         if target is None:
-            raise NotFound(f"The backend {self.name!r} has no {request.endpoint}.")
+            if request.endpoint == "count_tokens":
+                yield counted(request)
+                return
+            raise Unsupported(f"This model's backend has no {request.endpoint}.")
+        dropped = self._dropped(call)
         document = self.codec.render(request, call.overrides, self.quirks)
         patience = self.patience.first_output if request.stream else self.patience.whole
         due = min(self.wheel.now() + patience, call.commit_by)
@@ -105,11 +112,12 @@ class HTTPBackend:
                         yield Reply(
                             dialect=self.dialect,
                             headers=_passed_on(response),
+                            dropped=dropped,
                             reader=reader,
                             batches=_after(first, batches),
                         )
                 else:
-                    yield await self._whole(response, body, due)
+                    yield await self._whole(response, body, call, due)
             finally:
                 body.abort()
         except BackendError as error:
@@ -126,6 +134,15 @@ class HTTPBackend:
             body.abort()
         if response.code >= 300:
             raise self.codec.read_error(response.code, dict(response.raw_headers), listing)
+
+    def _dropped(self, call: Call) -> tuple[str, ...]:
+        """Name what this backend will not be told, or refuse to leave it out."""
+        dropped = self.codec.dropped(call.request)
+        if dropped and call.strict:
+            raise UnsupportedParameter(
+                f"This model's backend has no word for {dropped[0]!r}.", param=dropped[0]
+            )
+        return dropped
 
     def _left(self, due: float) -> float:
         left = due - self.wheel.now()
@@ -151,11 +168,12 @@ class HTTPBackend:
             what = "a stream" if stream else "JSON"
             raise ProtocolError(f"The model backend did not answer with {what}.")
 
-    async def _whole(self, response: Response, body: BodyReader, due: float) -> Reply:
+    async def _whole(self, response: Response, body: BodyReader, call: Call, due: float) -> Reply:
         answer = await body.whole(MAX_ANSWER, self._left(due))
         return Reply(
             dialect=self.dialect,
             headers=_passed_on(response),
+            dropped=self._dropped(call),
             body=answer,
             answer=self.codec.read_answer(answer),
         )

@@ -21,8 +21,6 @@ from urllib.parse import urlsplit
 
 from attrs import evolve, frozen
 
-from lmgateway.chat import Endpoint
-
 _BOOKKEEPING = frozenset({"metadata", "prompt_cache_key", "service_tier", "store"})
 """What strict servers refuse of OpenAI's own bookkeeping; no answer depends on it."""
 
@@ -62,15 +60,17 @@ class ProviderQuirks:
     auth_prefix: bytes = b"Bearer "
     headers: tuple[tuple[bytes, bytes], ...] = ()
 
-    def path(self, endpoint: Endpoint) -> str | None:
-        """Give the path of a call; every backend answers ``responses`` as a chat."""
-        match endpoint:
-            case "embeddings":
-                return self.embeddings_path
-            case "completions":
-                return self.completions_path
-            case _:
+    def place(self, path: str) -> str | None:
+        """Give where this provider has a call that its grammar knows by *path*."""
+        match path:
+            case "/v1/chat/completions":
                 return self.chat_path
+            case "/v1/completions":
+                return self.completions_path
+            case "/v1/embeddings":
+                return self.embeddings_path
+            case _:
+                return path
 
 
 _COMPATIBLE = ProviderQuirks()

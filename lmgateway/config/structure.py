@@ -249,7 +249,9 @@ def _switch_hook(kind: Any, converter: Converter) -> Hook:
 
 
 def _is_switch(kind: Any) -> bool:
-    return get_origin(kind) in (Union, types.UnionType) and bool in get_args(kind)[:1]
+    """Tell ``bool | SomeTable``."""
+    parts = get_args(kind)
+    return get_origin(kind) in (Union, types.UnionType) and bool in parts and attrs.has(parts[-1])
 
 
 def _has_origin(*origins: Any) -> Callable[[Any], bool]:

@@ -63,8 +63,10 @@ class Anthropic:
         """
         return render(request, overrides, quirks)
 
-    def path(self, request: ChatRequest) -> str:
-        """Give the path of a backend that takes what ``render`` gives."""
+    def path(self, request: ChatRequest) -> str | None:
+        """Give the path of what takes ``render``'s body; there are no embeddings here."""
+        if request.endpoint == "embeddings":
+            return None
         counts = request.endpoint == "count_tokens"
         return "/v1/messages/count_tokens" if counts else "/v1/messages"
 
@@ -112,15 +114,21 @@ ANTHROPIC: Final[Dialect] = Anthropic()
 def models_page(names: Sequence[str], created_at: str = "1970-01-01T00:00:00Z") -> bytes:
     """Give the answer to ``GET /v1/models`` with all of *names*, in one page."""
     page: Document = {
-        "data": [
-            {"type": "model", "id": name, "display_name": name, "created_at": created_at}
-            for name in names
-        ],
+        "data": [_model(name, created_at) for name in names],
         "has_more": False,
         "first_id": names[0] if names else None,
         "last_id": names[-1] if names else None,
     }
     return encode(page)
+
+
+def model_document(name: str, created_at: str = "1970-01-01T00:00:00Z") -> bytes:
+    """Give the answer to ``GET /v1/models/{id}``."""
+    return encode(_model(name, created_at))
+
+
+def _model(name: str, created_at: str) -> Document:
+    return {"type": "model", "id": name, "display_name": name, "created_at": created_at}
 
 
 def count_tokens_answer(input_tokens: int) -> bytes:

@@ -166,6 +166,12 @@ class Dialect(SurfaceDialect, Protocol):
             Unsupported: If the request says what this grammar cannot.
         """
 
+    def path(self, request: ChatRequest) -> str | None:
+        """Give the path of what takes ``render``'s body; ``None`` if there is no such call."""
+
+    def dropped(self, request: ChatRequest) -> tuple[str, ...]:
+        """Give the members of a client's request that ``render`` has no word for."""
+
     def read_answer(self, body: bytes) -> Answer:
         """
         Read a backend's whole answer.

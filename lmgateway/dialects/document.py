@@ -40,6 +40,22 @@ POLICY = frozenset(
 )
 """Members that the gateway decides on: no other spelling of them is let through."""
 
+REFUSED = frozenset(
+    {
+        "api_base",
+        "api_key",
+        "api_version",
+        "base_url",
+        "deployment",
+        "deployment_id",
+        "endpoint",
+        "extra_headers",
+        "organization",
+        "proxies",
+    }
+)
+"""Members that would choose a host or a credential: those come from the operator alone."""
+
 MAX_DEPTH = 64
 
 Spans = Mapping[str, tuple[int, int]]
@@ -76,6 +92,8 @@ def read(raw: bytes) -> tuple[Document, Spans]:
     except msgspec.MsgspecError as e:
         raise MalformedRequest(f"The body is not valid JSON: {e}.") from None
     _refuse_depth(raw, document)
+    for name in REFUSED.intersection(document):
+        raise MalformedRequest(f"The member {name!r} is not accepted by this gateway.", param=name)
     return document, _spans(raw, members)
 
 

@@ -52,7 +52,7 @@ class OllamaReader:
         self._created = 0
         self._began = False
         self._called = 0
-        self._seen: tuple[Event, Document] | None = None
+        self._told = 0
 
     def inspect(self, event: Event) -> Mark:
         """Note what one line tells, and say what it is."""
@@ -63,7 +63,6 @@ class OllamaReader:
         except ProtocolError as e:
             self.error = e
             return Mark.ERROR
-        self._seen = (event, document)
         if document.get("error"):
             self.error = BackendFailed("The model backend reported an error in its stream.")
             return Mark.ERROR
@@ -90,9 +89,9 @@ class OllamaReader:
 
     def decode(self, event: Event) -> Sequence[Chunk]:
         """Give the hub chunks of an inspected line."""
-        if self._seen is None or self._seen[0] is not event:
+        if not event.data.strip():
             return ()
-        document = self._seen[1]
+        document = hub.read_object(event.data)
         self._created = self._created or created_of(document)
         message = message_of(document)
         chunks = []
@@ -118,10 +117,10 @@ class OllamaReader:
                 delta[said] = text
         calls = calls_of(message)
         if calls:
-            first = self._called - len(calls)
             delta["tool_calls"] = [
-                {"index": first + place, **call} for place, call in enumerate(calls)
+                {"index": self._told + place, **call} for place, call in enumerate(calls)
             ]
+            self._told += len(calls)
         if self._began:
             return delta
         self._began = True

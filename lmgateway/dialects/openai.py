@@ -30,27 +30,12 @@ import msgspec
 from attrs import frozen
 
 from lmgateway.chat import ChatRequest, Document, Endpoint, Overrides
-from lmgateway.dialects import openai_errors
+from lmgateway.dialects import hub, openai_errors
 from lmgateway.dialects.base import Answer, Quirks, StreamReader, StreamWriter
 from lmgateway.dialects.document import encode, read, splice
+from lmgateway.dialects.hub_extensions import plain
 from lmgateway.dialects.openai_stream import OpenAIReader, OpenAIWriter, UsageMember
 from lmgateway.errors import BackendError, GatewayError, MalformedRequest, ProtocolError
-
-REFUSED = frozenset(
-    {
-        "api_base",
-        "api_key",
-        "api_version",
-        "base_url",
-        "deployment",
-        "deployment_id",
-        "endpoint",
-        "extra_headers",
-        "organization",
-        "proxies",
-    }
-)
-"""Members that would choose a host or a credential: those come from the operator alone."""
 
 _BOUNDS: Mapping[str, tuple[float, float]] = {
     "temperature": (0, 2),
@@ -58,14 +43,11 @@ _BOUNDS: Mapping[str, tuple[float, float]] = {
     "presence_penalty": (-2, 2),
     "frequency_penalty": (-2, 2),
 }
+_PATHS: Mapping[str, str | None] = {"embeddings": "/v1/embeddings", "count_tokens": None}
+_OF_REQUESTS = ("keep_alive", "options", "top_k")
+"""Extensions of the hub that other grammars bring along and this one has no word for."""
 _COUNTS = ("max_tokens", "max_completion_tokens", "n", "top_logprobs")
 _ROLES = frozenset({"system", "developer", "user", "assistant", "tool", "function"})
-
-
-def refuse_credentials(document: Document) -> None:
-    """Refuse a body that would choose a host or a credential."""
-    for name in REFUSED.intersection(document):
-        raise MalformedRequest(f"The member {name!r} is not accepted by this gateway.", param=name)
 
 
 def model_of(document: Document) -> str | None:
@@ -144,7 +126,6 @@ class OpenAI:
     def parse(self, raw: bytes, endpoint: Endpoint) -> ChatRequest:
         """Read a client's body for ``chat`` or ``embeddings``."""
         document, spans = read(raw)
-        refuse_credentials(document)
         if endpoint == "embeddings":
             _check_embeddings(document)
         else:
@@ -168,9 +149,21 @@ class OpenAI:
         if request.dialect == self.name:
             raw, spans, document = request.raw, request.spans, request.document
         else:
-            raw = encode(request.hub)
+            hub.refuse_diagonal_only(request, self.name)
+            kept = frozenset({"think"}) if quirks.takes_think else frozenset()
+            raw = encode(plain(request.hub, kept))
             document, spans = read(raw)
         return splice(raw, spans, _changes(document, raw, spans, request.stream, overrides, quirks))
+
+    def path(self, request: ChatRequest) -> str | None:
+        """Give the path of what takes ``render``'s body."""
+        return _PATHS.get(request.endpoint, "/v1/chat/completions")
+
+    def dropped(self, request: ChatRequest) -> tuple[str, ...]:
+        """Give what a client of another grammar said and this one cannot."""
+        if request.dialect == self.name:
+            return ()
+        return (*request.unsaid, *(name for name in _OF_REQUESTS if name in request.hub))
 
     def read_answer(self, body: bytes) -> Answer:
         """Read a ``chat.completion`` (or an embedding list)."""

@@ -13,7 +13,7 @@ next tier may share: if all later tiers fail, its tier is asked once more.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from itertools import dropwhile, pairwise
 from typing import Literal
@@ -66,7 +66,7 @@ class Escalation:
     standard: Standard
 
     @asynccontextmanager
-    async def open(self, steps: Sequence[Step], exchange: Exchange) -> AsyncIterator[Reply]:
+    async def open(self, steps: Iterable[Step], exchange: Exchange) -> AsyncIterator[Reply]:
         """
         Enter with the first reply that is good enough, or the best there is.
 
@@ -77,7 +77,7 @@ class Escalation:
             Insufficient: If none is good enough, and the best is not wanted either.
             GatewayError: If no tier answered at all: the last failure.
         """
-        candidate = await _Ascent(self, steps, exchange).candidate()
+        candidate = await _Ascent(self, tuple(steps), exchange).candidate()
         async with candidate.scope:
             yield candidate.judged.reply
 

@@ -75,6 +75,7 @@ class Step:
     tier: Tier
     overrides: Overrides
     tries: int = 1
+    strict: bool = False
 
 
 @frozen(kw_only=True)
@@ -157,6 +158,7 @@ class Climber:
             overrides=step.overrides,
             headers=exchange.forwarded,
             request_id=exchange.id,
+            strict=step.strict,
             commit_by=exchange.started + self.commit_seconds,
             end_by=exchange.started + self.total_seconds,
         )
@@ -167,6 +169,7 @@ class Climber:
         exchange.tier = step.tier.name
         exchange.backend = attempt.backend
         exchange.model = attempt.model
+        exchange.dropped = tuple(reply.dropped)
         if reply.reader is not None:
             exchange.first_output = self.wheel.now()
 

@@ -94,6 +94,7 @@ class Router:
         return Step(
             tier=tier,
             tries=self.tries,
+            strict=policy.strict,
             overrides=Overrides(
                 model=tier.model, system_prompt=policy.system_prompt, think=tier.think
             ),

@@ -13,16 +13,14 @@ from lmgateway.backends.http import HTTPBackend, Patience
 from lmgateway.backends.mock import MockBackend, MockSettings
 from lmgateway.backends.mock_faults import Fault
 from lmgateway.backends.quirks import ProviderQuirks, join, quirks_for
-from lmgateway.chat import Endpoint
 from lmgateway.config.providers import PROVIDERS
 from lmgateway.config.schema import BackendSection, Config, FaultSection, MockSection
 from lmgateway.config.secrets import Secret, resolve
 from lmgateway.errors import ConfigError
 from lmgateway.service.resources import Resources
-from lmgateway.surfaces.grammars import BACKEND_DIALECTS
+from lmgateway.surfaces.grammars import BACKEND_DIALECTS, CALLS
 from lmgateway.wire.client import Origin, Target, WireClient
 
-_ENDPOINTS: tuple[Endpoint, ...] = ("chat", "completions", "responses", "embeddings")
 _JSON = (b"content-type", b"application/json")
 _AGENT = (b"user-agent", b"lmgateway")
 
@@ -82,10 +80,11 @@ class Backends:
         )
         self._clients.add(client)
         headers = [*_fixed_headers(section, quirks, self._key(section)), _AGENT]
-        paths = {endpoint: quirks.path(endpoint) for endpoint in _ENDPOINTS}
+        codec = BACKEND_DIALECTS[provider.dialect]
+        paths = {path: quirks.place(path) for path in CALLS[codec.name]}
         return HTTPBackend(
             name=name,
-            codec=BACKEND_DIALECTS[provider.dialect],
+            codec=codec,
             client=client,
             wheel=self._resources.wheel,
             quirks=quirks,

@@ -30,12 +30,14 @@ from lmgateway.service.backends import Backends
 from lmgateway.service.escalation import standard_of
 from lmgateway.service.resources import Resources
 from lmgateway.surfaces.answers import Answers
+from lmgateway.surfaces.anthropic import AnthropicSurface
 from lmgateway.surfaces.cors import Cors
 from lmgateway.surfaces.door import ClientDoor
 from lmgateway.surfaces.grammars import BACKEND_DIALECTS, ERROR_GRAMMARS
 from lmgateway.surfaces.health import HealthSurface
 from lmgateway.surfaces.intake import Intake
 from lmgateway.surfaces.models import Models
+from lmgateway.surfaces.ollama import OllamaSurface
 from lmgateway.surfaces.openai import OpenAISurface
 from lmgateway.wire.routes import Routes
 from lmgateway.wire.server import Limits
@@ -207,6 +209,12 @@ def _client_port(
         leaving=lambda: resources.leaving,
     )
     models = Models(directory, answers, resources.wall() - resources.uptime())
+    surfaces = (
+        health,
+        OpenAISurface(intake, models),
+        AnthropicSurface(intake),
+        OllamaSurface(intake, answers, directory, resources.wall),
+    )
     door = ClientDoor(
         keys=_keys(config, resources),
         answers=answers,
@@ -219,7 +227,7 @@ def _client_port(
         host=gateway.client_host,
         number=gateway.client_port,
         tls=gateway.client_tls,
-        routes=Routes([health.app, OpenAISurface(intake, models).app], answers),
+        routes=Routes([surface.app for surface in surfaces], answers),
         door=door,
         limits=_limits(config, gateway.max_connections),
     )

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from attrs import frozen
 
-from lmgateway.dialects.base import Dialect
+from lmgateway.dialects.base import SurfaceDialect
 from lmgateway.errors import GatewayError, MethodNotAllowed, NotFound
 from lmgateway.surfaces.cors import Cors
 from lmgateway.surfaces.headers import error_headers
@@ -25,7 +25,7 @@ class Answers:
         surfaces: The grammar of errors by path prefix, longest first; the last is for all else.
     """
 
-    surfaces: Sequence[tuple[bytes, Dialect]]
+    surfaces: Sequence[tuple[bytes, SurfaceDialect]]
     cors: Cors
 
     def json(
@@ -85,7 +85,7 @@ class Answers:
         """Name the surface that a path belongs to."""
         return self._dialect(head).name
 
-    def _dialect(self, head: Head | None) -> Dialect:
+    def _dialect(self, head: Head | None) -> SurfaceDialect:
         path = b"" if head is None else head.path
         for prefix, dialect in self.surfaces:
             if path.startswith(prefix):

@@ -7,6 +7,8 @@ from math import ceil
 from lmgateway.errors import GatewayError, MethodNotAllowed, Unauthenticated
 from lmgateway.exchange import Exchange
 
+MAX_DROPPED = 1000
+
 
 def routing_headers(exchange: Exchange, now: float) -> list[tuple[bytes, bytes]]:
     """
@@ -20,6 +22,8 @@ def routing_headers(exchange: Exchange, now: float) -> list[tuple[bytes, bytes]]
         headers.append((b"x-lmg-class", _text(exchange.label)))
     if exchange.insufficient:
         headers.append((b"x-lmg-insufficient", _text(exchange.insufficient)))
+    if exchange.dropped:
+        headers.append((b"x-lmg-dropped", _text(", ".join(exchange.dropped)[:MAX_DROPPED])))
     if not exchange.expose_routing:
         return headers
     headers += [

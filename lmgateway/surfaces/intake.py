@@ -15,7 +15,7 @@ from twisted.internet.defer import CancelledError
 from twisted.logger import Logger
 
 from lmgateway.chat import Endpoint
-from lmgateway.dialects.base import Dialect
+from lmgateway.dialects.base import Dialect, SurfaceDialect
 from lmgateway.errors import GatewayError
 from lmgateway.exchange import Exchange, Principal
 from lmgateway.gateway import Gateway
@@ -31,6 +31,7 @@ _log = Logger()
 _FORWARDED = (b"traceparent", b"tracestate")
 _OWN = {
     "openai": (b"openai-beta",),
+    "responses": (b"openai-beta",),
     "anthropic": (b"anthropic-version", b"anthropic-beta"),
 }
 
@@ -54,7 +55,7 @@ class Intake:
     cors: Cors
     friendly_errors: bool = False
 
-    async def take(self, request: Request, dialect: Dialect, endpoint: Endpoint) -> None:
+    async def take(self, request: Request, dialect: SurfaceDialect, endpoint: Endpoint) -> None:
         """Serve one request in the grammar of *dialect*; all failures are told to the client."""
         exchange = self.begin(request, dialect.name)
         extra = [(b"x-request-id", exchange.id.encode()), *self.cors.headers(request.head)]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 from attrs import frozen
 
+from lmgateway.dialects.anthropic import model_document, models_page
 from lmgateway.dialects.document import encode
 from lmgateway.errors import UnknownModel
 from lmgateway.exchange import Principal
@@ -28,18 +30,33 @@ class Models:
     started: float
 
     def all(self, request: Request) -> None:
-        """Answer with all names, tiers first in the order of the ladder."""
+        """Answer with all names, tiers first in the order of the ladder.
+
+        A client that sends ``anthropic-version`` gets Anthropic's shape.
+        """
         data = self._entries(request.pass_.principal)
+        if request.head.get(b"anthropic-version") is not None:
+            names = [entry["id"] for entry in data]
+            self.answers.json(request, 200, models_page(names, self._created_at()))
+            return
         self.answers.json(request, 200, encode({"object": "list", "data": data}))
 
     def one(self, request: Request, name: str) -> None:
         """Answer with one of them, or 404."""
         for entry in self._entries(request.pass_.principal):
             if entry["id"] == name:
-                self.answers.json(request, 200, encode(entry))
+                self.answers.json(request, 200, self._described(request, entry))
                 return
         error = UnknownModel(f"There is no model {name!r} here.", param="model")
         self.answers.error(request, error)
+
+    def _described(self, request: Request, entry: dict[str, Any]) -> bytes:
+        if request.head.get(b"anthropic-version") is not None:
+            return model_document(entry["id"], self._created_at())
+        return encode(entry)
+
+    def _created_at(self) -> str:
+        return datetime.fromtimestamp(int(self.started), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
     def _entries(self, principal: Principal | None) -> list[dict[str, Any]]:
         assert principal is not None, "the door names everyone who asks for models"

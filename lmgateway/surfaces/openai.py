@@ -1,7 +1,8 @@
 """
 OpenAI's API as we serve it (https://platform.openai.com/docs/api-reference).
 
-``POST /v1/chat/completions``, ``POST /v1/embeddings``, ``GET /v1/models``, ``GET /v1/models/{id}``.
+``POST /v1/chat/completions``, ``POST /v1/responses``, ``POST /v1/embeddings``,
+``GET /v1/models``, ``GET /v1/models/{id}``.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from attrs import frozen
 from klein import Klein
 
 from lmgateway.dialects.openai import OPENAI
+from lmgateway.dialects.responses import RESPONSES
 from lmgateway.surfaces.intake import Intake
 from lmgateway.surfaces.models import Models
 from lmgateway.wire.request import Request
@@ -29,6 +31,11 @@ class OpenAISurface:
     async def chat(self, request: Request) -> None:
         """Answer a conversation."""
         await self.intake.take(request, OPENAI, "chat")
+
+    @app.route("/v1/responses", methods=["POST"])
+    async def responses(self, request: Request) -> None:
+        """Answer in the grammar of Responses."""
+        await self.intake.take(request, RESPONSES, "responses")
 
     @app.route("/v1/embeddings", methods=["POST"])
     async def embeddings(self, request: Request) -> None:

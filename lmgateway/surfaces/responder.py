@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from contextlib import aclosing
 
 from lmgateway.backends.base import Batch, Reply
-from lmgateway.dialects.base import Dialect
+from lmgateway.dialects.base import Dialect, SurfaceDialect
 from lmgateway.dialects.transcode import Transcoder, Translated, Verbatim
 from lmgateway.errors import BackendError, GatewayError, StreamInterrupted
 from lmgateway.exchange import Exchange
@@ -49,7 +49,7 @@ class Responder:
     def __init__(
         self,
         request: Request,
-        dialect: Dialect,
+        dialect: SurfaceDialect,
         dialects: Mapping[str, Dialect],
         wheel: Wheel,
         extra: Headers,

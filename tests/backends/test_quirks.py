@@ -38,10 +38,10 @@ class QuirksTests(SynchronousTestCase):
     def test_paths_are_paths(self) -> None:
         """Each path begins at the root."""
         for quirks in QUIRKS.values():
-            for endpoint in ("chat", "responses", "completions", "embeddings"):
-                path = quirks.path(endpoint)
+            for call in ("/v1/chat/completions", "/v1/completions", "/v1/embeddings"):
+                path = quirks.place(call)
                 self.assertTrue(path is None or path.startswith("/"))
-            self.assertIsNotNone(quirks.path("chat"))
+            self.assertIsNotNone(quirks.place("/v1/chat/completions"))
 
     def test_output_bound_of_openai_itself(self) -> None:
         """Only OpenAI's own host wants the new name of the bound."""

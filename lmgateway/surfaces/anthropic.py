@@ -1,0 +1,35 @@
+"""
+Anthropic's API as we serve it (https://docs.claude.com/en/api/messages).
+
+``POST /v1/messages``, ``POST /v1/messages/count_tokens``; the listing of models is at the path
+that OpenAI's has too, and told apart by ``anthropic-version``: see ``surfaces.models``.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from attrs import frozen
+from klein import Klein
+
+from lmgateway.dialects.anthropic import ANTHROPIC
+from lmgateway.surfaces.intake import Intake
+from lmgateway.wire.request import Request
+
+
+@frozen(eq=False)
+class AnthropicSurface:
+    """The routes."""
+
+    intake: Intake
+    app: ClassVar[Klein] = Klein()
+
+    @app.route("/v1/messages", methods=["POST"])
+    async def messages(self, request: Request) -> None:
+        """Answer a conversation."""
+        await self.intake.take(request, ANTHROPIC, "chat")
+
+    @app.route("/v1/messages/count_tokens", methods=["POST"])
+    async def count_tokens(self, request: Request) -> None:
+        """Count the tokens of a conversation."""
+        await self.intake.take(request, ANTHROPIC, "count_tokens")

@@ -1,0 +1,94 @@
+"""
+Ollama's API as we serve it (https://docs.ollama.com/api).
+
+Chat, completion and embeddings go through the spine.  The rest shows profiles as if they were
+models that are loaded: ``GET /api/tags``, ``POST /api/show``, ``GET /api/version``,
+``GET /api/ps``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import ClassVar
+
+from attrs import frozen
+from klein import Klein
+
+from lmgateway.dialects.ollama import OLLAMA
+from lmgateway.dialects.ollama_discovery import Shown, asked_for, running, show, tags, version
+from lmgateway.errors import MalformedRequest, UnknownModel
+from lmgateway.routing.policy import Directory
+from lmgateway.surfaces.answers import Answers
+from lmgateway.surfaces.intake import Intake
+from lmgateway.wire.request import Request
+
+
+@frozen(eq=False)
+class OllamaSurface:
+    """
+    The routes.
+
+    Attributes:
+        wall: Seconds since the epoch: when the models were last changed, for who asks.
+    """
+
+    intake: Intake
+    answers: Answers
+    directory: Directory
+    wall: Callable[[], float]
+    app: ClassVar[Klein] = Klein()
+
+    @app.route("/api/chat", methods=["POST"])
+    async def chat(self, request: Request) -> None:
+        """Answer a conversation."""
+        await self.intake.take(request, OLLAMA, "chat")
+
+    @app.route("/api/generate", methods=["POST"])
+    async def generate(self, request: Request) -> None:
+        """Complete a prompt."""
+        await self.intake.take(request, OLLAMA, "generate")
+
+    @app.route("/api/embed", methods=["POST"])
+    @app.route("/api/embeddings", methods=["POST"])
+    async def embed(self, request: Request) -> None:
+        """Turn text into vectors."""
+        await self.intake.take(request, OLLAMA, "embeddings")
+
+    @app.route("/api/version", methods=["GET"])
+    async def show_version(self, request: Request) -> None:
+        """Say which release of Ollama this is like."""
+        self.answers.json(request, 200, version())
+
+    @app.route("/api/tags", methods=["GET"])
+    async def list_tags(self, request: Request) -> None:
+        """List the profiles that this client may use."""
+        self.answers.json(request, 200, tags(self._shown(request), self.wall()))
+
+    @app.route("/api/ps", methods=["GET"])
+    async def list_running(self, request: Request) -> None:
+        """List them once more: they are always loaded."""
+        self.answers.json(request, 200, running(self._shown(request), self.wall()))
+
+    @app.route("/api/show", methods=["POST"])
+    async def show_model(self, request: Request) -> None:
+        """Describe a profile, or a tier or an alias by the same name."""
+        try:
+            name = asked_for(request.body)
+        except MalformedRequest as error:
+            self.answers.error(request, error)
+            return
+        for shown in self._shown(request, everything=True):
+            if shown.name == name:
+                self.answers.json(request, 200, show(shown, self.wall()))
+                return
+        self.answers.error(request, UnknownModel(f"model {name!r} not found"))
+
+    def _shown(self, request: Request, *, everything: bool = False) -> list[Shown]:
+        principal = request.pass_.principal
+        assert principal is not None, "the door names everyone who asks for models"
+        tiers, aliases, profiles = self.directory.visible(principal)
+        shown = [Shown(name=name, mode=self.directory.policies[name].mode) for name in profiles]
+        if everything:
+            names = [*(tier.name for tier in tiers), *aliases]
+            shown += [Shown(name=name, mode="dispatch") for name in names]
+        return shown
