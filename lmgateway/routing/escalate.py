@@ -114,6 +114,7 @@ class _Facts:
     first_output: float | None
     usage: Usage | None
     finish_reason: str | None
+    dropped: tuple[str, ...]
 
     @classmethod
     def of(cls, exchange: Exchange) -> _Facts:
@@ -124,6 +125,7 @@ class _Facts:
             exchange.first_output,
             exchange.usage,
             exchange.finish_reason,
+            exchange.dropped,
         )
 
     def restore(self, exchange: Exchange) -> None:
@@ -133,6 +135,7 @@ class _Facts:
         exchange.first_output = self.first_output
         exchange.usage = self.usage
         exchange.finish_reason = self.finish_reason
+        exchange.dropped = self.dropped
 
 
 @frozen

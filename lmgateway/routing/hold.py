@@ -14,6 +14,7 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from typing import Any, cast
 
+from attrs import evolve
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
@@ -74,14 +75,8 @@ class Hold:
 
     def release(self) -> Reply:
         """Give the reply as it came: what is held, then what is still to come."""
-        reply = self._reply
-        return Reply(
-            dialect=reply.dialect,
-            status=reply.status,
-            headers=reply.headers,
-            reader=cast(StreamReader, _Remembering(self._reader, self._chunks)),
-            batches=self._batches(),
-        )
+        reader = cast(StreamReader, _Remembering(self._reader, self._chunks))
+        return evolve(self._reply, reader=reader, batches=self._batches())
 
     async def close(self) -> None:
         """Stop reading; the stream is closed."""
