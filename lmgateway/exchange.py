@@ -136,6 +136,7 @@ class Exchange:
         escalated: Whether a dearer tier than the cheapest one tried first answered.
         insufficient: The gate that the answer failed, where it is sent for want of a better.
         climbs: Each step up the ladder.
+        undecided: Whether a stream was opened before it was known who answers.
         interruption: Tells why the gateway itself cut this exchange short, if it did: a
             cancellation without one means that the client left.
     """
@@ -163,6 +164,7 @@ class Exchange:
     escalated: bool = False
     insufficient: str = ""
     climbs: list[Climb] = field(factory=list)
+    undecided: bool = False
     dropped: tuple[str, ...] = ()
     interruption: Callable[[], GatewayError | None] = _uninterrupted
     attempts: list[Attempt] = field(factory=list)

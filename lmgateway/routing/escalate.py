@@ -13,7 +13,7 @@ next tier may share: if all later tiers fail, its tier is asked once more.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from itertools import dropwhile, pairwise
 from typing import Literal
@@ -29,6 +29,7 @@ from lmgateway.routing.gate_judge import Judge
 from lmgateway.routing.gates import Finding, Gates
 from lmgateway.routing.hold import Hold
 from lmgateway.routing.ladder import Climber, Step
+from lmgateway.routing.search import Found, Search
 
 FOREVER = float("inf")
 
@@ -77,9 +78,12 @@ class Escalation:
             Insufficient: If none is good enough, and the best is not wanted either.
             GatewayError: If no tier answered at all: the last failure.
         """
-        candidate = await _Ascent(self, tuple(steps), exchange).candidate()
-        async with candidate.scope:
-            yield candidate.judged.reply
+        ascent = _Ascent(self, tuple(steps), exchange)
+        seconds, clock = self.standard.hold_seconds, self.climber.wheel.clock
+        async with AsyncExitStack() as scope:
+            search = Search(ascent.find, exchange, clock, seconds, self.dialects)
+            scope.push_async_exit(search.leave)
+            yield await search.reply()
 
 
 @frozen
@@ -157,9 +161,11 @@ class _Ascent:
     _best: _Kept | None = None
     _failure: GatewayError | None = None
     _committed: bool = False
+    _first_output: Callable[[], object] = bool
 
-    async def candidate(self) -> _Candidate:
-        """Give the reply to send, its scope open."""
+    async def find(self, first_output: Callable[[], None]) -> Found:
+        """Find the reply to send, its scope open; see ``search.Find``."""
+        self._first_output = first_output
         rest = self._steps
         while rest:
             try:
@@ -198,6 +204,7 @@ class _Ascent:
         if reply.answer is not None:
             hub = self._escalation.dialects[reply.dialect].decode_answer(reply.answer)
             return _Judged(reply, await self._finding(hub, FOREVER), True)
+        self._first_output()
         due = wheel.now() + standard.hold_seconds
         hold = Hold(reply, wheel.clock)
         scope.push_async_callback(hold.close)
@@ -227,12 +234,12 @@ class _Ascent:
             return False
         return best is None or not best.judged.whole or best.finding.worth <= finding.worth
 
-    def _chosen(self, candidate: _Candidate) -> _Candidate:
+    def _chosen(self, candidate: _Candidate) -> Found:
         exchange = self._exchange
         exchange.escalated = exchange.tier != self._steps[0].tier.name
         finding = candidate.judged.finding
         exchange.insufficient = "" if finding is None else finding.gate
-        return candidate
+        return Found(candidate.judged.reply, candidate.scope)
 
     async def _put_aside(self, candidate: _Candidate, finding: Finding) -> None:
         """Close a reply; keep it if it is the best so far.  Of equals the dearer one is."""
@@ -240,7 +247,7 @@ class _Ascent:
         if self._best is None or self._best.finding.worth <= finding.worth:
             self._best = _Kept(candidate.judged, finding, _Facts.of(self._exchange))
 
-    async def _fall_back(self) -> _Candidate:
+    async def _fall_back(self) -> Found:
         """Give the best answer there was, or raise what the client is told instead."""
         best = self._best
         if best is None:
@@ -255,7 +262,7 @@ class _Ascent:
         error.attempts = tuple(self._exchange.attempts)
         raise error
 
-    async def _ask_again(self, best: _Kept) -> _Candidate:
+    async def _ask_again(self, best: _Kept) -> Found:
         """Have a tier answer whose stream was cut off when it was found not good enough."""
         steps = [step for step in self._steps if step.tier.name == best.facts.tier]
         async with AsyncExitStack() as scope:

@@ -24,7 +24,7 @@ def routing_headers(exchange: Exchange, now: float) -> list[tuple[bytes, bytes]]
         headers.append((b"x-lmg-insufficient", _text(exchange.insufficient)))
     if exchange.dropped:
         headers.append((b"x-lmg-dropped", _text(", ".join(exchange.dropped)[:MAX_DROPPED])))
-    if not exchange.expose_routing:
+    if exchange.undecided or not exchange.expose_routing:
         return headers
     headers += [
         (b"x-lmg-tier", _text(exchange.tier)),

@@ -423,6 +423,52 @@ class EscalateStreamCases(GatewayCase):
         self.assertEqual(await self.outcomes(), ["ok", "backend_timeout"])
         await until(lambda: self.backend.lost == [1])
 
+    async def test_long_search_is_kept_alive(self) -> None:
+        """Once the hold's time is over a stream is opened and kept alive, whoever answers."""
+        self.begin_with(REFUSAL, hang, profile="hold_ms = 100")
+        got = await self.reading()
+        await until(lambda: b": keep-alive" in b"".join(got))
+        request = self.backend.requests[1]
+        request.setHeader("content-type", "text/event-stream")
+        request.write(b"".join(GOOD))
+        request.finish()
+        await until(lambda: b"".join(got).endswith(DONE))
+        body = b"".join(got)
+        self.assertNotIn(b"sorry", body)
+        self.assertIn(b"".join(GOOD[:-1]), body)
+        self.assertIn(b": x-lmg-tier: cloud:economy\n", body)
+        self.assertNotIn("x-lmg-tier", self.headers)
+        entry = (await self.entries())[0]
+        self.assertEqual((entry["tier"], entry["success"]), ("cloud:economy", True))
+
+    async def test_long_search_that_fails(self) -> None:
+        """A search that fails after the stream was opened is told in band."""
+        self.begin_with(REFUSAL, hang, profile='hold_ms = 100\non_insufficient = "error"')
+        got = await self.reading()
+        await until(lambda: b": keep-alive" in b"".join(got))
+        self.fail_second()
+        await until(lambda: b'"insufficient"' in b"".join(got))
+        self.assertNotIn(b"[DONE]", b"".join(got))
+
+    async def test_long_search_falls_back(self) -> None:
+        """What was put aside is sent in the stream that was opened, when the rest fails."""
+        self.begin_with(REFUSAL, hang, profile="hold_ms = 100")
+        got = await self.reading()
+        await until(lambda: b": keep-alive" in b"".join(got))
+        self.fail_second()
+        await until(lambda: b"".join(got).endswith(DONE))
+        self.assertIn(b"".join(REFUSAL[:-1]), b"".join(got))
+        self.assertIn(b": x-lmg-insufficient: refusal\n", b"".join(got))
+
+    async def test_client_leaves_a_long_search(self) -> None:
+        """When the client leaves a stream that was opened early, the search is given up."""
+        self.begin_with(REFUSAL, hang, profile="hold_ms = 100")
+        got = await self.reading()
+        await until(lambda: b": keep-alive" in b"".join(got))
+        self.response.original._transport.loseConnection()
+        await until(lambda: self.backend.lost == [1])
+        self.assertEqual(await self.outcomes(), ["insufficient:refusal", "cancelled"])
+
     async def test_client_leaves_within_the_hold(self) -> None:
         """When the client leaves while a stream is held, the backend's connection is closed."""
         self.begin_with(unfinished("Slow"))
@@ -437,13 +483,19 @@ class EscalateStreamCases(GatewayCase):
         self.assertEqual(len(self.backend.asked), 1)
         self.assertEqual(await self.outcomes(), ["cancelled"])
 
+    def fail_second(self) -> None:
+        """Have the backend fail at the request that it left unanswered."""
+        self.backend.requests[1].setResponseCode(500)
+        self.backend.requests[1].finish()
+
     async def reading(self) -> list[bytes]:
         """Ask for a stream and give what comes of it, as it comes."""
-        response = await self.begin(
+        self.response = response = await self.begin(
             "POST",
             "/v1/chat/completions",
             {"stream": True, "messages": [{"role": "user", "content": "hi"}]},
         )
+        self.headers = [name.decode().lower() for name, _ in response.headers.getAllRawHeaders()]
         got: list[bytes] = []
         response.collect(got.append).addErrback(lambda _: None)
         return got
