@@ -73,7 +73,7 @@ def finish_of(stop_reason: str | None) -> str | None:
 
 def read_answer(body: bytes) -> Answer:
     """
-    Read a backend's whole answer.
+    Read a backend's whole answer: a message, or a count of tokens.
 
     Raises:
         ProtocolError: If it is not one.
@@ -83,6 +83,8 @@ def read_answer(body: bytes) -> Answer:
     fault = document.get("error")
     if document.get("type") == "error" and isinstance(fault, dict):
         raise stream_error(_text(fault.get("type")), _text(fault.get("message")))
+    if isinstance(document.get("input_tokens"), int):  # of count_tokens: nothing was used
+        return Answer(document=document, usage=Usage(), finish_reason=None, model=None)
     content = document.get("content")
     if not isinstance(content, list) or not all(isinstance(block, dict) for block in content):
         raise ProtocolError("The model backend's answer has no content blocks.")

@@ -22,7 +22,8 @@ TOOL: dict[str, Any] = {
     },
 }
 PIXEL = (
-    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk"
+    "+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 )
 
 
@@ -77,9 +78,7 @@ class AnthropicTests(RunningCase):
                 {"role": "assistant", "content": [b.model_dump() for b in answer.content]},
                 {
                     "role": "user",
-                    "content": [
-                        {"type": "tool_result", "tool_use_id": use.id, "content": "sunny"}
-                    ],
+                    "content": [{"type": "tool_result", "tool_use_id": use.id, "content": "sunny"}],
                 },
             ]
             final = self.ask(model, messages=messages, tools=[TOOL])
@@ -90,7 +89,7 @@ class AnthropicTests(RunningCase):
                 messages=[{"role": "user", "content": text}],
                 tools=[TOOL],  # type: ignore[list-item]
             ) as stream:
-                streamed = stream.get_final_message()
+                streamed: Any = stream.get_final_message()
             self.assertEqual(streamed.content[0].type, "tool_use")
             self.assertEqual(streamed.content[0].input, use.input)
 

@@ -26,7 +26,8 @@ TOOL: dict[str, Any] = {
     },
 }
 PIXEL = base64.b64decode(
-    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk"
+    "+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 )
 
 
@@ -70,7 +71,7 @@ class OllamaTests(RunningCase):
             whole = self.client.generate(model=model, prompt="Hello?").response
             self.assertIn("Hello?", whole)
             parts = list(self.client.generate(model=model, prompt="Hello?", stream=True))
-            self.assertEqual("".join(p.response for p in parts), whole)
+            self.assertEqual("".join(p.response or "" for p in parts), whole)
 
     def test_tools(self) -> None:
         """A tool is called with an object, and its result is answered."""
@@ -137,7 +138,7 @@ class OllamaTests(RunningCase):
 
         async def one() -> str:
             client = ollama.AsyncClient(host=self.url, headers=self.headers)
-            parts = await client.chat(
+            parts: Any = await client.chat(
                 model="anthropic", messages=[{"role": "user", "content": "Hello?"}], stream=True
             )
             return "".join([p.message.content or "" async for p in parts])

@@ -38,7 +38,8 @@ OTHER: dict[str, Any] = {
 }
 PIXEL = (
     "data:image/png;base64,"
-    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk"
+    "+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 )
 
 
@@ -102,8 +103,9 @@ class OpenAITests(RunningCase):
                 for part in chunk.choices[0].delta.tool_calls or ():
                     name += part.function.name or ""
                     arguments += part.function.arguments or ""
-            self.assertEqual((name, json.loads(arguments)), ("get_weather", json.loads(
-                call.function.arguments)))
+            self.assertEqual(
+                (name, json.loads(arguments)), ("get_weather", json.loads(call.function.arguments))
+            )
 
     def test_parallel_tools(self) -> None:
         """Two tools are called at once, each with an id of its own."""
@@ -144,9 +146,7 @@ class OpenAITests(RunningCase):
             },
         }
         for model in DIALECTS:
-            answer = self.ask(
-                model, response_format={"type": "json_schema", "json_schema": schema}
-            )
+            answer = self.ask(model, response_format={"type": "json_schema", "json_schema": schema})
             self.assertEqual(
                 set(json.loads(answer.choices[0].message.content)), {"name", "people"}, model
             )
@@ -182,7 +182,9 @@ class OpenAITests(RunningCase):
         tool = {"type": "function", **TOOL["function"], "strict": False}
         for model in DIALECTS:
             first = self.client.responses.create(
-                model=model, input="Use get_weather.", tools=[tool]  # type: ignore[list-item]
+                model=model,
+                input="Use get_weather.",
+                tools=[tool],  # type: ignore[list-item]
             )
             (call,) = [item for item in first.output if item.type == "function_call"]
             self.assertEqual(call.name, "get_weather")
@@ -223,10 +225,9 @@ class OpenAITests(RunningCase):
     def test_dropped_stream(self) -> None:
         """A stream that breaks is an error, never a short answer."""
         for model in DIALECTS:
-            got = []
+            got: list[Any] = []
             with self.assertRaises(openai.APIError, msg=model):
-                for chunk in self.ask(f"{model}-cut", stream=True):
-                    got.append(chunk)
+                got.extend(self.ask(f"{model}-cut", stream=True))
             self.assertTrue(got, model)
 
     def test_async(self) -> None:

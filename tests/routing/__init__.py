@@ -1,1 +1,1 @@
-"""Tests of lmgateway.routing."""
+"""Tests for ``lmgateway.routing``."""
