@@ -362,6 +362,18 @@ class LadderExhausted(GatewayError):
         return "No backend is available for this model."
 
 
+class Insufficient(GatewayError):
+    """Answers came, but none was good enough, and the profile wants none of those."""
+
+    kind = "insufficient"
+    status = 502
+
+    @classmethod
+    def default_message(cls) -> str:
+        """What is said when there is nothing more precise to say."""
+        return "No model gave an answer that is good enough."
+
+
 class StreamInterrupted(GatewayError):
     """The answer broke off after its first byte: told in band."""
 
