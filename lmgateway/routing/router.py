@@ -18,6 +18,7 @@ from lmgateway.chat import Overrides
 from lmgateway.exchange import Exchange
 from lmgateway.routing.ladder import Climber, Step, Tier
 from lmgateway.routing.policy import Directory, Policy
+from lmgateway.routing.urgency import place
 
 DEFAULT_REPLY = "This assistant is not available at the moment."
 
@@ -54,6 +55,7 @@ class Router:
             exchange.backend = "none"
             yield canned(request, policy.reply_message or DEFAULT_REPLY)
             return
+        tier = place(self.directory.ladder, tier, exchange)
         async with self.climber.climb(self.plan(policy, tier), exchange) as reply:
             yield reply
 
