@@ -33,6 +33,8 @@ class Principal:
         allow_profiles: Globs of other profiles that may be named; ``None``: none.
         allow_models: Globs of the tiers and aliases that may be named; ``None``: those up to
             the profile's ceiling.
+        default_priority: Of requests that name no priority; ``None`` leaves it to the tier.
+        priority_ceiling: The highest priority that may be named; ``None``: any.
     """
 
     name: str
@@ -41,6 +43,8 @@ class Principal:
     anonymous: bool = False
     allow_profiles: tuple[str, ...] | None = None
     allow_models: tuple[str, ...] | None = None
+    default_priority: int | None = None
+    priority_ceiling: int | None = None
 
 
 @define(kw_only=True)
@@ -131,6 +135,8 @@ class Exchange:
         principal: Who asks, once known.
         request: What is asked, once parsed.
         dropped: What of the request the backend had no word for.
+        priority: How urgent it is: higher goes first.
+        overflowed: Whether it went to another tier because its own had too long a queue.
         expose_routing: Whether the client is told which backend served it.
         friendly_errors: Whether failures are told as plain text with status 200.
         escalated: Whether a dearer tier than the cheapest one tried first answered.
@@ -153,6 +159,8 @@ class Exchange:
     account: Account = field(factory=Unaccounted)
     request: ChatRequest | None = None
 
+    priority: int = 0
+    overflowed: bool = False
     expose_routing: bool = True
     friendly_errors: bool = False
     mode: str = ""

@@ -35,7 +35,7 @@ def advise(settings: Settings, report: Report, environ: Mapping[str, str], base_
     """
     _advise_gateway(settings, report)
     _advise_literals(report)
-    used = {tier.backend for tier in settings.tiers}
+    used = {target.backend for tier in settings.tiers for target in tier.all_targets}
     for name, backend in settings.backends.items():
         path: KeyPath = ("backends", name)
         _advise_backend(path, backend, report)

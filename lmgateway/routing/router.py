@@ -20,6 +20,7 @@ from lmgateway.exchange import Exchange
 from lmgateway.routing.escalate import Escalation
 from lmgateway.routing.ladder import Climber, Step, Tier
 from lmgateway.routing.policy import Directory, Policy
+from lmgateway.routing.urgency import place
 
 DEFAULT_REPLY = "This assistant is not available at the moment."
 
@@ -61,6 +62,7 @@ class Router:
             exchange.backend = "none"
             yield canned(request, policy.reply_message or DEFAULT_REPLY)
             return
+        tier = place(self.directory.ladder, tier, exchange)
         async with self._answer(policy, tier, exchange, request.endpoint) as reply:
             yield reply
 

@@ -7,7 +7,7 @@ the graph on which it began.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from attrs import frozen
@@ -15,7 +15,6 @@ from attrs import frozen
 from lmgateway.admin.answers import Fallback
 from lmgateway.admin.app import AdminPort
 from lmgateway.admin.door import AdminDoor
-from lmgateway.backends.base import Backend
 from lmgateway.config.redact import redacted
 from lmgateway.config.schema import ClientSection, Config, ProfileSection, TlsSection
 from lmgateway.config.secrets import Secret, resolve
@@ -23,12 +22,14 @@ from lmgateway.errors import ConfigError
 from lmgateway.exchange import Principal
 from lmgateway.gateway import Gateway
 from lmgateway.governance.keys import Keys, digest
-from lmgateway.routing.ladder import Climber, Ladder, Tier
+from lmgateway.routing.ladder import Climber, Ladder
 from lmgateway.routing.policy import DEFAULT, Directory, Policy
 from lmgateway.routing.router import Router
 from lmgateway.service.backends import Backends
 from lmgateway.service.escalation import standard_of
 from lmgateway.service.resources import Resources
+from lmgateway.service.tiers import Tiers, queue_limits
+from lmgateway.service.wellness import Wellness
 from lmgateway.surfaces.answers import Answers
 from lmgateway.surfaces.anthropic import AnthropicSurface
 from lmgateway.surfaces.cors import Cors
@@ -59,11 +60,17 @@ class Port:
 
 @frozen(kw_only=True)
 class Graph:
-    """Everything that a config becomes."""
+    """
+    Everything that a config becomes.
+
+    Attributes:
+        settle: Makes what outlives a config hold to this one; once it is served.
+    """
 
     config: Config
     client: Port
     admin: Port
+    settle: Callable[[], None]
 
 
 def seconds(milliseconds: int) -> float:
@@ -82,34 +89,24 @@ def assemble(config: Config, resources: Resources, reload: Callable[[], None]) -
         ConfigError: If a secret or a file that the config names cannot be used.
     """
     backends = Backends(config, resources)
-    ladder = _ladder(config, backends.by_name)
+    tiers = Tiers(config, backends.by_name, resources)
+    ladder = tiers.ladder
     directory = Directory(
         ladder=ladder, policies=_policies(config, ladder), open=not config.clients
     )
     resources.traffic.resize(config.gateway.traffic_log_capacity)
     resources.admission.max_in_flight = config.gateway.max_in_flight
-    backends.settle()
+
+    def settle() -> None:
+        backends.settle()
+        tiers.settle()
+
     return Graph(
         config=config,
         client=_client_port(config, resources, directory, backends.missing_keys),
-        admin=_admin_port(config, resources, backends.missing_keys, reload),
+        admin=_admin_port(config, resources, backends, reload),
+        settle=settle,
     )
-
-
-def _ladder(config: Config, backends: Mapping[str, Backend]) -> Ladder:
-    tiers = [
-        Tier(
-            name=tier.name,
-            index=index,
-            backend=backends[tier.backend],
-            model=tier.model,
-            think=tier.think,
-            max_context_tokens=tier.max_context_tokens,
-            max_output_tokens=tier.max_output_tokens,
-        )
-        for index, tier in enumerate(config.tiers)
-    ]
-    return Ladder.of(tiers, config.aliases)
 
 
 def _policies(config: Config, ladder: Ladder) -> dict[str, Policy]:
@@ -148,7 +145,7 @@ def _keys(config: Config, resources: Resources) -> Keys:
     if not config.clients:
         anonymous = Principal(name="", profile=DEFAULT, anonymous=True)
     elif public is not None:
-        anonymous = Principal(name="", profile=public, anonymous=True)
+        anonymous = Principal(name="", profile=public, anonymous=True, priority_ceiling=0)
     return Keys.of([_client(c, config, resources) for c in config.clients], anonymous)
 
 
@@ -159,6 +156,8 @@ def _client(client: ClientSection, config: Config, resources: Resources) -> tupl
         expert=client.expert,
         allow_profiles=client.allow_profiles,
         allow_models=client.allow_models,
+        default_priority=client.default_priority,
+        priority_ceiling=client.most_priority,
     )
     if client.key_sha256 is not None:
         return bytes.fromhex(client.key_sha256), principal
@@ -236,10 +235,17 @@ def _client_port(
 def _admin_port(
     config: Config,
     resources: Resources,
-    missing_keys: Callable[[], int],
+    backends: Backends,
     reload: Callable[[], None],
 ) -> Port:
     gateway = config.gateway
+    wellness = Wellness(
+        backends=backends.by_name,
+        health=resources.health,
+        queues=resources.queues,
+        bulkheads=resources.bulkheads,
+        queue_names=[*queue_limits(config.tiers)],
+    )
     token = secret_of(gateway.admin_token_source, config, resources)
     if token is None and gateway.admin_token_source is not None:
         raise ConfigError(["gateway: the admin token resolves to nothing"])
@@ -247,7 +253,7 @@ def _admin_port(
         traffic=resources.traffic,
         health=lambda: {
             "status": "ok",
-            "ready": not missing_keys(),
+            "ready": not backends.missing_keys(),
             "tiers": len(config.tiers),
             "backends": len(config.backends),
             "checksum": config.checksum,
@@ -255,6 +261,8 @@ def _admin_port(
         },
         config=lambda: redacted(config, resources.environ),
         reload=reload,
+        observed=wellness.observed,
+        probed=wellness.probed,
     )
     return Port(
         host=gateway.admin_host,

@@ -67,6 +67,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=False):
     class_label: str | msgspec.UnsetType = msgspec.UNSET
     profile_chain: Sequence[str] | msgspec.UnsetType = msgspec.UNSET
 
+    overflowed: bool
     surface: str
     path: str
     client: str | None
@@ -207,7 +208,8 @@ def entry_of(exchange: Exchange) -> Entry:
         latency_ms=_ms(exchange.seconds),
         success=exchange.outcome == "ok",
         error=_told(exchange),
-        priority=0,
+        priority=exchange.priority,
+        overflowed=exchange.overflowed,
         class_label=exchange.label or msgspec.UNSET,
         profile_chain=chain if len(chain) > 1 else msgspec.UNSET,
         surface=exchange.surface,
