@@ -2,7 +2,8 @@
 OpenAI's API as we serve it (https://platform.openai.com/docs/api-reference).
 
 ``POST /v1/chat/completions``, ``POST /v1/completions``, ``POST /v1/responses``,
-``POST /v1/embeddings``, ``GET /v1/models``, ``GET /v1/models/{id}``; all of them without ``/v1`` too, for clients whose base URL has none.
+``POST /v1/embeddings``, ``GET /v1/models``, ``GET /v1/models/{id}``; all of them
+without ``/v1`` too, for clients whose base URL has none.
 """
 
 from __future__ import annotations
