@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 if TYPE_CHECKING:
-    from lmgateway.exchange import Attempt
+    from lmgateway.exchange import Attempt, Standing
 
 Origin = Literal["client", "gateway", "upstream"]
 
@@ -173,9 +173,30 @@ class Forbidden(AccessError):
 
 # Limits --------------------------------------------------------------------
 class LimitError(GatewayError):
-    """A limit of this gateway, not of a provider."""
+    """
+    A limit of this gateway, not of a provider.
+
+    Args:
+        scope: Whose limit it is: ``ip``, ``client``, ``group``, ``profile``.
+        limit: How much it allows.
+
+    Attributes:
+        standings: How the limits that apply stand.
+    """
 
     status = 429
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        scope: str = "",
+        limit: int = 0,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(message, retry_after=retry_after)
+        self.scope, self.limit = scope, limit
+        self.standings: Sequence[Standing] = ()
 
 
 class RateLimited(LimitError):

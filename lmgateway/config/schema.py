@@ -23,11 +23,11 @@ from lmgateway.config.backend import (
     SecretSource,
     source_of,
 )
+from lmgateway.config.client import ClientSection, GroupSection
 from lmgateway.config.merge import Origins
 from lmgateway.config.values import (
     Count,
     EnvName,
-    HexDigest,
     ListenHost,
     LogLevel,
     Milliseconds,
@@ -49,6 +49,7 @@ __all__ = [
     "ErrorStyle",
     "FaultSection",
     "GatewaySection",
+    "GroupSection",
     "MockSection",
     "Mode",
     "PriceSection",
@@ -304,38 +305,6 @@ class ProfileSection:
 
 
 @frozen(kw_only=True)
-class ClientSection:
-    """
-    One key and what its holder may do.
-
-    Attributes:
-        name: What records call this client; made of the key's source if not given.
-        key_env: The environment variable that holds the key.
-        key_secret: Where the key is read from.
-        key_sha256: The SHA-256 of the key, in hexadecimal digits.
-        profile: The profile that the key is bound to.
-        allow_profiles: Other profiles that this client may name.
-        allow_models: The tiers and aliases that this client may name; any up to its profile's
-            ceiling if not given.
-        expert: Whether this client may go above the ceiling.
-    """
-
-    name: Name = ""
-    key_env: EnvName | None = None
-    key_secret: SecretSource | None = None
-    key_sha256: HexDigest | None = None
-    profile: str
-    allow_profiles: tuple[str, ...] = ()
-    allow_models: tuple[str, ...] | None = None
-    expert: bool = False
-
-    @property
-    def key_source(self) -> SecretSource | None:
-        """Where the key comes from; ``None`` if only its digest is known."""
-        return source_of(self.key_env, self.key_secret)
-
-
-@frozen(kw_only=True)
 class Settings:
     """
     A whole config file.
@@ -347,6 +316,7 @@ class Settings:
         aliases: Other names for tiers.
         profiles: Routing policies, by name.
         clients: Keys and what their holders may do; none opens the client port to all.
+        groups: What clients may use together, by name.
     """
 
     gateway: GatewaySection
@@ -355,6 +325,7 @@ class Settings:
     aliases: Mapping[Name, str] = field(factory=dict)
     profiles: Mapping[Name, ProfileSection] = field(factory=dict)
     clients: tuple[ClientSection, ...] = ()
+    groups: Mapping[Name, GroupSection] = field(factory=dict)
 
 
 @frozen(kw_only=True)

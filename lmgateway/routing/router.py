@@ -49,6 +49,7 @@ class Router:
             principal, request.model, expert=_says_true(exchange, "x-lmg-expert")
         )
         self._note(exchange, policy)
+        exchange.account.enter(policy.name)
         if policy.mode == "reply" or tier is None:
             exchange.tier = "reply"
             exchange.backend = "none"
