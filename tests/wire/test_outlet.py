@@ -8,6 +8,7 @@ from typing import Any
 from twisted.internet.defer import CancelledError
 from twisted.trial.unittest import SynchronousTestCase
 
+from lmgateway.errors import Draining
 from lmgateway.wire.heads import render_head
 from lmgateway.wire.outlet import Outlet
 from lmgateway.wire.request import Request
@@ -223,6 +224,45 @@ class RequestTests(Answering):
         self.assertEqual(request.getRequestHostname(), b"gateway")
         self.assertFalse(request.isSecure())
         self.assertIn("method=POST", repr(request))
+
+    def test_twisted_attributes_without_headers(self) -> None:
+        """What is not there is empty, not an error."""
+        request: Any = self.request()
+        self.assertEqual(request.prepath, [])
+        self.assertEqual(request.postpath, [b"wait"])
+        self.assertEqual(request.received_cookies, {})
+        self.assertIsNone(request.getCookie(b"a"))
+        request.setComponent(int, 7)
+        self.assertEqual(request.getComponent(int), 7)
+        request.addCookie(b"a", b"b")
+        request.write(b"")
+        self.assertIn(b"set-cookie: a=b\r\n", self.client.received())
+
+    def test_write_after_finish(self) -> None:
+        """Writing after the end is a mistake of the route's."""
+        request = self.request()
+        request.respond(200, JSON, b"")
+        self.assertRaises(RuntimeError, request.write, b"more")
+
+    def test_late_producer(self) -> None:
+        """A producer that comes after the end is stopped."""
+        stopped: list[bool] = []
+
+        class Late(Outlet):
+            def stopProducing(self) -> None:
+                stopped.append(True)
+
+        request = self.request()
+        request.respond(200, JSON, b"")
+        request.registerProducer(Late(request), True)
+        self.assertEqual(stopped, [True])
+
+    def test_interrupt_after_the_end(self) -> None:
+        """An interruption that comes too late changes nothing."""
+        request = self.request()
+        request.respond(200, JSON, b"")
+        request.interrupt(Draining())
+        self.assertIsNone(request.interruption)
 
     def test_pull_producers(self) -> None:
         """Producers that must be asked are not served."""

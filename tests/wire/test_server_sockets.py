@@ -78,6 +78,20 @@ class ExchangeTests(SocketCase):
         self.assertTrue(handle.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
         self.assertTrue(handle.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE))
 
+    async def test_local_socket(self) -> None:
+        """A socket in the file system works as well; its peers have no address."""
+        path = self.mktemp()
+        await self.serve(path=path)
+
+        def talk() -> bytes:
+            with socket.socket(socket.AF_UNIX) as client:
+                client.connect(path)
+                return self._ask(client, post(b"/echo", b"hello"))
+
+        self.assertTrue((await in_thread(talk)).endswith(b"hello"))
+        self.assertEqual(self.door.seen[0].peer, "")
+        await self.empty()
+
     async def test_pipelined_large_answers(self) -> None:
         """C18: large answers to pipelined requests are made one by one, as they are taken."""
         await self.serve(Limits())
