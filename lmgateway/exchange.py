@@ -79,6 +79,7 @@ class Attempt:
         started: Reactor seconds.
         seconds: How long it took to commit, or to fail.
         status: The backend's HTTP status, if one came.
+        settled: Whether it was charged.
         cost: Nano-dollars, once settled; ``None`` if the target has no price.
     """
 
@@ -90,6 +91,7 @@ class Attempt:
     outcome: str = "open"
     status: int | None = None
     usage: Usage | None = None
+    settled: bool = False
     cost: int | None = 0
 
 

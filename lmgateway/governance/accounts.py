@@ -20,15 +20,9 @@ from lmgateway.governance.tokens import NOTHING, Ask, ask_of
 
 @define
 class Spending:
-    """
-    What each client spent since the start, in nano-dollars; outlives every config.
-
-    Attributes:
-        unpriced: Answers of targets that have no price.
-    """
+    """What each client spent since the start, in nano-dollars; outlives every config."""
 
     clients: dict[str, int] = field(factory=dict)
-    unpriced: int = 0
 
 
 class ExchangeAccount:
@@ -99,10 +93,9 @@ class ExchangeAccount:
 
     def settle(self, attempt: Attempt) -> None:
         """Note what an attempt cost."""
+        attempt.settled = True
         attempt.cost = self.price(attempt, attempt.usage)
-        if attempt.cost is None:
-            self._spending.unpriced += 1
-        elif attempt.cost:
+        if attempt.cost:
             principal, clients = self._exchange.principal, self._spending.clients
             name = "" if principal is None else principal.name
             clients[name] = clients.get(name, 0) + attempt.cost

@@ -219,6 +219,14 @@ class Limits:
         """Give the scopes of whoever asks, but for address and profile."""
         return self.clients.get(principal.name, ()) if self.clients else ()
 
+    def standings(self, principal: Principal, address: str) -> Iterable[Standing]:
+        """Say how all limits stand for whoever asks, its own profile's included."""
+        now = self.now()
+        yield from self.at_the_door(address)
+        own = self.profiles.get(principal.profile)
+        for scope in (*self.scopes(principal), *(() if own is None else (own,))):
+            yield from scope.standings(now)
+
     # The address -----------------------------------------------------------
     def knock(self, address: str) -> None:
         """
@@ -264,7 +272,7 @@ def _wait(refusal: LimitError) -> float:
     return float("inf") if refusal.retry_after is None else refusal.retry_after
 
 
-def tightest(standings: Iterable[Standing]) -> Sequence[Standing]:
+def tightest(standings: Iterable[Standing]) -> tuple[Standing, ...]:
     """Give, of each kind of limit, the one of which least is left."""
     found: dict[str, Standing] = {}
     for each in standings:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from decimal import Decimal
+from math import ceil
 
 from attrs import field, frozen
 
@@ -100,7 +101,7 @@ class Prices:
 
 def nano(usd: float) -> int:
     """Give the nano-dollars of a number as it is written in decimals; what is less, rounds up."""
-    return -int(-Decimal(repr(usd)) * NANO // 1)
+    return ceil(Decimal(repr(usd)) * NANO)
 
 
 def usd(amount: int) -> str:

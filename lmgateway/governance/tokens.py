@@ -55,7 +55,7 @@ def _output(hub: Document) -> int:
 
 
 def _estimate(value: Any) -> int:
-    """Give the bytes of all text in *value*, without recursion: clients choose its depth."""
+    """Give the bytes of all text in *value*."""
     total, rest = 0, [value]
     while rest:
         part = rest.pop()

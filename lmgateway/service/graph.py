@@ -40,6 +40,7 @@ from lmgateway.surfaces.door import ClientDoor
 from lmgateway.surfaces.grammars import BACKEND_DIALECTS, ERROR_GRAMMARS
 from lmgateway.surfaces.health import HealthSurface
 from lmgateway.surfaces.intake import Intake
+from lmgateway.surfaces.me import MeSurface
 from lmgateway.surfaces.models import Models
 from lmgateway.surfaces.ollama import OllamaSurface
 from lmgateway.surfaces.openai import OpenAISurface
@@ -227,8 +228,10 @@ def _client_port(
         leaving=lambda: resources.leaving,
     )
     models = Models(directory, answers, resources.wall() - resources.uptime())
+    me = MeSurface(answers, directory, limits, admission.prices, resources.tally.spending)
     surfaces = (
         health,
+        me,
         OpenAISurface(intake, models),
         AnthropicSurface(intake),
         OllamaSurface(intake, answers, directory, resources.wall),

@@ -47,13 +47,14 @@ def cost_headers(exchange: Exchange, usage: Usage | None) -> list[tuple[bytes, b
     Say what a whole answer costs, if that is known and the client is told such things.
 
     Args:
-        usage: That of the last attempt, which is not settled yet.
+        usage: That of the attempt which answered, and is not settled yet.
     """
-    before, attempts = exchange.cost, exchange.attempts
-    last = exchange.account.price(attempts[-1], usage) if attempts else 0
-    if before is None or last is None or not exchange.expose_routing:
+    price = exchange.account.price
+    open_ = [attempt for attempt in exchange.attempts if not attempt.settled]
+    costs = [exchange.cost, *(price(attempt, attempt.usage or usage) for attempt in open_)]
+    if None in costs or not exchange.expose_routing:
         return []
-    return [(b"x-lmg-cost", usd(before + last).encode())]
+    return [(b"x-lmg-cost", usd(sum(cost or 0 for cost in costs)).encode())]
 
 
 def error_headers(error: GatewayError, exchange: Exchange | None) -> list[tuple[bytes, bytes]]:

@@ -17,6 +17,7 @@ from lmgateway.dialects.base import Dialect, SurfaceDialect
 from lmgateway.dialects.transcode import Transcoder, Translated, Verbatim
 from lmgateway.errors import BackendError, GatewayError, LimitError, StreamInterrupted
 from lmgateway.exchange import Exchange
+from lmgateway.routing.ladder import estimated
 from lmgateway.surfaces.friendly import friendly_reply
 from lmgateway.surfaces.headers import cost_headers, error_headers, routing_headers
 from lmgateway.surfaces.limit_headers import limit_headers
@@ -72,7 +73,7 @@ class Responder:
         headers = [*reply.headers.items(), *routing_headers(exchange, self._wheel.now())]
         headers += self._limits(exchange)
         if reply.answer is not None:
-            headers += cost_headers(exchange, reply.usage)
+            headers += cost_headers(exchange, reply.usage or estimated(exchange.request, reply))
             self._send(exchange, self._whole(exchange, reply), headers)
         else:
             await self._stream(exchange, reply, headers)
