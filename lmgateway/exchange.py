@@ -36,6 +36,8 @@ class Principal:
         allow_endpoints: Globs of the paths that may be asked; ``None``: all.
         group: The group that this client is in; empty if it is in none.
         tags: What records say of this client besides.
+        default_priority: Of requests that name no priority; ``None`` leaves it to the tier.
+        priority_ceiling: The highest priority that may be named; ``None``: any.
     """
 
     name: str
@@ -47,6 +49,8 @@ class Principal:
     allow_endpoints: tuple[str, ...] | None = None
     group: str = ""
     tags: tuple[str, ...] = ()
+    default_priority: int | None = None
+    priority_ceiling: int | None = None
 
 
 @frozen
@@ -75,12 +79,13 @@ class Attempt:
     One try at one target.
 
     Attributes:
-        outcome: ``ok`` or the error's kind.
+        outcome: ``ok``, the error's kind, or ``insufficient:`` and the gate that it failed.
         started: Reactor seconds.
         seconds: How long it took to commit, or to fail.
         status: The backend's HTTP status, if one came.
         settled: Whether it was charged.
         cost: Nano-dollars, once settled; ``None`` if the target has no price.
+        purpose: What it was for; only an ``answer`` is for the client.
     """
 
     tier: str
@@ -93,6 +98,21 @@ class Attempt:
     usage: Usage | None = None
     settled: bool = False
     cost: int | None = 0
+    purpose: Literal["answer", "classify", "judge"] = "answer"
+
+
+@frozen
+class Climb:
+    """
+    One step up the ladder, and why.
+
+    Attributes:
+        reason: The outcome of the attempt that was not good enough.
+    """
+
+    from_tier: str
+    to_tier: str
+    reason: str
 
 
 class Account(Protocol):
@@ -171,8 +191,14 @@ class Exchange:
         principal: Who asks, once known.
         request: What is asked, once parsed.
         dropped: What of the request the backend had no word for.
+        priority: How urgent it is: higher goes first.
+        overflowed: Whether it went to another tier because its own had too long a queue.
         expose_routing: Whether the client is told which backend served it.
         friendly_errors: Whether failures are told as plain text with status 200.
+        escalated: Whether a dearer tier than the cheapest one tried first answered.
+        insufficient: The gate that the answer failed, where it is sent for want of a better.
+        climbs: Each step up the ladder.
+        undecided: Whether a stream was opened before it was known who answers.
         interruption: Tells why the gateway itself cut this exchange short, if it did: a
             cancellation without one means that the client left.
     """
@@ -190,6 +216,8 @@ class Exchange:
     account: Account = field(factory=Unaccounted)
     request: ChatRequest | None = None
 
+    priority: int = 0
+    overflowed: bool = False
     expose_routing: bool = True
     friendly_errors: bool = False
     mode: str = ""
@@ -199,6 +227,9 @@ class Exchange:
     backend: str = ""
     model: str = ""
     escalated: bool = False
+    insufficient: str = ""
+    climbs: list[Climb] = field(factory=list)
+    undecided: bool = False
     dropped: tuple[str, ...] = ()
     interruption: Callable[[], GatewayError | None] = _uninterrupted
     attempts: list[Attempt] = field(factory=list)

@@ -5,7 +5,15 @@ from __future__ import annotations
 from attrs import frozen
 
 from lmgateway.config.backend import SecretSource, source_of
-from lmgateway.config.values import Count, EnvName, HexDigest, Moment, Name, PositiveCount
+from lmgateway.config.values import (
+    Count,
+    EnvName,
+    HexDigest,
+    Moment,
+    Name,
+    PositiveCount,
+    Priority,
+)
 
 
 @frozen(kw_only=True)
@@ -24,6 +32,9 @@ class ClientSection:
             ceiling if not given.
         allow_endpoints: The paths that this client may ask, with ``*``; all if not given.
         expert: Whether this client may go above the ceiling.
+        default_priority: Of requests without ``X-LMG-Priority``; as the tier says if not given.
+        priority_ceiling: The highest priority that this client may ask for; if not given,
+            ``default_priority``, or else 0.
         group: The group whose limits hold for this client too.
         rate_limit_rpm: Requests a minute; off if 0 or not given.
         rate_limit_tpm: Tokens a minute, of prompts and answers; off if 0 or not given.
@@ -42,6 +53,8 @@ class ClientSection:
     allow_models: tuple[str, ...] | None = None
     allow_endpoints: tuple[str, ...] | None = None
     expert: bool = False
+    default_priority: Priority | None = None
+    priority_ceiling: Priority | None = None
     group: str | None = None
     rate_limit_rpm: Count | None = None
     rate_limit_tpm: Count | None = None
@@ -49,6 +62,13 @@ class ClientSection:
     max_concurrent: PositiveCount | None = None
     expires: Moment | None = None
     tags: tuple[Name, ...] = ()
+
+    @property
+    def most_priority(self) -> int:
+        """The highest priority that this client may ask for."""
+        if self.priority_ceiling is not None:
+            return self.priority_ceiling
+        return self.default_priority or 0
 
     @property
     def key_source(self) -> SecretSource | None:

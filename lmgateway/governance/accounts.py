@@ -29,7 +29,7 @@ class ExchangeAccount:
     """See ``exchange.Account``."""
 
     __slots__ = (
-        "_ask", "_exchange", "_limits", "_prices", "_scopes", "_spending"
+        "_ask", "_asked", "_exchange", "_limits", "_prices", "_scopes", "_spending"
     )  # fmt: skip
 
     def __init__(
@@ -40,6 +40,7 @@ class ExchangeAccount:
         self._prices = prices
         self._spending = spending
         self._scopes: tuple[Scope, ...] = ()
+        self._asked: tuple[Scope, ...] = ()
         self._ask: Ask = NOTHING
 
     # Limits ----------------------------------------------------------------
@@ -66,6 +67,7 @@ class ExchangeAccount:
 
     def _join(self, scopes: tuple[Scope, ...]) -> None:
         now = self._limits.now()
+        self._asked += scopes
         refusal = refusal_of(scopes, self._ask, now)
         if refusal is None:
             for scope in scopes:
@@ -75,16 +77,15 @@ class ExchangeAccount:
         for scope in self._scopes:
             scope.refund(now)
         self._limits.unknock(self._exchange.peer, self._exchange.admitted)
-        refusal.standings = tightest(s for scope in scopes for s in scope.standings(now))
         raise refusal
 
     def standings(self) -> Sequence[Standing]:
         """Say how the limits that apply stand, the tightest of each kind."""
         limits = self._limits
-        if not self._scopes and limits.address is None:
+        if not self._asked and limits.address is None:
             return ()
         now = limits.now()
-        every = [standing for scope in self._scopes for standing in scope.standings(now)]
+        every = [standing for scope in self._asked for standing in scope.standings(now)]
         return tightest([*limits.at_the_door(self._exchange.peer), *every])
 
     # Money -----------------------------------------------------------------

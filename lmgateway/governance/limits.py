@@ -84,23 +84,24 @@ class Scope:
         """Say why a request cannot be let in now; ``None`` if it can."""
         counter = self.counter
         if self.concurrent is not None and counter.concurrent >= self.concurrent:
-            return TooManyConcurrent(
-                "Too many requests at once.",
-                scope=self.kind,
-                limit=self.concurrent,
-                retry_after=1.0,
-            )
+            error = TooManyConcurrent("Too many requests at once.", retry_after=1)
+            return self._refused("concurrency", error, now)
         if self.requests is not None:
             wait = counter.requests.wait(self.requests, 1, now)
             if wait:
-                return _limited("requests", self.kind, self.requests, wait)
+                return self._refused("requests", limited("requests", self.requests, wait), now)
         if self.tokens is not None:
             if ask.prompt > self.tokens.capacity:
-                return _too_large(ask.prompt, self.kind, self.tokens)
+                return self._refused("tokens", _too_large(ask.prompt, self.tokens), now)
             wait = counter.tokens.wait(self.tokens, self._held(ask), now)
             if wait:
-                return _limited("tokens", self.kind, self.tokens, wait)
+                return self._refused("tokens", limited("tokens", self.tokens, wait), now)
         return None
+
+    def _refused(self, what: str, error: LimitError, now: float) -> LimitError:
+        """Have an error say how the limit stands that was reached, and then the others."""
+        error.standings = sorted(self.standings(now), key=lambda each: each.what != what)
+        return error
 
     def _held(self, ask: Ask) -> int:
         """Give the tokens to hold: a bound that nobody could keep within holds all there is."""
@@ -147,14 +148,15 @@ def standing(what: str, kind: str, bucket: Bucket, rate: Rate, now: float) -> St
     return Standing(what, kind, rate.per_minute, left, reset)
 
 
-def _limited(what: str, kind: str, rate: Rate, wait: float) -> RateLimited:
+def limited(what: str, rate: Rate, wait: float) -> RateLimited:
+    """Say that there was too much of something."""
     text = f"Too many {what}: the limit is {rate.per_minute} per minute."
-    return RateLimited(text, scope=kind, limit=rate.per_minute, retry_after=wait)
+    return RateLimited(text, retry_after=wait)
 
 
-def _too_large(tokens: int, kind: str, rate: Rate) -> RateLimited:
+def _too_large(tokens: int, rate: Rate) -> RateLimited:
     text = f"This request needs about {tokens} tokens; the limit is {rate.per_minute} per minute."
-    return RateLimited(text, scope=kind, limit=rate.per_minute)
+    return RateLimited(text)
 
 
 @frozen(kw_only=True)
@@ -242,7 +244,7 @@ class Limits:
         bucket = self.counters.addresses.get(neighbourhood(address), now)
         wait = bucket.wait(rate, 1, now)
         if wait:
-            error = _limited("requests", "ip", rate, wait)
+            error = limited("requests", rate, wait)
             error.standings = (standing("requests", "ip", bucket, rate, now),)
             raise error
         bucket.take(1)

@@ -73,29 +73,40 @@ class Price:
 FREE = Price()
 
 
+Target = tuple[str, str, str]
+"""The names of a tier, a backend, a model."""
+
+
 @frozen
 class Prices:
     """
     The prices of a config.
 
     Attributes:
-        tiers: By name of a tier; ``None`` for one without price that is not local.
+        targets: ``None`` for one without price that is not local.
+        tiers: The price of each tier's first target.
     """
 
+    targets: Mapping[Target, Price | None] = field(factory=dict)
     tiers: Mapping[str, Price | None] = field(factory=dict)
 
     @classmethod
     def of(cls, config: Config) -> Prices:
-        """Read all prices; a local tier without one is free."""
+        """Read all prices; a local target without one is free."""
+        targets: dict[Target, Price | None] = {}
         tiers: dict[str, Price | None] = {}
         for tier in config.tiers:
-            free = FREE if _is_local(config.backends[tier.backend]) else None
-            tiers[tier.name] = free if tier.price is None else Price.of(tier.price)
-        return cls(tiers)
+            for target in tier.all_targets:
+                free = FREE if _is_local(config.backends[target.backend]) else None
+                section = target.price or tier.price
+                price = free if section is None else Price.of(section)
+                targets[tier.name, target.backend, target.model] = price
+                tiers.setdefault(tier.name, price)
+        return cls(targets, tiers)
 
     def cost(self, attempt: Attempt, usage: Usage) -> int | None:
         """Give the nano-dollars of an attempt; ``None`` if its target has no price."""
-        price = self.tiers.get(attempt.tier)
+        price = self.targets.get((attempt.tier, attempt.backend, attempt.model))
         return None if price is None else price.cost(usage)
 
 

@@ -20,7 +20,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import UTC, datetime
 
-from lmgateway.errors import LimitError, RateLimited
+from lmgateway.errors import LimitError
 from lmgateway.exchange import Standing
 
 Headers = list[tuple[bytes, bytes]]
@@ -53,14 +53,13 @@ def limit_headers(surface: str, standings: Iterable[Standing], wall: float) -> H
 
 def refusal_headers(error: LimitError) -> Headers:
     """Say which limit refused."""
-    headers: Headers = []
-    if error.limit:
-        headers.append((b"x-ratelimit-limit", b"%d" % error.limit))
-        if isinstance(error, RateLimited):
-            headers.append((b"x-ratelimit-policy", b"%d;w=60" % error.limit))
-    if error.scope:
-        headers.append((b"x-ratelimit-scope", error.scope.encode()))
-    return headers
+    if not error.standings:
+        return []
+    reached: Standing = error.standings[0]
+    headers = [(b"x-ratelimit-limit", b"%d" % reached.limit)]
+    if reached.what != "concurrency":
+        headers.append((b"x-ratelimit-policy", b"%d;w=60" % reached.limit))
+    return [*headers, (b"x-ratelimit-scope", reached.scope.encode())]
 
 
 def _moment(seconds: float) -> str:

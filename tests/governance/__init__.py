@@ -1,1 +1,1 @@
-"""Tests of lmgateway.governance."""
+"""Tests for ``lmgateway.governance``."""

@@ -206,6 +206,16 @@ class HeaderCases(GatewayCase):
         self.assertEqual(refused.json["error"]["type"], "rate_limit_error")
         self.assertEqual(refused.headers["anthropic-ratelimit-requests-remaining"], "0")
 
+    async def test_refusals_tell_of_the_limit_that_was_reached(self) -> None:
+        """Not only of those that would have let the request in."""
+        self.environ["KEY_ONE"] = "key-of-client-one"
+        self.start(gateway="rate_limit_rpm = 60", more=ONE + "rate_limit_rpm = 2")
+        await self.chat(**KEY_ONE)
+        got = await self.chat(**KEY_ONE)
+        self.assertEqual(got.headers["x-ratelimit-limit-requests"], "2")
+        self.assertEqual(got.headers["x-ratelimit-remaining-requests"], "0")
+        self.assertEqual(got.headers["x-ratelimit-scope"], "client")
+
     async def test_the_tightest_is_told(self) -> None:
         """Of several limits, the one of which least is left."""
         self.start(gateway="rate_limit_rpm = 60", profile="rate_limit_rpm = 10")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from lmgateway.dialects.openai_errors import retry_after
+from lmgateway.dialects.hub_errors import retry_after
 from lmgateway.errors import RateLimited, TooManyConcurrent
 from lmgateway.exchange import Standing
 from lmgateway.surfaces.limit_headers import limit_headers, refusal_headers
@@ -51,7 +51,12 @@ class HeaderTests(SynchronousTestCase):
 
     def test_refusals(self) -> None:
         """A rate has a window; a number at once has none."""
-        limited = refusal_headers(RateLimited("Slower.", scope="profile", limit=4))
-        self.assertIn((b"x-ratelimit-policy", b"4;w=60"), limited)
-        crowded = refusal_headers(TooManyConcurrent("Fewer.", scope="client", limit=2))
-        self.assertEqual(crowded, [(b"x-ratelimit-limit", b"2"), (b"x-ratelimit-scope", b"client")])
+        limited, crowded = RateLimited("Slower."), TooManyConcurrent("Fewer.")
+        limited.standings = [Standing("tokens", "profile", 4, 0, 15)]
+        crowded.standings = [Standing("concurrency", "client", 2, 0, 0)]
+        self.assertIn((b"x-ratelimit-policy", b"4;w=60"), refusal_headers(limited))
+        self.assertEqual(
+            refusal_headers(crowded),
+            [(b"x-ratelimit-limit", b"2"), (b"x-ratelimit-scope", b"client")],
+        )
+        self.assertEqual(refusal_headers(TooManyConcurrent("A queue is full.")), [])
