@@ -246,8 +246,7 @@ def _completed(request: Request, asked: Asked, whole: Body, parts: list[bytes]) 
     """Answer a legacy completion with what a chat completion would have said."""
     if not asked.body.get("stream"):
         return _as_text(whole)
-    said = [json.loads(part[6:]) for part in parts if b"[DONE]" not in part]
-    send(request, asked, [*(_data(_as_text(chunk)) for chunk in said), b"data: [DONE]\n\n"])
+    send(request, asked, parts)
     request.finish()
     return None
 
@@ -271,7 +270,8 @@ def send(request: Request, asked: Asked, parts: list[bytes]) -> None:
     kind = "application/x-ndjson" if ollama else "text/event-stream; charset=utf-8"
     request.setHeader("content-type", kind)
     for part in parts:
-        request.write(part)
+        legacy = asked.path == "/v1/completions" and b"[DONE]" not in part
+        request.write(_data(_as_text(json.loads(part[6:]))) if legacy else part)
 
 
 def breaking(parts: list[bytes]) -> Script:
@@ -280,7 +280,7 @@ def breaking(parts: list[bytes]) -> Script:
     def script(request: Request, asked: Asked) -> None:
         send(request, asked, parts)
         transport: Any = request.transport
-        transport.loseConnection()
+        transport.loseConnection()  # no last chunk: what was written goes out first
 
     return script
 

@@ -138,7 +138,12 @@ class MatrixCase(ThreeCase):
         text = "".join(b.text for b in got.content if b.type == "text")
         calls = [(b.name, b.input) for b in got.content if b.type == "tool_use"]
         words = {"end_turn": "stop", "max_tokens": "length", "tool_use": "tool_calls"}
-        return text, calls, words[got.stop_reason], (got.usage.input_tokens, got.usage.output_tokens)
+        return (
+            text,
+            calls,
+            words[got.stop_reason],
+            (got.usage.input_tokens, got.usage.output_tokens),
+        )
 
     def ollama_seen(self, model: str, stream: bool, tools: bool) -> Seen:
         """Ask Ollama's chat."""
@@ -202,3 +207,57 @@ class MatrixTests(MatrixCase):
             )
             seen = await self.see(surface, dialect, stream, tools=True)
             self.assertEqual(seen, ("", MADE, "tool_calls", USED), f"{surface} {dialect} {stream}")
+
+
+class FailureTests(MatrixCase):
+    """Tests for what goes wrong, as each client raises it."""
+
+    async def raised(self, surface: str, dialect: str, stream: bool) -> Exception:
+        """Ask at a surface; give what the client raises."""
+
+        def call() -> Exception:
+            try:
+                seen = self.surfaces[surface](dialect, stream, False)
+            except Exception as error:
+                return error
+            raise AssertionError(f"nothing was raised but {seen}")
+
+        error: Exception = await self.client(call)
+        return error
+
+    async def test_statuses(self) -> None:
+        """A backend's refusal is of the class that the client has for it, streamed or not."""
+        self.serve()
+        want = {400: 400, 401: 502, 404: 404, 429: 429, 500: 502}
+        for surface, dialect, stream in _pairs(self):
+            for code, told in want.items():
+                self.backend.script = vectors.refusing(dialect, code, retry_after="7")
+                error: Any = await self.raised(surface, dialect, stream)
+                where = f"{surface} {dialect} {stream} {code}: {error!r}"
+                self.assertEqual(error.status_code, told, where)
+                kind = "ResponseError" if surface == "ollama" else _CLASSES[told]
+                self.assertEqual(type(error).__name__, kind, where)
+                if told < 429:
+                    self.assertIn(f"refused with {code}", str(error), where)
+                if told == 429 and surface != "ollama":
+                    self.assertEqual(error.response.headers["retry-after"], "7", where)
+
+    async def test_dropped_stream(self) -> None:
+        """A stream that breaks after its first output never looks whole."""
+        self.serve()
+        for surface, dialect, _ in _pairs(self):
+            parts = vectors.streamed_text(dialect)
+            cut = 4 if dialect == "anthropic" else 2
+            self.backend.script = vectors.breaking(parts[:cut])
+            error = await self.raised(surface, dialect, stream=True)
+            kinds = ("APIError", "APIConnectionError", "APIStatusError", "ResponseError")
+            names = {cls.__name__ for cls in type(error).__mro__}
+            self.assertTrue(names & {*kinds}, f"{surface} {dialect} {error!r}")
+
+
+_CLASSES = {
+    400: "BadRequestError",
+    404: "NotFoundError",
+    429: "RateLimitError",
+    502: "InternalServerError",
+}

@@ -7,6 +7,7 @@ from typing import Any
 
 from twisted.internet.threads import deferToThread
 
+from tests import vectors
 from tests.fakes import FakeBackend
 from tests.harness import GatewayCase, Got
 from tests.vectors import CALLS
@@ -95,7 +96,19 @@ class ThreeCase(GatewayCase):
 
     async def completions(self, model: str, **members: Any) -> Got:
         """Ask ``/v1/completions``."""
-        return await self.ask("POST", "/v1/completions", {"model": model, "prompt": "hi", **members})
+        return await self.ask(
+            "POST", "/v1/completions", {"model": model, "prompt": "hi", **members}
+        )
+
+
+class ScriptedCase(ThreeCase):
+    """Tests whose backend answers one thing."""
+
+    def says(self, dialect: str, what: str = "text") -> None:
+        """Let the backend answer in the grammar of *dialect*."""
+        whole = getattr(vectors, what)(dialect)
+        parts = getattr(vectors, f"streamed_{what}")(dialect)
+        self.backend.script = vectors.answering(whole, parts)
 
 
 def events(body: bytes) -> list[Any]:
@@ -110,4 +123,14 @@ def lines(body: bytes) -> list[Any]:
     return [json.loads(line) for line in body.splitlines() if line]
 
 
-__all__ = ["CALLS", "MESSAGES", "THREE", "TOOLS", "FakeBackend", "ThreeCase", "events", "lines"]
+__all__ = [
+    "CALLS",
+    "MESSAGES",
+    "THREE",
+    "TOOLS",
+    "FakeBackend",
+    "ScriptedCase",
+    "ThreeCase",
+    "events",
+    "lines",
+]
