@@ -1,4 +1,4 @@
-"""What backends of each grammar answer, in the style of recorded traffic: nothing of ours wrote it."""
+"""What backends of each grammar answer, in the style of recorded traffic; not our own mock."""
 
 from __future__ import annotations
 

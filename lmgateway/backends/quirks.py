@@ -98,6 +98,7 @@ QUIRKS: Mapping[str, ProviderQuirks] = MappingProxyType(
             models_path="/api/tags",
             probe_path="/api/tags",
         ),
+        "mock": evolve(_COMPATIBLE, takes_think=True),
         # https://console.groq.com/docs/openai: these are a 400.
         "groq": evolve(
             _COMPATIBLE,

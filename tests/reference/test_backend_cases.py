@@ -244,7 +244,7 @@ class HeaderTests(ScriptedCase):
         self.assertNotIn("anthropic-beta", self.backend.asked[-1].headers)
         await self.chat("openai", Openai_Beta="assistants=v2")
         self.assertEqual(self.backend.asked[-1].headers["openai-beta"], "assistants=v2")
-        await self.completions("openai", **{})
+        await self.completions("openai")
         self.says("anthropic")
         await self.chat("anthropic", Openai_Beta="assistants=v2")
         self.assertNotIn("openai-beta", self.backend.asked[-1].headers)
