@@ -197,6 +197,11 @@ class EscalateCases(GatewayCase):
         got = await self.chat("cloud:economy")
         self.assertEqual(got.headers["x-lmg-tier"], "local:fast")
 
+    async def test_failover_off_climbs_all_the_same(self) -> None:
+        """Escalation is not failover: it climbs where failover is off."""
+        self.begin_with(says("Sure."), says(LONG), profile="failover = false")
+        self.assertEqual((await self.chat()).headers["x-lmg-tier"], "cloud:economy")
+
     async def test_R_E12_tool_calls(self) -> None:
         """An answer that calls a tool is good enough."""
         self.begin_with(says(None, tool_calls=[CALL]))
