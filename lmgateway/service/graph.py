@@ -58,11 +58,17 @@ class Port:
 
 @frozen(kw_only=True)
 class Graph:
-    """Everything that a config becomes."""
+    """
+    Everything that a config becomes.
+
+    Attributes:
+        settle: Makes what outlives every graph fit this one; called once it is served.
+    """
 
     config: Config
     client: Port
     admin: Port
+    settle: Callable[[], None]
 
 
 def seconds(milliseconds: int) -> float:
@@ -85,13 +91,17 @@ def assemble(config: Config, resources: Resources, reload: Callable[[], None]) -
     directory = Directory(
         ladder=ladder, policies=_policies(config, ladder), open=not config.clients
     )
-    resources.traffic.resize(config.gateway.traffic_log_capacity)
-    resources.admission.max_in_flight = config.gateway.max_in_flight
-    backends.settle()
+
+    def settle() -> None:
+        resources.traffic.resize(config.gateway.traffic_log_capacity)
+        resources.admission.max_in_flight = config.gateway.max_in_flight
+        backends.settle()
+
     return Graph(
         config=config,
         client=_client_port(config, resources, directory, backends.missing_keys),
         admin=_admin_port(config, resources, backends.missing_keys, reload),
+        settle=settle,
     )
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from twisted.web.server import Request
+
 from lmgateway.backends.http import MAX_REFUSAL
-from tests.fakes import Asked, Request, Script
+from tests.fakes import Asked, Script
 from tests.harness import GatewayCase
 
 
