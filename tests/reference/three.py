@@ -16,6 +16,7 @@ THREE = """
     [gateway]
     client_port = {client}
     admin_port = {admin}
+    health_window = 0
     unknown_model = "reject"
     {gateway}
 
