@@ -57,6 +57,7 @@ class Router:
             endpoint=request.endpoint,
         )
         self._note(exchange, policy)
+        exchange.account.enter(policy.name)
         if policy.mode == "reply" or tier is None:
             exchange.tier = "reply"
             exchange.backend = "none"
