@@ -26,6 +26,7 @@ from lmgateway.routing.ladder import Climber, Ladder
 from lmgateway.routing.policy import DEFAULT, Directory, Policy
 from lmgateway.routing.router import Router
 from lmgateway.service.backends import Backends
+from lmgateway.service.escalation import standard_of
 from lmgateway.service.resources import Resources
 from lmgateway.service.tiers import Tiers, queue_limits
 from lmgateway.service.wellness import Wellness
@@ -130,6 +131,7 @@ def _policy(name: str, profile: ProfileSection, config: Config, ladder: Ladder) 
         expose_routing=_own(profile.expose_routing, gateway.expose_routing),
         friendly_errors=style == "friendly",
         strict=_own(profile.strict, gateway.strict),
+        standard=standard_of(profile, ladder),
     )
 
 
@@ -180,6 +182,7 @@ def _client_port(
     answers = Answers(ERROR_GRAMMARS, cors)
     router = Router(
         directory=directory,
+        dialects=BACKEND_DIALECTS,
         tries=1 + gateway.max_retries,
         climber=Climber(
             wheel=wheel,

@@ -1,1 +1,1 @@
-"""Tests of routing."""
+"""Tests for ``lmgateway.routing``."""
