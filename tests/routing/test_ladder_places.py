@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 from attrs import define, field
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
+from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from lmgateway.backends.base import Call, Reply
@@ -100,6 +101,17 @@ class LadderCase(SynchronousTestCase):
             self.step(1, "high", self.target("c", "m3")),
         ]
 
+    def tearDown(self) -> None:
+        """Leave nothing to the garbage collector, which ends coroutines in any order."""
+        self.stop()
+        self.assert_settled()
+
+    def stop(self) -> None:
+        """Cancel all that still goes on."""
+        for done in self.everyone:
+            done.addErrback(_expected)
+            done.cancel()
+
     def target(self, name: str, model: str) -> Target:
         """Make one target."""
         return Target(
@@ -134,7 +146,9 @@ class LadderCase(SynchronousTestCase):
                     raise broken
             return exchange.backend
 
-        return Deferred.fromCoroutine(climb())
+        done = Deferred.fromCoroutine(climb())
+        self.everyone.append(done)
+        return done
 
     def assert_settled(self) -> None:
         """Nothing may be left of what ended."""
@@ -143,6 +157,10 @@ class LadderCase(SynchronousTestCase):
         self.assertEqual([b.open_now for b in self.backends.values()], [0] * 3)
         in_flight = [t.in_flight for s in self.steps for t in map(_health, s.tier.targets)]
         self.assertEqual((in_flight, self.account.open), ([0] * 3, 0))
+
+
+def _expected(failure: Failure) -> None:
+    failure.trap(GatewayError, CancelledError)
 
 
 def _health(target: Target) -> Any:
@@ -259,8 +277,7 @@ class LeakTests(LadderCase):
         live: list[tuple[Deferred[Any], Ending]] = []
         for _ in range(40):
             self.act(random, live)
-        for done in self.everyone:
-            done.cancel()
+        self.stop()
 
     def act(self, random: Random, live: list[tuple[Deferred[Any], Ending]]) -> None:
         """Let one thing happen."""
@@ -269,9 +286,7 @@ class LeakTests(LadderCase):
             case "n":
                 relay: Ending = Deferred()
                 done = self.climb(self.exchange(), relay)
-                done.addErrback(lambda failure: failure.trap(GatewayError, CancelledError) and None)
                 live.append((done, relay))
-                self.everyone.append(done)
             case "a" if asked:
                 random.choice(asked).callback(None)
             case "b" if asked:
