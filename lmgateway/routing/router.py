@@ -57,6 +57,7 @@ class Router:
             endpoint=request.endpoint,
         )
         self._note(exchange, policy)
+        exchange.account.enter(policy.name)
         if policy.mode == "reply" or tier is None:
             exchange.tier = "reply"
             exchange.backend = "none"
@@ -68,10 +69,10 @@ class Router:
     def _answer(
         self, policy: Policy, tier: Tier, exchange: Exchange, endpoint: Endpoint
     ) -> AbstractAsyncContextManager[Reply]:
-        exchange.priority = priority(exchange, tier)
         if not policy.escalates(endpoint):
             tier = place(self.directory.ladder, tier, exchange)
             return self.climber.climb(self.plan(policy, tier), exchange)
+        exchange.priority = priority(exchange, tier)
         escalation = Escalation(
             climber=self.climber, dialects=self.dialects, standard=policy.standard
         )

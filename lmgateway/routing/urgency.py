@@ -31,7 +31,13 @@ def priority(exchange: Exchange, tier: Tier) -> int:
 
 
 def place(ladder: Ladder, tier: Tier, exchange: Exchange) -> Tier:
-    """Give the tier that an exchange begins at: *tier*, or the one that it overflows to."""
+    """
+    Settle the priority of an exchange, and the tier that it begins at.
+
+    Returns:
+        *tier*, or the one that it overflows to.
+    """
+    exchange.priority = priority(exchange, tier)
     overflow = tier.overflow
     if overflow is None or tier.queue is None or exchange.priority < overflow.min_priority:
         return tier

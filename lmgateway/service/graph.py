@@ -18,10 +18,15 @@ from lmgateway.admin.door import AdminDoor
 from lmgateway.config.redact import redacted
 from lmgateway.config.schema import ClientSection, Config, ProfileSection, TlsSection
 from lmgateway.config.secrets import Secret, resolve
+from lmgateway.config.values import moment
 from lmgateway.errors import ConfigError
 from lmgateway.exchange import Principal
 from lmgateway.gateway import Gateway
+from lmgateway.governance.addresses import Proxies
+from lmgateway.governance.admission import Admission
 from lmgateway.governance.keys import Keys, digest
+from lmgateway.governance.limits import Limits
+from lmgateway.governance.pricing import Prices
 from lmgateway.routing.ladder import Climber, Ladder
 from lmgateway.routing.policy import DEFAULT, Directory, Policy
 from lmgateway.routing.router import Router
@@ -37,11 +42,12 @@ from lmgateway.surfaces.door import ClientDoor
 from lmgateway.surfaces.grammars import BACKEND_DIALECTS, ERROR_GRAMMARS
 from lmgateway.surfaces.health import HealthSurface
 from lmgateway.surfaces.intake import Intake
+from lmgateway.surfaces.me import MeSurface
 from lmgateway.surfaces.models import Models
 from lmgateway.surfaces.ollama import OllamaSurface
 from lmgateway.surfaces.openai import OpenAISurface
 from lmgateway.wire.routes import Routes
-from lmgateway.wire.server import Limits
+from lmgateway.wire.server import Limits as WireLimits
 
 FOREVER = 10 * 365 * 86400.0
 
@@ -55,7 +61,7 @@ class Port:
     tls: TlsSection | None
     routes: Routes
     door: ClientDoor | AdminDoor
-    limits: Limits
+    limits: WireLimits
 
 
 @frozen(kw_only=True)
@@ -64,7 +70,7 @@ class Graph:
     Everything that a config becomes.
 
     Attributes:
-        settle: Makes what outlives a config hold to this one; once it is served.
+        settle: Makes what outlives every graph fit this one; called once it is served.
     """
 
     config: Config
@@ -94,16 +100,17 @@ def assemble(config: Config, resources: Resources, reload: Callable[[], None]) -
     directory = Directory(
         ladder=ladder, policies=_policies(config, ladder), open=not config.clients
     )
-    resources.traffic.resize(config.gateway.traffic_log_capacity)
-    resources.admission.max_in_flight = config.gateway.max_in_flight
+    limits = Limits.of(config, resources.tally.counters, resources.wheel.now)
 
     def settle() -> None:
+        resources.traffic.resize(config.gateway.traffic_log_capacity)
         backends.settle()
         tiers.settle()
+        resources.tally.counters.keep_only(limits.names())
 
     return Graph(
         config=config,
-        client=_client_port(config, resources, directory, backends.missing_keys),
+        client=_client_port(config, resources, directory, limits, backends.missing_keys),
         admin=_admin_port(config, resources, backends, reload),
         settle=settle,
     )
@@ -146,7 +153,9 @@ def _keys(config: Config, resources: Resources) -> Keys:
         anonymous = Principal(name="", profile=DEFAULT, anonymous=True)
     elif public is not None:
         anonymous = Principal(name="", profile=public, anonymous=True, priority_ceiling=0)
-    return Keys.of([_client(c, config, resources) for c in config.clients], anonymous)
+    clients = [_client(client, config, resources) for client in config.clients]
+    expiries = {c.name: moment(c.expires) for c in config.clients if c.expires is not None}
+    return Keys.of(clients, anonymous, expiries, resources.wall)
 
 
 def _client(client: ClientSection, config: Config, resources: Resources) -> tuple[bytes, Principal]:
@@ -156,6 +165,9 @@ def _client(client: ClientSection, config: Config, resources: Resources) -> tupl
         expert=client.expert,
         allow_profiles=client.allow_profiles,
         allow_models=client.allow_models,
+        allow_endpoints=client.allow_endpoints,
+        group=client.group or "",
+        tags=client.tags,
         default_priority=client.default_priority,
         priority_ceiling=client.most_priority,
     )
@@ -175,11 +187,15 @@ def secret_of(source: Any, config: Config, resources: Resources) -> Secret | Non
 
 
 def _client_port(
-    config: Config, resources: Resources, directory: Directory, missing_keys: Callable[[], int]
+    config: Config,
+    resources: Resources,
+    directory: Directory,
+    limits: Limits,
+    missing_keys: Callable[[], int],
 ) -> Port:
     gateway, wheel = config.gateway, resources.wheel
     cors = Cors(frozenset(gateway.cors_origins))
-    answers = Answers(ERROR_GRAMMARS, cors)
+    answers = Answers(ERROR_GRAMMARS, cors, resources.wall)
     router = Router(
         directory=directory,
         dialects=BACKEND_DIALECTS,
@@ -192,8 +208,14 @@ def _client_port(
             total_seconds=seconds(gateway.total_timeout_ms),
         ),
     )
+    admission = Admission(
+        tally=resources.tally,
+        limits=limits,
+        prices=Prices.of(config),
+        max_in_flight=gateway.max_in_flight,
+    )
     intake = Intake(
-        gateway=Gateway(resources.traffic.recording, resources.admission.admit, router.open),
+        gateway=Gateway(resources.traffic.recording, admission.admit, router.open),
         dialects=BACKEND_DIALECTS,
         wheel=wheel,
         wall=resources.wall,
@@ -208,14 +230,18 @@ def _client_port(
         leaving=lambda: resources.leaving,
     )
     models = Models(directory, answers, resources.wall() - resources.uptime())
+    me = MeSurface(answers, directory, limits, admission.prices, resources.tally.spending)
     surfaces = (
         health,
+        me,
         OpenAISurface(intake, models),
         AnthropicSurface(intake),
         OllamaSurface(intake, answers, directory, resources.wall),
     )
     door = ClientDoor(
         keys=_keys(config, resources),
+        limits=limits,
+        proxies=Proxies(gateway.trusted_proxies),
         answers=answers,
         traffic=resources.traffic,
         max_body=gateway.max_body_bytes,
@@ -274,9 +300,9 @@ def _admin_port(
     )
 
 
-def _limits(config: Config, connections: int) -> Limits:
+def _limits(config: Config, connections: int) -> WireLimits:
     gateway = config.gateway
-    return Limits(
+    return WireLimits(
         header_seconds=gateway.header_timeout_ms / 1000,
         body_seconds=gateway.body_timeout_ms / 1000,
         stall_seconds=gateway.write_stall_timeout_ms / 1000,

@@ -17,7 +17,7 @@ from twisted.internet.interfaces import (
 from twisted.logger import LogLevelFilterPredicate
 
 from lmgateway.backends.health import Health
-from lmgateway.governance.admission import Admission
+from lmgateway.governance.admission import Tally
 from lmgateway.routing.queues import Gates
 from lmgateway.telemetry.access import AccessLog
 from lmgateway.telemetry.traffic import Traffic
@@ -50,7 +50,7 @@ class Resources:
     wheel: Wheel
     traffic: Traffic
     access: AccessLog
-    admission: Admission = field(factory=Admission)
+    tally: Tally = field(factory=Tally)
     levels: LogLevelFilterPredicate = field(factory=LogLevelFilterPredicate)
     random: Random = field(factory=Random)
     wall: Callable[[], float] = time
