@@ -20,7 +20,7 @@ from lmgateway.exchange import Exchange
 from lmgateway.routing.escalate import Escalation
 from lmgateway.routing.ladder import Climber, Step, Tier
 from lmgateway.routing.policy import Directory, Policy
-from lmgateway.routing.urgency import place
+from lmgateway.routing.urgency import place, priority
 
 DEFAULT_REPLY = "This assistant is not available at the moment."
 
@@ -63,7 +63,6 @@ class Router:
             exchange.backend = "none"
             yield canned(request, policy.reply_message or DEFAULT_REPLY)
             return
-        tier = place(self.directory.ladder, tier, exchange)
         async with self._answer(policy, tier, exchange, request.endpoint) as reply:
             yield reply
 
@@ -71,7 +70,9 @@ class Router:
         self, policy: Policy, tier: Tier, exchange: Exchange, endpoint: Endpoint
     ) -> AbstractAsyncContextManager[Reply]:
         if not policy.escalates(endpoint):
+            tier = place(self.directory.ladder, tier, exchange)
             return self.climber.climb(self.plan(policy, tier), exchange)
+        exchange.priority = priority(exchange, tier)
         escalation = Escalation(
             climber=self.climber, dialects=self.dialects, standard=policy.standard
         )
