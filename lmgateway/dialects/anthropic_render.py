@@ -333,8 +333,8 @@ def _goes_on_unthought(messages: list[Any]) -> bool:
     """Whether the last turn is an assistant's, or tools' for one, that shows no signed thinking."""
     if not messages or messages[-1].get("role") not in ("assistant", "tool"):
         return False
-    turn = next((m for m in reversed(messages) if m.get("role") == "assistant"), {})
-    blocks = turn.get("thinking_blocks") or ()
+    turns = [message for message in messages if message.get("role") == "assistant"]
+    blocks = turns[-1].get("thinking_blocks") or () if turns else ()
     return not any(b.get("signature") or b.get("type") == "redacted_thinking" for b in blocks)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from tests import vectors
@@ -37,6 +38,13 @@ def openai_says(**message: Any) -> dict[str, Any]:
     answer = vectors.text("openai")
     answer["choices"][0]["message"].update(message)
     return answer
+
+
+def at(document: Any, path: Sequence[str]) -> Any:
+    """Give the member at a path."""
+    for name in path:
+        document = document[name]
+    return document
 
 
 class RequestTests(ScriptedCase):
@@ -87,25 +95,16 @@ class RequestTests(ScriptedCase):
         by_url = {"type": "image", "source": {"type": "url", "url": URL}}
         for dialect in vectors.DIALECTS:
             self.says(dialect)
-            for ask in (
-                lambda d=dialect: self.chat(d, messages=user(part(DATA))),
-                lambda d=dialect: self.messages(
-                    d, messages=user({"type": "image", "source": block})
-                ),
-                lambda d=dialect: self.ollama(
-                    d, messages=[{"role": "user", "content": "Look.", "images": [PIXEL]}]
-                ),
-                lambda d=dialect: self.responses(
-                    d,
-                    input=[
-                        {
-                            "role": "user",
-                            "content": [{"type": "input_image", "image_url": DATA}],
-                        }
-                    ],
-                ),
+            image = {"type": "image", "source": block}
+            told = [{"role": "user", "content": "Look.", "images": [PIXEL]}]
+            item = {"role": "user", "content": [{"type": "input_image", "image_url": DATA}]}
+            for asking in (
+                self.chat(dialect, messages=user(part(DATA))),
+                self.messages(dialect, messages=user(image)),
+                self.ollama(dialect, messages=told),
+                self.responses(dialect, input=[item]),
             ):
-                self.assertEqual((await ask()).code, 200, dialect)
+                self.assertEqual((await asking).code, 200, dialect)
                 self.assertIn(PIXEL, json.dumps(self.sent))
             chat = await self.chat(dialect, messages=user(part(URL)))
             messages = await self.messages(dialect, messages=user(by_url))
@@ -142,50 +141,52 @@ class RequestTests(ScriptedCase):
     async def test_stops(self) -> None:
         """A stop is a string or a list; each backend gets what it takes."""
         self.serve()
-        for stop in ("END", ["END", "STOP"]):
-            listed = [stop] if isinstance(stop, str) else stop
-            for dialect, where in (
-                ("openai", lambda b: b["stop"]),
-                ("anthropic", lambda b: b["stop_sequences"]),
-                ("ollama", lambda b: b["options"]["stop"]),
-            ):
-                self.says(dialect)
-                await self.chat(dialect, stop=stop)
-                want = stop if dialect == "openai" else listed
-                self.assertEqual(where(self.sent), want)
+        where = {
+            "openai": ("stop",),
+            "anthropic": ("stop_sequences",),
+            "ollama": ("options", "stop"),
+        }
+        for dialect, path in where.items():
+            self.says(dialect)
+            await self.chat(dialect, stop=["END", "STOP"])
+            self.assertEqual(at(self.sent, path), ["END", "STOP"])
+            await self.chat(dialect, stop="END")
+            self.assertEqual(at(self.sent, path), "END" if dialect == "openai" else ["END"])
 
     async def test_trap_23_bounds_and_temperature_together(self) -> None:
         """Neither takes the other's place, for any backend."""
         self.serve()
-        for dialect, where in (
-            ("openai", lambda b: (b.get("max_completion_tokens"), b["temperature"])),
-            ("anthropic", lambda b: (b["max_tokens"], b["temperature"])),
-            ("ollama", lambda b: (b["options"]["num_predict"], b["options"]["temperature"])),
-        ):
+        where = {
+            "openai": (("max_completion_tokens",), ("temperature",)),
+            "anthropic": (("max_tokens",), ("temperature",)),
+            "ollama": (("options", "num_predict"), ("options", "temperature")),
+        }
+        for dialect, paths in where.items():
             self.says(dialect)
             await self.chat(dialect, max_completion_tokens=5, temperature=0.25)
-            self.assertEqual(where(self.sent), (5, 0.25))
+            self.assertEqual([at(self.sent, path) for path in paths], [5, 0.25])
 
     async def test_response_format(self) -> None:
         """JSON mode and schemas become what the backend has."""
         self.serve()
         wanted = {"type": "json_schema", "json_schema": {"name": "n", "schema": SCHEMA}}
-        for dialect, where in (
-            ("openai", lambda b: b["response_format"]["json_schema"]["schema"]),
-            ("anthropic", lambda b: b["output_config"]["format"]["schema"]),
-            ("ollama", lambda b: b["format"]),
-        ):
+        where = {
+            "openai": ("response_format", "json_schema", "schema"),
+            "anthropic": ("output_config", "format", "schema"),
+            "ollama": ("format",),
+        }
+        for dialect, path in where.items():
             self.says(dialect)
             await self.chat(dialect, response_format=wanted)
-            self.assertEqual(where(self.sent), SCHEMA)
+            self.assertEqual(at(self.sent, path), SCHEMA)
             await self.ollama(dialect, format=SCHEMA)
-            self.assertEqual(where(self.sent), SCHEMA)
+            self.assertEqual(at(self.sent, path), SCHEMA)
             text = {"format": {"type": "json_schema", "name": "n", "schema": SCHEMA}}
             await self.responses(dialect, text=text)
-            self.assertEqual(where(self.sent), SCHEMA)
+            self.assertEqual(at(self.sent, path), SCHEMA)
             form = {"format": {"type": "json_schema", "schema": SCHEMA}}
             await self.messages(dialect, output_config=form)
-            self.assertEqual(where(self.sent), SCHEMA)
+            self.assertEqual(at(self.sent, path), SCHEMA)
             await self.chat(dialect, response_format={"type": "json_object"})
         self.assertEqual(self.sent["format"], "json")
 
@@ -299,7 +300,7 @@ class AnswerTests(ScriptedCase):
             else:
                 whole = vectors.text("ollama")
                 whole["message"]["thinking"] = "Hm."
-            self.backend.script = lambda r, a, what=whole: what
+            self.backend.script = vectors.saying(whole)
             blocks = (await self.messages(dialect)).json["content"]
             self.assertEqual([b["type"] for b in blocks], ["thinking", "text"])
             self.assertEqual(blocks[0]["thinking"], "Hm.")
