@@ -23,11 +23,19 @@ from lmgateway.config.backend import (
     SecretSource,
     source_of,
 )
+from lmgateway.config.client import ClientSection, GroupSection
+from lmgateway.config.gates import (
+    GatesSection,
+    JudgeGate,
+    LengthGate,
+    RefusalGate,
+    RepetitionGate,
+)
 from lmgateway.config.merge import Origins
+from lmgateway.config.tier import Capability, PriceSection, Strategy, TargetSection, TierSection
 from lmgateway.config.values import (
     Count,
     EnvName,
-    HexDigest,
     ListenHost,
     LogLevel,
     Milliseconds,
@@ -37,7 +45,6 @@ from lmgateway.config.values import (
     Origin,
     Port,
     PositiveCount,
-    Price,
     Ratio,
 )
 
@@ -48,14 +55,22 @@ __all__ = [
     "Config",
     "ErrorStyle",
     "FaultSection",
+    "GatesSection",
     "GatewaySection",
+    "GroupSection",
+    "JudgeGate",
+    "LengthGate",
     "MockSection",
     "Mode",
     "PriceSection",
     "ProfileSection",
+    "RefusalGate",
+    "RepetitionGate",
     "RuleSection",
     "SecretSource",
     "Settings",
+    "Strategy",
+    "TargetSection",
     "TierSection",
     "TlsSection",
     "UnknownModelPolicy",
@@ -64,16 +79,6 @@ __all__ = [
 Mode: TypeAlias = Literal["dispatch", "escalate", "classify", "reply"]
 ErrorStyle: TypeAlias = Literal["native", "friendly"]
 UnknownModelPolicy: TypeAlias = Literal["fallback", "reject"]
-Capability: TypeAlias = Literal[
-    "tools",
-    "vision",
-    "audio",
-    "video",
-    "file",
-    "json_schema",
-    "reasoning",
-    "embeddings",
-]
 
 
 @frozen(kw_only=True)
@@ -185,54 +190,6 @@ class GatewaySection:
 
 
 @frozen(kw_only=True)
-class PriceSection:
-    """
-    What a tier costs, in USD per million tokens.
-
-    Attributes:
-        input: Input tokens.
-        output: Output tokens.
-        cached_read: Input tokens read from the provider's cache; as ``input`` if not given.
-        cached_write: Input tokens written to the provider's cache; as ``input`` if not given.
-        reasoning: Output tokens spent on reasoning; as ``output`` if not given.
-        request: USD for each request, whatever its tokens.
-    """
-
-    input: Price
-    output: Price
-    cached_read: Price | None = None
-    cached_write: Price | None = None
-    reasoning: Price | None = None
-    request: Price | None = None
-
-
-@frozen(kw_only=True)
-class TierSection:
-    """
-    One rung of the ladder; the file lists them cheapest first.
-
-    Attributes:
-        name: What clients, aliases and rules call it.
-        backend: The backend that serves it.
-        model: What that backend calls the model.
-        think: Sets the ``think`` flag of requests that have none.
-        max_context_tokens: The largest prompt that fits; unlimited if not given.
-        max_output_tokens: The largest answer that the model gives.
-        capabilities: What the model can take or do; anything if not given.
-        price: What it costs.
-    """
-
-    name: Name
-    backend: str
-    model: str
-    think: bool | None = None
-    max_context_tokens: PositiveCount | None = None
-    max_output_tokens: PositiveCount | None = None
-    capabilities: tuple[Capability, ...] | None = None
-    price: PriceSection | None = None
-
-
-@frozen(kw_only=True)
 class RuleSection:
     """
     Where a classified request goes.
@@ -278,6 +235,11 @@ class ProfileSection:
         failover: As in ``[gateway]``, for this profile.
         strict: As in ``[gateway]``, for this profile.
         fallback: The tiers to try when one fails, instead of the next ones of the ladder.
+        gates: What an answer must be to be sent, in ``escalate`` mode.
+        hold_tokens: How much of a stream is held back to be judged, in ``escalate`` mode.
+        hold_ms: Milliseconds from its first output for which a stream is held back at most.
+        on_insufficient: What is sent when no answer is good enough: the ``best`` one, marked,
+            or an ``error``.
     """
 
     mode: Mode = "dispatch"
@@ -301,38 +263,10 @@ class ProfileSection:
     failover: bool | None = None
     strict: bool | None = None
     fallback: tuple[str, ...] = ()
-
-
-@frozen(kw_only=True)
-class ClientSection:
-    """
-    One key and what its holder may do.
-
-    Attributes:
-        name: What records call this client; made of the key's source if not given.
-        key_env: The environment variable that holds the key.
-        key_secret: Where the key is read from.
-        key_sha256: The SHA-256 of the key, in hexadecimal digits.
-        profile: The profile that the key is bound to.
-        allow_profiles: Other profiles that this client may name.
-        allow_models: The tiers and aliases that this client may name; any up to its profile's
-            ceiling if not given.
-        expert: Whether this client may go above the ceiling.
-    """
-
-    name: Name = ""
-    key_env: EnvName | None = None
-    key_secret: SecretSource | None = None
-    key_sha256: HexDigest | None = None
-    profile: str
-    allow_profiles: tuple[str, ...] = ()
-    allow_models: tuple[str, ...] | None = None
-    expert: bool = False
-
-    @property
-    def key_source(self) -> SecretSource | None:
-        """Where the key comes from; ``None`` if only its digest is known."""
-        return source_of(self.key_env, self.key_secret)
+    gates: GatesSection = field(factory=GatesSection)
+    hold_tokens: PositiveCount = 40
+    hold_ms: Milliseconds = 1500
+    on_insufficient: Literal["best", "error"] = "best"
 
 
 @frozen(kw_only=True)
@@ -347,6 +281,7 @@ class Settings:
         aliases: Other names for tiers.
         profiles: Routing policies, by name.
         clients: Keys and what their holders may do; none opens the client port to all.
+        groups: What clients may use together, by name.
     """
 
     gateway: GatewaySection
@@ -355,6 +290,7 @@ class Settings:
     aliases: Mapping[Name, str] = field(factory=dict)
     profiles: Mapping[Name, ProfileSection] = field(factory=dict)
     clients: tuple[ClientSection, ...] = ()
+    groups: Mapping[Name, GroupSection] = field(factory=dict)
 
 
 @frozen(kw_only=True)

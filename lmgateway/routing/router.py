@@ -7,17 +7,20 @@ mode, makes a plan (an explicit list of steps) and has it climbed.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from attrs import frozen
 
 from lmgateway.backends.base import Reply
 from lmgateway.backends.canned import canned
-from lmgateway.chat import Overrides
+from lmgateway.chat import Endpoint, Overrides
+from lmgateway.dialects.base import Dialect
 from lmgateway.exchange import Exchange
+from lmgateway.routing.escalate import Escalation
 from lmgateway.routing.ladder import Climber, Step, Tier
 from lmgateway.routing.policy import Directory, Policy
+from lmgateway.routing.urgency import place
 
 DEFAULT_REPLY = "This assistant is not available at the moment."
 
@@ -28,11 +31,13 @@ class Router:
     Chooses and opens.
 
     Attributes:
+        dialects: All of them, by name: what a backend may have spoken.
         tries: How often one target is tried before the next.
     """
 
     directory: Directory
     climber: Climber
+    dialects: Mapping[str, Dialect]
     tries: int = 1
 
     @asynccontextmanager
@@ -46,16 +51,36 @@ class Router:
         request, principal = exchange.request, exchange.principal
         assert request is not None and principal is not None, "admitted exchanges have both"
         policy, tier = self.directory.choose(
-            principal, request.model, expert=_says_true(exchange, "x-lmg-expert")
+            principal,
+            request.model,
+            expert=_says_true(exchange, "x-lmg-expert"),
+            endpoint=request.endpoint,
         )
         self._note(exchange, policy)
+        exchange.account.enter(policy.name)
         if policy.mode == "reply" or tier is None:
             exchange.tier = "reply"
             exchange.backend = "none"
             yield canned(request, policy.reply_message or DEFAULT_REPLY)
             return
-        async with self.climber.climb(self.plan(policy, tier), exchange) as reply:
+        tier = place(self.directory.ladder, tier, exchange)
+        async with self._answer(policy, tier, exchange, request.endpoint) as reply:
             yield reply
+
+    def _answer(
+        self, policy: Policy, tier: Tier, exchange: Exchange, endpoint: Endpoint
+    ) -> AbstractAsyncContextManager[Reply]:
+        if not policy.escalates(endpoint):
+            return self.climber.climb(self.plan(policy, tier), exchange)
+        escalation = Escalation(
+            climber=self.climber, dialects=self.dialects, standard=policy.standard
+        )
+        return escalation.open(self.ascent(policy), exchange)
+
+    def ascent(self, policy: Policy) -> list[Step]:
+        """Give the steps of escalation: every tier up to the ceiling, whatever was asked for."""
+        rungs = self.directory.ladder.tiers[: policy.ceiling.index + 1]
+        return [self._step(policy, rung) for rung in rungs]
 
     def plan(self, policy: Policy, tier: Tier) -> list[Step]:
         """Give the steps for a tier: itself, then what is failed over to."""
