@@ -108,7 +108,7 @@ class Exchange:
         surface: Which API was spoken: ``openai``, ``anthropic``, ``ollama``.
         path: The request path, without query.
         peer: The client's address, for records.
-        headers: The client's ``x-lmg-*`` headers, lower-case names.
+        headers: The client's ``x-lmg-*`` headers, and those that rules look at; lower-case names.
         forwarded: The client's headers that a backend is sent too; never credentials.
         started: Reactor seconds at which the request was complete.
         wall: Seconds since the epoch at the same moment, for records only.

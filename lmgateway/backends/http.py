@@ -17,7 +17,7 @@ from attrs import frozen
 
 from lmgateway.backends.base import Batch, Call, Reply
 from lmgateway.backends.counting import counted
-from lmgateway.chat import ChatRequest, Event
+from lmgateway.chat import Event
 from lmgateway.dialects.base import Dialect, Mark, Quirks, StreamReader
 from lmgateway.errors import (
     BackendError,

@@ -24,6 +24,7 @@ from lmgateway.config.backend import (
     source_of,
 )
 from lmgateway.config.merge import Origins
+from lmgateway.config.rule import RuleSection, SplitSection
 from lmgateway.config.values import (
     Count,
     EnvName,
@@ -56,6 +57,7 @@ __all__ = [
     "RuleSection",
     "SecretSource",
     "Settings",
+    "SplitSection",
     "TierSection",
     "TlsSection",
     "UnknownModelPolicy",
@@ -230,22 +232,6 @@ class TierSection:
     max_output_tokens: PositiveCount | None = None
     capabilities: tuple[Capability, ...] | None = None
     price: PriceSection | None = None
-
-
-@frozen(kw_only=True)
-class RuleSection:
-    """
-    Where a classified request goes.
-
-    Attributes:
-        when: The tags that must all be there, with their values; empty matches always.
-        route_to: A profile, a tier or an alias.
-        priority: Higher ones are looked at first; equal ones in the order written.
-    """
-
-    when: Mapping[str, str] = field(factory=dict)
-    route_to: str
-    priority: int = 0
 
 
 @frozen(kw_only=True)

@@ -9,7 +9,7 @@ there is no way back: what fails then is raised to whoever relays.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from random import Random
 from types import TracebackType
@@ -34,6 +34,7 @@ class Tier:
     Attributes:
         index: Its place in the ladder, 0 for the cheapest.
         max_context_tokens: Its window; ``None`` is unlimited.
+        capabilities: What it can take or do; ``None`` is anything.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Tier:
     think: bool | None = None
     max_context_tokens: int | None = None
     max_output_tokens: int | None = None
+    capabilities: frozenset[str] | None = None
 
 
 @frozen
@@ -96,7 +98,7 @@ class Climber:
     total_seconds: float = 600.0
 
     @asynccontextmanager
-    async def climb(self, steps: Sequence[Step], exchange: Exchange) -> AsyncIterator[Reply]:
+    async def climb(self, steps: Iterable[Step], exchange: Exchange) -> AsyncIterator[Reply]:
         """
         Enter with the reply of the first step that commits.
 
@@ -184,7 +186,7 @@ class Climber:
         return True
 
 
-def _fitting(steps: Sequence[Step], failures: Sequence[BackendError]) -> Iterator[Step]:
+def _fitting(steps: Iterable[Step], failures: Sequence[BackendError]) -> Iterator[Step]:
     """The steps in turn; after a prompt was too long, only those with a larger window."""
     window: float = 0
     for step in steps:

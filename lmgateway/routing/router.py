@@ -1,8 +1,8 @@
 """
 Which target answers a request: profile, mode, plan, climb.
 
-``Router.open`` is the spine's third scope.  It settles on a profile and a
-mode, makes a plan (an explicit list of steps) and has it climbed.
+``Router.open`` is the spine's third scope.  It decides (see ``cascade``) and
+has the plan climbed.
 """
 
 from __future__ import annotations
@@ -14,26 +14,20 @@ from attrs import frozen
 
 from lmgateway.backends.base import Reply
 from lmgateway.backends.canned import canned
-from lmgateway.chat import Overrides
 from lmgateway.exchange import Exchange
-from lmgateway.routing.ladder import Climber, Step, Tier
+from lmgateway.routing.cascade import LIVE, Cascade, Hint
+from lmgateway.routing.ladder import Climber
+from lmgateway.routing.plan import Decision
 from lmgateway.routing.policy import Directory, Policy
-
-DEFAULT_REPLY = "This assistant is not available at the moment."
 
 
 @frozen(kw_only=True)
 class Router:
-    """
-    Chooses and opens.
-
-    Attributes:
-        tries: How often one target is tried before the next.
-    """
+    """Chooses and opens."""
 
     directory: Directory
     climber: Climber
-    tries: int = 1
+    cascade: Cascade
 
     @asynccontextmanager
     async def open(self, exchange: Exchange) -> AsyncIterator[Reply]:
@@ -43,40 +37,42 @@ class Router:
         Raises:
             GatewayError: Whatever kept every target from committing.
         """
+        request = exchange.request
+        assert request is not None, "only parsed requests are routed"
+        decision = await self.decide(exchange)
+        if decision.refusal is not None:
+            raise decision.refusal
+        if decision.reply is not None or decision.plan is None:
+            exchange.tier = "reply"
+            exchange.backend = "none"
+            yield canned(request, decision.reply or "")
+            return
+        async with self.climber.climb(decision.plan, exchange) as reply:
+            yield reply
+
+    async def decide(self, exchange: Exchange, hint: Hint = LIVE) -> Decision:
+        """
+        Say what is done with a request, and note it on the exchange.
+
+        Args:
+            hint: What an explanation supposes; live traffic is simply served.
+
+        Raises:
+            UnknownModel: If the name is unknown, or not for this client.
+            Forbidden: If the tier is behind the expert gate.
+        """
         request, principal = exchange.request, exchange.principal
         assert request is not None and principal is not None, "admitted exchanges have both"
         policy, tier = self.directory.choose(
             principal, request.model, expert=_says_true(exchange, "x-lmg-expert")
         )
         self._note(exchange, policy)
-        if policy.mode == "reply" or tier is None:
-            exchange.tier = "reply"
-            exchange.backend = "none"
-            yield canned(request, policy.reply_message or DEFAULT_REPLY)
-            return
-        async with self.climber.climb(self.plan(policy, tier), exchange) as reply:
-            yield reply
-
-    def plan(self, policy: Policy, tier: Tier) -> list[Step]:
-        """Give the steps for a tier: itself, then what is failed over to."""
-        rungs = [tier]
-        if policy.failover:
-            rest = policy.chain
-            if rest is None:
-                ceiling = max(policy.ceiling.index, tier.index)
-                rest = self.directory.ladder.tiers[tier.index + 1 : ceiling + 1]
-            rungs += [rung for rung in rest if rung is not tier]
-        return [self._step(policy, rung) for rung in rungs]
-
-    def _step(self, policy: Policy, tier: Tier) -> Step:
-        return Step(
-            tier=tier,
-            tries=self.tries,
-            strict=policy.strict,
-            overrides=Overrides(
-                model=tier.model, system_prompt=policy.system_prompt, think=tier.think
-            ),
-        )
+        decision = await self.cascade.decide(exchange, policy, tier, hint)
+        self._note(exchange, decision.policy)
+        exchange.mode = decision.mode
+        exchange.profile_chain = decision.chain
+        exchange.label = decision.label
+        return decision
 
     def _note(self, exchange: Exchange, policy: Policy) -> None:
         exchange.mode = policy.mode

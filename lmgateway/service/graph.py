@@ -17,15 +17,25 @@ from lmgateway.admin.app import AdminPort
 from lmgateway.admin.door import AdminDoor
 from lmgateway.backends.base import Backend
 from lmgateway.config.redact import redacted
-from lmgateway.config.schema import ClientSection, Config, ProfileSection, TlsSection
+from lmgateway.config.schema import (
+    ClientSection,
+    Config,
+    ProfileSection,
+    RuleSection,
+    TlsSection,
+)
 from lmgateway.config.secrets import Secret, resolve
 from lmgateway.errors import ConfigError
 from lmgateway.exchange import Principal
 from lmgateway.gateway import Gateway
 from lmgateway.governance.keys import Keys, digest
+from lmgateway.routing.cascade import Cascade
+from lmgateway.routing.classify import Classifier
 from lmgateway.routing.ladder import Climber, Ladder, Tier
 from lmgateway.routing.policy import DEFAULT, Directory, Policy
 from lmgateway.routing.router import Router
+from lmgateway.routing.rules import Destination, Rule, RuleSet
+from lmgateway.routing.tokens import Counter, offline_encode
 from lmgateway.service.backends import Backends
 from lmgateway.service.resources import Resources
 from lmgateway.surfaces.answers import Answers
@@ -105,6 +115,7 @@ def _ladder(config: Config, backends: Mapping[str, Backend]) -> Ladder:
             think=tier.think,
             max_context_tokens=tier.max_context_tokens,
             max_output_tokens=tier.max_output_tokens,
+            capabilities=None if tier.capabilities is None else frozenset(tier.capabilities),
         )
         for index, tier in enumerate(config.tiers)
     ]
@@ -133,7 +144,24 @@ def _policy(name: str, profile: ProfileSection, config: Config, ladder: Ladder) 
         expose_routing=_own(profile.expose_routing, gateway.expose_routing),
         friendly_errors=style == "friendly",
         strict=_own(profile.strict, gateway.strict),
+        rules=RuleSet.of(_rule(number, rule) for number, rule in enumerate(profile.rules)),
+        class_prompts={label.lower(): text for label, text in profile.class_prompts.items()},
+        thinking_messages={
+            tier.name: pool
+            for key, pool in profile.thinking_messages.items()
+            if (tier := ladder.find(key)) is not None
+        },
+        classifier_fallback=ladder.find(profile.classifier_fallback or ""),
+        classifier_prompt=profile.classifier_prompt,
+        classifier_think=profile.classifier_think,
+        classifier_seconds=profile.classifier_timeout_ms / 1000,
+        classifier_latest=profile.classifier_context,
     )
+
+
+def _rule(position: int, rule: RuleSection) -> Rule:
+    destinations = [Destination(to.to, to.weight) for to in rule.destinations]
+    return Rule.of(position, rule.when, destinations, rule.priority)
 
 
 def _own(own: bool | None, inherited: bool) -> bool:
@@ -179,17 +207,7 @@ def _client_port(
     gateway, wheel = config.gateway, resources.wheel
     cors = Cors(frozenset(gateway.cors_origins))
     answers = Answers(ERROR_GRAMMARS, cors)
-    router = Router(
-        directory=directory,
-        tries=1 + gateway.max_retries,
-        climber=Climber(
-            wheel=wheel,
-            random=resources.random,
-            retry_seconds=gateway.retry_delay_ms / 1000,
-            commit_seconds=seconds(gateway.request_timeout_ms),
-            total_seconds=seconds(gateway.total_timeout_ms),
-        ),
-    )
+    router = _router(config, resources, directory)
     intake = Intake(
         gateway=Gateway(resources.traffic.recording, resources.admission.admit, router.open),
         dialects=BACKEND_DIALECTS,
@@ -197,6 +215,9 @@ def _client_port(
         wall=resources.wall,
         cors=cors,
         friendly_errors=gateway.error_style == "friendly",
+        noted_headers=frozenset[str]().union(
+            *(policy.rules.headers for policy in directory.policies.values())
+        ),
     )
     health = HealthSurface(
         answers=answers,
@@ -228,6 +249,33 @@ def _client_port(
         door=door,
         limits=_limits(config, gateway.max_connections),
     )
+
+
+def _router(config: Config, resources: Resources, directory: Directory) -> Router:
+    gateway = config.gateway
+    climber = Climber(
+        wheel=resources.wheel,
+        random=resources.random,
+        retry_seconds=gateway.retry_delay_ms / 1000,
+        commit_seconds=seconds(gateway.request_timeout_ms),
+        total_seconds=seconds(gateway.total_timeout_ms),
+    )
+    classifier = Classifier(climber=climber, dialects=BACKEND_DIALECTS)
+    counter = Counter(
+        encode=offline_encode(resources.environ) if _has_windows(config) else None,
+        in_thread=resources.in_thread,
+    )
+    return Router(
+        directory=directory,
+        climber=climber,
+        cascade=Cascade.of(directory, classifier, counter, 1 + gateway.max_retries),
+    )
+
+
+def _has_windows(config: Config) -> bool:
+    """Whether it will matter how large a prompt is."""
+    sizes = any("@tokens" in rule.when for p in config.profiles.values() for rule in p.rules)
+    return sizes or any(tier.max_context_tokens is not None for tier in config.tiers)
 
 
 def _admin_port(
