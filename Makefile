@@ -49,7 +49,7 @@ check: $(VENV)/check-tools wheel ## Formatting, lint, types, floors, documentati
 	echo "All checks passed."
 
 bench: $(VENV)/installed ## Measure against nginx (BENCH="--quick" for a short look)
-	@$(BIN)/python benchmarks/run.py --venv $(VENV) $(BENCH)
+	@$(BIN)/python -m benchmarks.run $(BENCH)
 
 wheel: build/wheel/built ## Build the wheel into build/wheel/
 

@@ -1,1 +1,1 @@
-"""Measures the gateway beside nginx on one machine, in one run."""
+"""Measures the gateway beside nginx and a direct call on one machine, in one run."""

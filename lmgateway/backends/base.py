@@ -58,6 +58,7 @@ class Reply:
         status: The backend's HTTP status.
         headers: The backend's response headers that may be passed on, lower-case names.
         dropped: The members of the request that this backend was not told.
+        verbatim: Whether the backend's own bytes may be passed on to a client of its grammar.
         body: The whole answer's bytes as they came; empty for a stream.
         answer: The whole answer, read.
         reader: Has inspected every event of a batch before the batch is given out.
@@ -70,6 +71,7 @@ class Reply:
     status: int = 200
     headers: Mapping[bytes, bytes] = field(factory=dict)
     dropped: Sequence[str] = ()
+    verbatim: bool = True
     body: bytes = b""
     answer: Answer | None = None
     reader: StreamReader | None = None

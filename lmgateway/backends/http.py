@@ -17,6 +17,7 @@ from attrs import frozen
 
 from lmgateway.backends.base import Batch, Call, Reply
 from lmgateway.backends.counting import counted
+from lmgateway.backends.tool_text import read_out, reading, tagged
 from lmgateway.chat import Event
 from lmgateway.dialects.base import Dialect, Mark, Quirks, StreamReader
 from lmgateway.errors import (
@@ -62,6 +63,8 @@ class HTTPBackend:
     One configured upstream.
 
     Attributes:
+        codec: What it speaks.
+        own: What it speaks with clients of some grammar instead: that very grammar.
         targets: Where each call goes, credentials included; by the path that the dialect
             knows it by.
         listing: Where a free listing is had, to see whether the backend is well.
@@ -69,6 +72,7 @@ class HTTPBackend:
 
     name: str
     codec: Dialect
+    own: Mapping[str, Dialect]
     client: WireClient
     wheel: Wheel
     quirks: Quirks
@@ -85,39 +89,34 @@ class HTTPBackend:
     async def open(self, call: Call) -> AsyncIterator[Reply]:
         """Ask, and enter once the answer is committed: see ``backends.base.Backend``."""
         request = call.request
-        target = self.targets.get(self.codec.path(request) or "")
+        codec = self.own.get(request.dialect, self.codec)
+        target = self.targets.get(codec.path(request) or "")
         if target is None:
             if request.endpoint == "count_tokens":
                 yield counted(request)
                 return
             raise Unsupported(f"This model's backend has no {request.endpoint}.")
-        dropped = self._dropped(call)
-        document = self.codec.render(request, call.overrides, self.quirks)
+        dropped = _dropped(codec, call)
         patience = self.patience.first_output if request.stream else self.patience.whole
         due = min(self.wheel.now() + patience, call.commit_by)
         try:
             response = await self.client.send(
                 target,
-                document,
+                codec.render(request, call.overrides, self.quirks),
                 [(b"x-request-id", call.request_id.encode()), *call.headers.items()],
                 head_seconds=self._left(due),
             )
             body = BodyReader(response, self.wheel)
             try:
-                await self._accept(response, body, due, stream=request.stream)
+                await self._accept(response, body, codec, due, stream=request.stream)
                 if request.stream:
-                    reader = self.codec.reader(self.quirks)
-                    async with aclosing(self._batches(body, reader, call, due)) as batches:
-                        first = await anext(batches)
-                        yield Reply(
-                            dialect=self.dialect,
-                            headers=_passed_on(response),
-                            dropped=dropped,
-                            reader=reader,
-                            batches=_after(first, batches),
-                        )
+                    async with self._streamed(response, body, codec, call, due) as reply:
+                        reply.dropped = dropped
+                        yield reply
                 else:
-                    yield await self._whole(response, body, call, due)
+                    reply = await self._whole(response, body, codec, due)
+                    reply.dropped = dropped
+                    yield read_out(reply, request, codec, self.quirks)
             finally:
                 body.abort()
         except BackendError as error:
@@ -135,15 +134,6 @@ class HTTPBackend:
         if response.code >= 300:
             raise self.codec.read_error(response.code, dict(response.raw_headers), listing)
 
-    def _dropped(self, call: Call) -> tuple[str, ...]:
-        """Name what this backend will not be told, or refuse to leave it out."""
-        dropped = self.codec.dropped(call.request)
-        if dropped and call.strict:
-            raise UnsupportedParameter(
-                f"This model's backend has no word for {dropped[0]!r}.", param=dropped[0]
-            )
-        return dropped
-
     def _left(self, due: float) -> float:
         left = due - self.wheel.now()
         if left <= 0:
@@ -151,38 +141,54 @@ class HTTPBackend:
         return left
 
     async def _accept(
-        self, response: Response, body: BodyReader, due: float, *, stream: bool
+        self, response: Response, body: BodyReader, codec: Dialect, due: float, *, stream: bool
     ) -> None:
         """Raise unless this is a good answer of the kind that was asked for."""
         code = response.code
         if code >= 400:
             text = await body.whole(MAX_REFUSAL, self._left(due))
-            refusal = self.codec.read_error(code, dict(response.raw_headers), text)
+            refusal = codec.read_error(code, dict(response.raw_headers), text)
             refusal.upstream_status = code
             raise refusal
         if code != 200:
             raise ProtocolError(f"The model backend answered with status {code}.")
         kind = (response.get(b"content-type") or b"").partition(b";")[0].strip().lower()
-        wanted = _STREAM_KINDS[self.codec.framing] if stream else _JSON_KINDS
+        wanted = _STREAM_KINDS[codec.framing] if stream else _JSON_KINDS
         if kind not in wanted:
             what = "a stream" if stream else "JSON"
             raise ProtocolError(f"The model backend did not answer with {what}.")
 
-    async def _whole(self, response: Response, body: BodyReader, call: Call, due: float) -> Reply:
+    async def _whole(
+        self, response: Response, body: BodyReader, codec: Dialect, due: float
+    ) -> Reply:
         answer = await body.whole(MAX_ANSWER, self._left(due))
         return Reply(
-            dialect=self.dialect,
+            dialect=codec.name,
             headers=_passed_on(response),
-            dropped=self._dropped(call),
             body=answer,
-            answer=self.codec.read_answer(answer),
+            answer=codec.read_answer(answer),
         )
 
+    @asynccontextmanager
+    async def _streamed(
+        self, response: Response, body: BodyReader, codec: Dialect, call: Call, due: float
+    ) -> AsyncIterator[Reply]:
+        reader = reading(codec.reader(self.quirks), call.request, self.quirks)
+        async with aclosing(self._batches(body, reader, codec, call, due)) as batches:
+            first = await anext(batches)
+            yield Reply(
+                dialect=codec.name,
+                headers=_passed_on(response),
+                verbatim=not tagged(call.request, self.quirks),
+                reader=reader,
+                batches=_after(first, batches),
+            )
+
     async def _batches(
-        self, body: BodyReader, reader: StreamReader, call: Call, due: float
+        self, body: BodyReader, reader: StreamReader, codec: Dialect, call: Call, due: float
     ) -> AsyncGenerator[Batch, None]:
         """Give what came up to the first output as one batch, then batch after batch."""
-        splitter = _SPLITTERS[self.codec.framing]()
+        splitter = _SPLITTERS[codec.framing]()
         held: list[tuple[Event, Mark]] = []
         size = 0
         committed = False
@@ -237,6 +243,16 @@ async def _after(first: Batch, batches: AsyncGenerator[Batch, None]) -> AsyncGen
     yield first
     async for batch in batches:
         yield batch
+
+
+def _dropped(codec: Dialect, call: Call) -> tuple[str, ...]:
+    """Name what a backend will not be told, or refuse to leave it out."""
+    dropped = codec.dropped(call.request)
+    if dropped and call.strict:
+        raise UnsupportedParameter(
+            f"This model's backend has no word for {dropped[0]!r}.", param=dropped[0]
+        )
+    return dropped
 
 
 def _passed_on(response: Response) -> dict[bytes, bytes]:

@@ -35,6 +35,7 @@ from attrs.validators import ge, in_, optional
 from twisted.internet.interfaces import IReactorTime
 
 from lmgateway.backends.base import Call, Reply
+from lmgateway.backends.counting import counted
 from lmgateway.backends.mock_answers import Said, Style, bounded, compose, filled, spread
 from lmgateway.backends.mock_ask import Ask, ask_of, asks_of_prompts, fixture_key
 from lmgateway.backends.mock_documents import Title, streamed, whole
@@ -128,7 +129,9 @@ class MockBackend:
         pace = self._pace(call, fault)
         try:
             pace.begin()
-            if fault.status is not None:
+            if call.request.endpoint == "count_tokens":
+                yield counted(call.request)
+            elif fault.status is not None:
                 await pace.until(pace.next() if fault.first_token_ms else 0)
                 yield self._misplaced(call, fault)
             elif call.request.stream and call.request.endpoint != "embeddings":

@@ -19,7 +19,7 @@ from types import MappingProxyType
 from typing import Literal
 from urllib.parse import urlsplit
 
-from attrs import evolve, frozen
+from attrs import evolve, field, frozen
 
 _BOOKKEEPING = frozenset({"metadata", "prompt_cache_key", "service_tier", "store"})
 """What strict servers refuse of OpenAI's own bookkeeping; no answer depends on it."""
@@ -43,6 +43,7 @@ class ProviderQuirks:
         auth_header: The header that carries the key.
         auth_prefix: What stands before the key in it.
         headers: Sent with every request.
+        default_options: Model options where the request has none (Ollama).
     """
 
     stream_usage: bool = True
@@ -59,6 +60,7 @@ class ProviderQuirks:
     auth_header: bytes = b"authorization"
     auth_prefix: bytes = b"Bearer "
     headers: tuple[tuple[bytes, bytes], ...] = ()
+    default_options: Mapping[str, object] = field(factory=dict)
 
     def place(self, path: str) -> str | None:
         """Give where this provider has a call that its grammar knows by *path*."""
@@ -75,8 +77,8 @@ class ProviderQuirks:
 
 _COMPATIBLE = ProviderQuirks()
 
-OPENAI_ITSELF = evolve(_COMPATIBLE, max_tokens_field="max_completion_tokens")
-"""``api.openai.com``, whose reasoning models refuse ``max_tokens``."""
+OPENAI_ITSELF = evolve(_COMPATIBLE, max_tokens_field="max_completion_tokens", completions_path=None)
+"""``api.openai.com``: its reasoning models refuse ``max_tokens``, its chat models completions."""
 
 QUIRKS: Mapping[str, ProviderQuirks] = MappingProxyType(
     {

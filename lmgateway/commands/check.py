@@ -62,7 +62,9 @@ def _profile(name: str, profile: ProfileSection, config: Config) -> str:
     if profile.mode == "reply":
         return f"{name}: reply"
     ceiling = profile.max_auto_tier or config.tiers[-1].name
-    return f"{name}: {profile.mode}, up to {ceiling}, unknown models to {profile.classifier}"
+    policy = profile.unknown_model or config.gateway.unknown_model
+    unknown = "are refused" if policy == "reject" else f"to {profile.classifier}"
+    return f"{name}: {profile.mode}, up to {ceiling}, unknown models {unknown}"
 
 
 def _clients(config: Config) -> Iterable[str]:

@@ -22,8 +22,8 @@ from twisted.logger import Logger
 from lmgateway.config.files import overlay_dir, profile_dir, toml_files
 from lmgateway.config.schema import Config
 
-Stamp: TypeAlias = tuple[int, int, int, int] | None
-"""Device, inode, size and time of change of a file; ``None`` if it is not there."""
+Stamp: TypeAlias = tuple[int, int, int, int]
+"""Device, inode, size and time of change of a file."""
 
 Look: TypeAlias = dict[Path, Stamp]
 
@@ -104,7 +104,8 @@ class Watcher(Service):
             self._log.failure("A change of the config files could not be handled.")
 
     def _look(self) -> Look:
-        return {file: _stamp(file) for path in self._paths for file in _files(path)}
+        stamps = ((file, _stamp(file)) for path in self._paths for file in _files(path))
+        return {file: stamp for file, stamp in stamps if stamp is not None}
 
 
 def _files(path: Path) -> Iterable[Path]:
@@ -114,7 +115,7 @@ def _files(path: Path) -> Iterable[Path]:
         return [path]
 
 
-def _stamp(path: Path) -> Stamp:
+def _stamp(path: Path) -> Stamp | None:
     try:
         found = path.stat()
     except OSError:

@@ -1,29 +1,28 @@
 """
 A whole answer, in Anthropic's grammar and in the hub's.
 
-==============================  =====================================================
-Anthropic                       hub
-==============================  =====================================================
-``id`` (``msg_...``)            ``id``; another's gets the prefix ``msg_``
-``model``                       ``model``
-``text`` blocks                 ``message.content``, joined; ``null`` where there are none
-``tool_use`` blocks             ``message.tool_calls``; ``input`` as JSON text, and back.
-                                Text that is no JSON object (a model's slip) is written
-                                as ``{"raw_arguments": text}``
-``thinking`` blocks             ``reasoning_content``, and, signed, ``thinking_blocks``.
-                                Reasoning that nobody signed is written with an empty
-                                signature
-``redacted_thinking``           ``thinking_blocks``
-``stop_details.explanation``    ``message.refusal``, where there is no text
-server tools' blocks            nothing: a hub request cannot have asked for them
-``end_turn`` ``stop_sequence``  ``stop``
-``pause_turn``
-``max_tokens``                  ``length``
-``model_context_window_         ``length``
-exceeded``
-``tool_use``                    ``tool_calls``
-``refusal``                     ``content_filter``
-==============================  =====================================================
+=============================================  ====================================================
+Anthropic                                      hub
+=============================================  ====================================================
+``id`` (``msg_...``)                           ``id``; another's gets the prefix ``msg_``
+``model``                                      ``model``
+``text`` blocks                                ``message.content``, joined; ``null`` where there
+                                               are none
+``tool_use`` blocks                            ``message.tool_calls``; ``input`` as JSON text, and
+                                               back. Text that is no JSON object (a model's slip)
+                                               is written as ``{"raw_arguments": text}``
+``thinking`` blocks                            ``reasoning_content``, and, signed,
+                                               ``thinking_blocks``. Reasoning that nobody signed is
+                                               written with an empty signature
+``redacted_thinking``                          ``thinking_blocks``
+``stop_details.explanation``                   ``message.refusal``, where there is no text
+server tools' blocks                           nothing: a hub request cannot have asked for them
+``end_turn`` ``stop_sequence`` ``pause_turn``  ``stop``
+``max_tokens``                                 ``length``
+``model_context_window_exceeded``              ``length``
+``tool_use``                                   ``tool_calls``
+``refusal``                                    ``content_filter``
+=============================================  ====================================================
 
 The other way, ``stop`` is ``tool_use`` where there are calls (some servers say
 ``stop`` then), and ``stop_sequence`` where the choice names one of the client's
@@ -74,7 +73,7 @@ def finish_of(stop_reason: str | None) -> str | None:
 
 def read_answer(body: bytes) -> Answer:
     """
-    Read a backend's whole answer.
+    Read a backend's whole answer: a message, or a count of tokens.
 
     Raises:
         ProtocolError: If it is not one.
@@ -84,6 +83,8 @@ def read_answer(body: bytes) -> Answer:
     fault = document.get("error")
     if document.get("type") == "error" and isinstance(fault, dict):
         raise stream_error(_text(fault.get("type")), _text(fault.get("message")))
+    if isinstance(document.get("input_tokens"), int):  # of count_tokens: nothing was used
+        return Answer(document=document, usage=Usage(), finish_reason=None, model=None)
     content = document.get("content")
     if not isinstance(content, list) or not all(isinstance(block, dict) for block in content):
         raise ProtocolError("The model backend's answer has no content blocks.")

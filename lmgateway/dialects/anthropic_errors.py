@@ -7,37 +7,36 @@ request field is at fault.
 
 Written, by the status of the error:
 
-================  ==========================
-status            ``error.type``
-================  ==========================
-401               ``authentication_error``
-402               ``billing_error``
-403               ``permission_error``
-404               ``not_found_error``
-413               ``request_too_large``
-429               ``rate_limit_error``
-503, 529          ``overloaded_error``
-504               ``timeout_error``
-other 4xx         ``invalid_request_error``
-other 5xx         ``api_error``
-================  ==========================
+=========  =========================
+status     ``error.type``
+=========  =========================
+401        ``authentication_error``
+402        ``billing_error``
+403        ``permission_error``
+404        ``not_found_error``
+413        ``request_too_large``
+429        ``rate_limit_error``
+503, 529   ``overloaded_error``
+504        ``timeout_error``
+other 4xx  ``invalid_request_error``
+other 5xx  ``api_error``
+=========  =========================
 
 Read, from a backend's status, or from the type of an error in a stream:
 
-=======================================  =====================================
+=======================================  ===========================================
 backend                                  error
-=======================================  =====================================
+=======================================  ===========================================
 429 ``rate_limit_error``                 ``BackendLimited``
 503, 529 ``overloaded_error``            ``BackendOverloaded``
 400, 413 that says the prompt is long    ``ContextExceeded``
-400 that says our account is empty,      ``BackendFailed``, not a word of it relayed
-402
+400 that says our account is empty, 402  ``BackendFailed``, not a word of it relayed
 401, 403                                 ``CredentialRefused``, likewise
 400, 404, 413, 422                       ``Rejected``, with the backend's message
 408, 504 ``timeout_error``               ``BackendTimeout``
 409, 425, other 5xx                      ``BackendFailed``
 other 4xx                                ``Rejected``, without
-=======================================  =====================================
+=======================================  ===========================================
 """
 
 from __future__ import annotations

@@ -23,9 +23,9 @@ message, role ``system``        the same, in its place
 ``redacted_thinking``           ``thinking_blocks``
 ``cache_control``               extension on the part or tool
 tool with ``input_schema``      ``function`` tool; ``strict`` kept
-other (server) tools, their     ``opaque``: the request is ``diagonal_only``
-blocks, ``mcp_servers``, files
-by id, search results
+other (server) tools            ``opaque``, as are their blocks, ``mcp_servers``, files
+                                by id and search results: the request is
+                                ``diagonal_only``
 ``tool_choice``                 ``auto``, ``any`` -> ``required``, ``none``, ``tool`` ->
                                 ``{"type": "function"}``
 ``disable_parallel_tool_use``   ``parallel_tool_calls``: false
@@ -37,8 +37,8 @@ by id, search results
                                 ``reasoning_effort`` ``low``, up to 8192 ``medium``, more
                                 is ``high``
 ``output_config.effort``        ``reasoning_effort``; wins over the budget
-``output_config.format`` (once  ``response_format`` ``json_schema``
-``output_format``)
+``output_config.format``        ``response_format`` ``json_schema``; ``output_format``
+                                was its first name
 ``stream``                      ``stream``
 ==============================  =====================================================
 

@@ -1,30 +1,27 @@
 """
 A backend's stream in Anthropic's grammar, read event by event.
 
-==========================================  ===========  =============================
-event                                       mark         hub
-==========================================  ===========  =============================
-``message_start``                           ``QUIET``    chunk with ``role``; id, model
-``content_block_start`` ``text``,           ``QUIET``    nothing, unless it has text
-``thinking``
-``content_block_start`` ``tool_use``        ``OUTPUT``   ``tool_calls`` delta: next
-                                                         index, id, name
-``content_block_start``                     ``OUTPUT``   ``thinking_blocks``
-``redacted_thinking``
-``content_block_start`` of a server tool    ``OUTPUT``   nothing
-``text_delta``                              ``OUTPUT``   ``content``
-``thinking_delta``                          ``OUTPUT``   ``reasoning_content``
-``input_json_delta``                        ``OUTPUT``   ``tool_calls`` delta, arguments
-                                                         as they come
-``signature_delta``                         ``QUIET``    ``thinking_blocks``
-``citations_delta``                         ``QUIET``    nothing
-``content_block_stop``, ``ping``            ``QUIET``    nothing
-``message_delta``                           ``QUIET``    chunk with ``finish_reason``, then
-                                                         the usage chunk
-``message_stop``                            ``END``      nothing
-``error``                                   ``ERROR``    nothing
-any other type                              ``QUIET``    nothing: the grammar may grow
-==========================================  ===========  =============================
+========================================  ==========  =============================================
+event                                     mark        hub
+========================================  ==========  =============================================
+``message_start``                         ``QUIET``   chunk with ``role``; id, model
+``content_block_start`` ``text``          ``QUIET``   nothing, unless it has text
+``content_block_start`` ``thinking``      ``QUIET``   nothing, unless it has text
+``content_block_start`` ``tool_use``      ``OUTPUT``  ``tool_calls`` delta: next index, id, name
+its type ``redacted_thinking``            ``OUTPUT``  ``thinking_blocks``
+``content_block_start`` of a server tool  ``OUTPUT``  nothing
+``text_delta``                            ``OUTPUT``  ``content``
+``thinking_delta``                        ``OUTPUT``  ``reasoning_content``
+``input_json_delta``                      ``OUTPUT``  ``tool_calls`` delta, arguments as they come
+``signature_delta``                       ``QUIET``   ``thinking_blocks``
+``citations_delta``                       ``QUIET``   nothing
+``content_block_stop``, ``ping``          ``QUIET``   nothing
+``message_delta``                         ``QUIET``   chunk with ``finish_reason``, then the usage
+                                                      chunk
+``message_stop``                          ``END``     nothing
+``error``                                 ``ERROR``   nothing
+any other type                            ``QUIET``   nothing: the grammar may grow
+========================================  ==========  =============================================
 
 A delta with nothing in it is ``QUIET``.  Usage is told twice, input in
 ``message_start`` and the whole, cumulatively, in ``message_delta``; what is told

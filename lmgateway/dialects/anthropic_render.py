@@ -14,32 +14,31 @@ On the diagonal (an Anthropic client) the client's bytes are kept but for
 
 From the hub:
 
-==============================  =====================================================
-hub                             Anthropic
-==============================  =====================================================
-messages                        see ``anthropic_turns``; roles ``system`` and
-                                ``developer`` go to ``system``, joined by a blank line
-                                (or as blocks, if one of them is an array)
-``max_completion_tokens``,      ``max_tokens``; else the gateway's bound; else 8192
-``max_tokens``
-``stop``                        ``stop_sequences``, as a list, without blank ones
-``temperature``                 the same, at most 1
-``top_p``                       the same, but dropped beside ``temperature``: newer
-                                models refuse the two together
-``top_k``, ``stream``           the same
-``user``, ``safety_identifier`` ``metadata.user_id``
-``tools[].function``            ``name``, ``description``, ``input_schema``, ``strict``
-``tool_choice``                 ``none``, ``auto``, ``required`` -> ``any``, function ->
-                                ``tool``
-``parallel_tool_calls: false``  ``disable_parallel_tool_use``
-``response_format``             ``json_schema`` -> ``output_config.format``;
-                                ``json_object`` -> a sentence at the end of ``system``
-``reasoning_effort`` (or        models from Claude 4.6 on: ``thinking`` ``adaptive`` and
-Ollama's ``think``)             ``output_config.effort``; others: ``thinking`` ``enabled``
-                                with a budget of 1024 (minimal), 2048 (low), 8192
-                                (medium), 24576 (high), 32768 (more), always below
-                                ``max_tokens``
-==============================  =====================================================
+=========================================  ========================================================
+hub                                        Anthropic
+=========================================  ========================================================
+messages                                   see ``anthropic_turns``; roles ``system`` and
+                                           ``developer`` go to ``system``, joined by a blank line
+                                           (or as blocks, if one of them is an array)
+``max_completion_tokens``, ``max_tokens``  ``max_tokens``; else the gateway's bound; else 8192
+``stop``                                   ``stop_sequences``, as a list, without blank ones
+``temperature``                            the same, at most 1
+``top_p``                                  the same, but dropped beside ``temperature``: newer
+                                           models refuse the two together
+``top_k``, ``stream``                      the same
+``user``, ``safety_identifier``            ``metadata.user_id``
+``tools[].function``                       ``name``, ``description``, ``input_schema``, ``strict``
+``tool_choice``                            ``none``, ``auto``, ``required`` -> ``any``, function ->
+                                           ``tool``
+``parallel_tool_calls: false``             ``disable_parallel_tool_use``
+``response_format``                        ``json_schema`` -> ``output_config.format``;
+                                           ``json_object`` -> a sentence at the end of ``system``
+``reasoning_effort`` (or                   models from Claude 4.6 on: ``thinking`` ``adaptive`` and
+Ollama's ``think``)                        ``output_config.effort``; others: ``thinking``
+                                           ``enabled`` with a budget of 1024 (minimal), 2048 (low),
+                                           8192 (medium), 24576 (high), 32768 (more), always below
+                                           ``max_tokens``
+=========================================  ========================================================
 
 With thinking on, ``temperature``, ``top_p`` and ``top_k`` are dropped, and where a tool is
 forced thinking is: Anthropic refuses either pair.  ``dropped`` names whatever of a hub

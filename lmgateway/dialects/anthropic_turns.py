@@ -4,26 +4,26 @@ Hub messages, said in Anthropic's turns.
 Anthropic's conversation has two roles that take turns, so messages of one role
 that follow each other become one turn.  In it, what tools returned comes first.
 
-==============================  =====================================================
-hub                             Anthropic
-==============================  =====================================================
-roles ``system``, ``developer`` blocks of the system prompt, whatever their place
-role ``user``                   turn of the user
-role ``tool``                   ``tool_result`` block in the user's turn
-role ``assistant``              turn of the assistant; at the very end (prefill) without
-                                trailing white space, which Anthropic refuses
-``tool_calls[]``                ``tool_use``; arguments as an object, spelt as they were
-``thinking_blocks``             ``thinking``, ``redacted_thinking``, first in the turn
-``reasoning_content``           nothing: Anthropic takes no unsigned reasoning
-text, refusal                   ``text``; an empty one is left out
-``image_url``                   ``image``: base64 or url; never fetched.  A PDF is a
-                                ``document``
-``file`` with data              ``document``: PDF in base64, or text; ``filename`` is its
-                                ``title``
-``cache_control``               the same, on the block
-``input_audio``, files by id,   refused
-anything else
-==============================  =====================================================
+===========================================  ======================================================
+hub                                          Anthropic
+===========================================  ======================================================
+roles ``system``, ``developer``              blocks of the system prompt, whatever their place
+role ``user``                                turn of the user
+role ``tool``                                ``tool_result`` block in the user's turn
+role ``assistant``                           turn of the assistant; at the very end (prefill)
+                                             without trailing white space, which Anthropic refuses
+``tool_calls[]``                             ``tool_use``; arguments as an object, spelt as they
+                                             were
+``thinking_blocks``                          ``thinking``, ``redacted_thinking``, first in the turn
+``reasoning_content``                        nothing: Anthropic takes no unsigned reasoning
+text, refusal                                ``text``; an empty one is left out
+``image_url``                                ``image``: base64 or url; never fetched.  A PDF is a
+                                             ``document``
+``file`` with data                           ``document``: PDF in base64, or text; ``filename`` is
+                                             its ``title``
+``cache_control``                            the same, on the block
+``input_audio``, files by id, anything else  refused
+===========================================  ======================================================
 
 The ids of tool calls keep what Anthropic allows in them (letters, digits, ``_``
 and ``-``); other characters become ``_``, in call and result alike.

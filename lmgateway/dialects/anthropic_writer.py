@@ -1,24 +1,23 @@
 """
 A client's stream in Anthropic's grammar, written from hub chunks.
 
-==============================  =====================================================
-hub                             events
-==============================  =====================================================
-first chunk                     ``message_start``, with the input tokens if the chunk
-                                knows them
-``reasoning_content`` (or       block ``thinking`` with an empty signature,
-``reasoning``)                  ``thinking_delta``
-``thinking_blocks`` with a      ``signature_delta`` in it
-signature
-``thinking_blocks``, redacted   block ``redacted_thinking``
-``content``, ``refusal``        block ``text``, ``text_delta``
-``tool_calls[i]``               a block ``tool_use`` for each ``i``, begun when its name is
-                                known; ``input_json_delta`` as the arguments come
-``finish_reason``               ``content_block_stop``
-usage                           ``message_delta`` with stop reason and usage, once the
-                                finish was seen: it comes in a chunk of its own, after it
-the end                         ``message_delta`` if not yet written, ``message_stop``
-==============================  =====================================================
+====================================  ============================================================
+hub                                   events
+====================================  ============================================================
+first chunk                           ``message_start``, with the input tokens if the chunk knows
+                                      them
+``reasoning_content`` (or             block ``thinking`` with an empty signature,
+``reasoning``)                        ``thinking_delta``
+``thinking_blocks`` with a signature  ``signature_delta`` in it
+``thinking_blocks``, redacted         block ``redacted_thinking``
+``content``, ``refusal``              block ``text``, ``text_delta``
+``tool_calls[i]``                     a block ``tool_use`` for each ``i``, begun when its name is
+                                      known; ``input_json_delta`` as the arguments come
+``finish_reason``                     ``content_block_stop``
+usage                                 ``message_delta`` with stop reason and usage, once the
+                                      finish was seen: it comes in a chunk of its own, after it
+the end                               ``message_delta`` if not yet written, ``message_stop``
+====================================  ============================================================
 
 Blocks have consecutive indices and are written one after the other: a new kind
 of content, or a new tool call, stops the block before it.  An empty piece begins

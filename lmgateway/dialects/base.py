@@ -64,12 +64,25 @@ class Answer:
 class StreamReader(Protocol):
     """Reads one backend stream, event by event.  One instance per stream."""
 
-    usage: Usage | None
-    finish_reason: str | None
-    model: str | None
-    output_bytes: int
-    """UTF-8 bytes of output seen so far, for an estimate where no usage is told."""
-    error: BackendError | None
+    @property
+    def usage(self) -> Usage | None:
+        """What the backend told of it so far."""
+
+    @property
+    def finish_reason(self) -> str | None:
+        """Why the answer ended, in the hub's words."""
+
+    @property
+    def model(self) -> str | None:
+        """The model that the backend says it is."""
+
+    @property
+    def output_bytes(self) -> int:
+        """UTF-8 bytes of output seen so far, for an estimate where no usage is told."""
+
+    @property
+    def error(self) -> BackendError | None:
+        """What went wrong, if something did."""
 
     def inspect(self, event: Event) -> Mark:
         """
@@ -117,6 +130,10 @@ class Quirks(Protocol):
     @property
     def takes_think(self) -> bool:
         """Whether a ``think`` member is understood."""
+
+    @property
+    def default_options(self) -> Mapping[str, object]:
+        """Model options where the request has none."""
 
     @property
     def tool_format(self) -> Literal["json", "xml"]:

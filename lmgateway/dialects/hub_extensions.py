@@ -7,10 +7,10 @@ Beside the request members of ``hub.EXTENSIONS``, within messages and tools:
 member                          what it carries
 ==============================  ====================================================
 ``cache_control`` (part, tool)  a prompt-cache mark, as Anthropic writes it
-``thinking_blocks`` (message,   reasoning that its author signed: ``{"type": "thinking",
-delta)                          "thinking", "signature"}``, or ``{"type":
-                                "redacted_thinking", "data"}``; in a delta the text of
-                                the former comes as ``reasoning_content``
+``thinking_blocks`` (message,   reasoning that its author signed: of the type ``thinking``
+or delta)                       with ``thinking`` and ``signature``, or of the type
+                                ``redacted_thinking`` with ``data``; in a delta the text
+                                of the former comes as ``reasoning_content``
 ``is_error`` (tool message)     that the tool failed
 ``thinking`` (request)          the reasoning wish as Anthropic writes it
 ``type: "opaque"`` (part,       something that only the client's own grammar has: the

@@ -3,36 +3,34 @@ Ollama (https://docs.ollama.com/api), both ways against the hub.
 
 Requests
 --------
-==========================  ===================================================
-Ollama                      hub
-==========================  ===================================================
-``model``                   ``model``, a tag (``:latest``) included: routing
-                            strips it
-``stream``, absent: true    ``stream``
-``messages[].content``      the same, a string
-``messages[].images``       ``image_url`` parts with data URIs, their type told
-                            by the first bytes; URLs are refused, not fetched
-``messages[].thinking``     ``reasoning_content``
-``tool_calls``: objects     ``tool_calls``: JSON text, with ids by position
-``tool_name``               ``tool_call_id``
-``tools``                   ``tools``, functions only
-``format``                  ``response_format``: ``json`` is ``json_object``, a
-                            schema is ``json_schema``
-``think``: a boolean        ``think``
-``think``: a level          ``reasoning_effort``; ``none`` is false, ``minimal``
-                            is ``low``, ``xhigh`` is ``high``
-``options``                 sampling members: see ``ollama_options``
-``keep_alive``              ``keep_alive``; for ever (-1), where neither the
-                            caller nor the operator says
-``logprobs``,               the same
-``top_logprobs``
-``prompt``, ``system``      a user and a system message (``/api/generate``)
-``suffix``, ``template``,   none: honoured by Ollama backends only, refused
-``raw``, ``context``        elsewhere
-``input`` (``/api/embed``)  ``input``
-``prompt``                  ``input``, one text (``/api/embeddings``)
-``dimensions``              ``dimensions``
-==========================  ===================================================
+==============================  ============================================================
+Ollama                          hub
+==============================  ============================================================
+``model``                       ``model``, a tag (``:latest``) included: routing strips it
+``stream``, absent: true        ``stream``
+``messages[].content``          the same, a string
+``messages[].images``           ``image_url`` parts with data URIs, their type told by the
+                                first bytes; URLs are refused, not fetched
+``messages[].thinking``         ``reasoning_content``
+``tool_calls``: objects         ``tool_calls``: JSON text, with ids by position
+``tool_name``                   ``tool_call_id``
+``tools``                       ``tools``, functions only
+``format``                      ``response_format``: ``json`` is ``json_object``, a schema
+                                is ``json_schema``
+``think``: a boolean            ``think``
+``think``: a level              ``reasoning_effort``; ``none`` is false, ``minimal`` is
+                                ``low``, ``xhigh`` is ``high``
+``options``                     sampling members: see ``ollama_options``
+``keep_alive``                  ``keep_alive``; for ever (-1), where neither the caller nor
+                                the operator says
+``logprobs``, ``top_logprobs``  the same
+``prompt``, ``system``          a user and a system message (``/api/generate``)
+``suffix``, ``template``,       none: honoured by Ollama backends only, refused
+``raw``, ``context``            elsewhere
+``input`` (``/api/embed``)      ``input``
+``prompt``                      ``input``, one text (``/api/embeddings``)
+``dimensions``                  ``dimensions``
+==============================  ============================================================
 
 Hub members that Ollama has no word for are left out (``dropped`` names them):
 ``tool_choice`` other than ``auto`` and ``none`` (which leaves the tools out),
@@ -93,6 +91,7 @@ class Ollama:
             stream=endpoint != "embeddings" and ollama_parse.streams(document),
             wants_usage=True,
             diagonal_only=only,
+            unsaid=ollama_parse.unsaid(document),
         )
 
     def render(self, request: ChatRequest, overrides: Overrides, quirks: Quirks) -> bytes:

@@ -1,22 +1,21 @@
 """
 Whole answers and their measures, between Ollama and the hub.
 
-=======================  ====================================================
-Ollama                   hub
-=======================  ====================================================
-``created_at``           ``created`` (RFC 3339 against Unix seconds)
-``message.content``,     ``message.content``
-``response``
-``message.thinking``     ``message.reasoning_content``
-``tool_calls``: objects  ``tool_calls``: JSON text, with ids
-``done_reason``          ``finish_reason``: ``length`` stays, ``load`` and
-                         ``unload`` are ``stop``; ``tool_calls`` where there
-                         are calls, which Ollama calls ``stop`` too
-``prompt_eval_count``    ``usage.prompt_tokens``
-``eval_count``           ``usage.completion_tokens``
-``logprobs``             ``logprobs.content``
-durations                none; written as 0
-=======================  ====================================================
+=================================  ============================================================
+Ollama                             hub
+=================================  ============================================================
+``created_at``                     ``created`` (RFC 3339 against Unix seconds)
+``message.content``, ``response``  ``message.content``
+``message.thinking``               ``message.reasoning_content``
+``tool_calls``: objects            ``tool_calls``: JSON text, with ids
+``done_reason``                    ``finish_reason``: ``length`` stays, ``load`` and ``unload``
+                                   are ``stop``; ``tool_calls`` where there are calls, which
+                                   Ollama calls ``stop`` too
+``prompt_eval_count``              ``usage.prompt_tokens``
+``eval_count``                     ``usage.completion_tokens``
+``logprobs``                       ``logprobs.content``
+durations                          none; written as 0
+=================================  ============================================================
 
 ``model`` is told as the client wrote it, tag included: Ollama clients compare it.
 """

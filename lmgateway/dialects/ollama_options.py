@@ -101,7 +101,7 @@ def spliced(
 
 def default_options(quirks: Quirks) -> Mapping[str, Any]:
     """Give the backend's configured ``default_options``."""
-    return getattr(quirks, "default_options", None) or {}
+    return quirks.default_options
 
 
 def keep_alive(quirks: Quirks) -> Any:

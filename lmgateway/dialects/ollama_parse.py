@@ -18,6 +18,24 @@ from lmgateway.errors import MalformedRequest
 
 _ROLES = frozenset({"system", "user", "assistant", "tool"})
 _PASSED = ("keep_alive", "logprobs", "top_logprobs")
+_SAID = frozenset(
+    {
+        *_PASSED,
+        "dimensions",
+        "format",
+        "images",
+        "input",
+        "messages",
+        "model",
+        "options",
+        "prompt",
+        "stream",
+        "system",
+        "think",
+        "tools",
+    }
+)
+_ONLY = (("suffix", str), ("template", str), ("raw", bool), ("context", list))
 
 
 def chat(document: Document) -> Document:
@@ -44,10 +62,16 @@ def generate(document: Document) -> Document:
 
 def diagonal_only(document: Document) -> str | None:
     """Give the member of an ``/api/generate`` body that only Ollama can honour."""
-    for name, kind in (("suffix", str), ("template", str), ("raw", bool), ("context", list)):
+    for name, kind in _ONLY:
         if hub.member(document, name, kind):
             return name
     return None
+
+
+def unsaid(document: Document) -> tuple[str, ...]:
+    """Give the members that the hub has no word for (``truncate``), in order."""
+    names = document.keys() - _SAID - {name for name, _ in _ONLY}
+    return tuple(sorted(name for name in names if document[name] is not None))
 
 
 def embeddings(document: Document) -> Document:

@@ -49,7 +49,7 @@ def dropped(request: ChatRequest) -> tuple[str, ...]:
     names = {name for name in document if document[name] is not None} - _SAID
     if document.get("tool_choice") in ("auto", "none"):
         names.discard("tool_choice")
-    return tuple(sorted(names))
+    return (*request.unsaid, *sorted(names))
 
 
 def verbatim(request: ChatRequest, overrides: Overrides, quirks: Quirks) -> bytes:

@@ -27,31 +27,32 @@ Responses                       hub
 ``reasoning.summary``           how reasoning is told in the answer
 ``max_output_tokens``           ``max_tokens``
 ``top_logprobs``, ``include``   ``logprobs``, ``top_logprobs``
-``temperature``, ``top_p``,     the same
-``parallel_tool_calls``,
-``metadata``, ``user``, ...
+sampling members                the same: ``temperature``, ``top_p``,
+                                ``parallel_tool_calls``, ``metadata``, ``user``
+                                and so on
 ==============================  ===============================================
 
 Refused: ``previous_response_id``, ``conversation``, ``prompt``, ``background``,
 ``store: true`` and ``item_reference`` (400, ``unsupported_parameter``: nothing
 is stored; ``store`` absent or false is fine), tools other than functions and
-items of such tools (422).  Without effect, and repeated in the answer:
-``truncation``, ``max_tool_calls``; other members of ``include``.
+items of such tools (422).  Without effect, and named as dropped:
+``truncation: auto``, ``max_tool_calls`` and members unknown here; without
+effect, since they ask for nothing that is here: the rest of ``include``.
 
 Answers
 -------
-==============================  ===============================================
-hub                             Responses
-==============================  ===============================================
-``reasoning_content``           a ``reasoning`` item: ``content`` with
-                                ``reasoning_text``, or the ``summary`` if asked
-``content``, ``refusal``        a ``message`` item with ``output_text`` and
-                                ``refusal`` parts
-``tool_calls``                  ``function_call`` items, ``call_id`` the call's
-``finish_reason``               ``status``: ``length`` and ``content_filter``
-                                are ``incomplete``, all others ``completed``
-``usage``                       ``usage``, with cached and reasoning tokens
-==============================  ===============================================
+========================  ============================================================
+hub                       Responses
+========================  ============================================================
+``reasoning_content``     a ``reasoning`` item: ``content`` with ``reasoning_text``,
+                          or the ``summary`` if asked
+``content``, ``refusal``  a ``message`` item with ``output_text`` and ``refusal``
+                          parts
+``tool_calls``            ``function_call`` items, ``call_id`` the call's
+``finish_reason``         ``status``: ``length`` and ``content_filter`` are
+                          ``incomplete``, all others ``completed``
+``usage``                 ``usage``, with cached and reasoning tokens
+========================  ============================================================
 
 Streams: see ``responses_stream``.  Errors: OpenAI's envelope.
 """
@@ -91,6 +92,7 @@ class Responses:
             model=asked["model"],
             stream=asked["stream"],
             wants_usage=True,
+            unsaid=responses_request.unsaid(document),
         )
 
     def write_answer(self, hub: Document, request: ChatRequest) -> bytes:

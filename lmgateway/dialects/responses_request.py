@@ -27,6 +27,23 @@ _PASSED = (
     "prompt_cache_retention",
     "safety_identifier",
 )
+_SAID = frozenset(
+    {
+        *_STATE,
+        *_PASSED,
+        "include",
+        "input",
+        "instructions",
+        "max_output_tokens",
+        "model",
+        "reasoning",
+        "stream",
+        "stream_options",
+        "text",
+        "tool_choice",
+        "tools",
+    }
+)
 _ROLES = frozenset({"user", "assistant", "system", "developer"})
 
 
@@ -69,6 +86,14 @@ def to_hub(document: Document) -> Document:
     if "message.output_text.logprobs" in wanted or document.get("top_logprobs"):
         request["logprobs"] = True
     return request
+
+
+def unsaid(document: Document) -> tuple[str, ...]:
+    """Give the members that the hub has no word for (``max_tool_calls``), in order."""
+    names = document.keys() - _SAID
+    if document.get("truncation") == "disabled":
+        names.discard("truncation")
+    return tuple(sorted(name for name in names if document[name] is not None))
 
 
 def _reasoning(document: Document) -> Document:

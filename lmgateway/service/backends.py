@@ -16,6 +16,9 @@ from lmgateway.backends.quirks import ProviderQuirks, join, quirks_for
 from lmgateway.config.providers import PROVIDERS
 from lmgateway.config.schema import BackendSection, Config, FaultSection, MockSection
 from lmgateway.config.secrets import Secret, resolve
+from lmgateway.dialects.base import Dialect
+from lmgateway.dialects.completions import COMPLETIONS
+from lmgateway.dialects.openai import OPENAI
 from lmgateway.errors import ConfigError
 from lmgateway.service.resources import Resources
 from lmgateway.surfaces.grammars import BACKEND_DIALECTS, CALLS
@@ -85,6 +88,7 @@ class Backends:
         return HTTPBackend(
             name=name,
             codec=codec,
+            own={} if quirks.completions_path is None else own_codecs(codec),
             client=client,
             wheel=self._resources.wheel,
             quirks=quirks,
@@ -113,6 +117,11 @@ class Backends:
         )
 
 
+def own_codecs(codec: Dialect) -> Mapping[str, Dialect]:
+    """Give the further grammars of servers that speak *codec*: OpenAI's had one before chat."""
+    return {COMPLETIONS.name: COMPLETIONS} if codec is OPENAI else {}
+
+
 def _file(name: str | None, folder: Path) -> str | None:
     return None if name is None else str(folder / name)
 
@@ -123,7 +132,9 @@ def _path(base_url: str, path: str) -> str:
 
 def _quirks(section: BackendSection, base_url: str) -> ProviderQuirks:
     quirks = quirks_for(section.provider, base_url)
-    quirks = evolve(quirks, tool_format=section.tool_format)
+    quirks = evolve(
+        quirks, tool_format=section.tool_format, default_options=section.default_options
+    )
     if section.max_tokens_field is not None:
         quirks = evolve(quirks, max_tokens_field=section.max_tokens_field)
     if section.stream_usage is not None:

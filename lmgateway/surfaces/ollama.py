@@ -14,13 +14,26 @@ from typing import ClassVar
 from attrs import frozen
 from klein import Klein
 
+from lmgateway.chat import Endpoint
 from lmgateway.dialects.ollama import OLLAMA
-from lmgateway.dialects.ollama_discovery import Shown, asked_for, running, show, tags, version
+from lmgateway.dialects.ollama_answers import is_load, load_answer
+from lmgateway.dialects.ollama_discovery import (
+    Shown,
+    asked_for,
+    running,
+    show,
+    tags,
+    untagged,
+    version,
+)
 from lmgateway.errors import MalformedRequest, UnknownModel
 from lmgateway.routing.policy import Directory
 from lmgateway.surfaces.answers import Answers
 from lmgateway.surfaces.intake import Intake
 from lmgateway.wire.request import Request
+
+MAX_LOAD = 512
+"""Bytes: a request that asks for no answer is a short one."""
 
 
 @frozen(eq=False)
@@ -41,12 +54,14 @@ class OllamaSurface:
     @app.route("/api/chat", methods=["POST"])
     async def chat(self, request: Request) -> None:
         """Answer a conversation."""
-        await self.intake.take(request, OLLAMA, "chat")
+        if not self._loads(request, "chat"):
+            await self.intake.take(request, OLLAMA, "chat")
 
     @app.route("/api/generate", methods=["POST"])
     async def generate(self, request: Request) -> None:
         """Complete a prompt."""
-        await self.intake.take(request, OLLAMA, "generate")
+        if not self._loads(request, "generate"):
+            await self.intake.take(request, OLLAMA, "generate")
 
     @app.route("/api/embed", methods=["POST"])
     @app.route("/api/embeddings", methods=["POST"])
@@ -78,10 +93,22 @@ class OllamaSurface:
             self.answers.error(request, error)
             return
         for shown in self._shown(request, everything=True):
-            if shown.name == name:
+            if untagged(shown.name) == untagged(name):
                 self.answers.json(request, 200, show(shown, self.wall()))
                 return
         self.answers.error(request, UnknownModel(f"model {name!r} not found"))
+
+    def _loads(self, request: Request, endpoint: Endpoint) -> bool:
+        """Answer what asks only that a model be loaded: ours always are."""
+        if len(request.body) > MAX_LOAD:
+            return False
+        try:
+            asked = OLLAMA.parse(request.body, endpoint)
+        except MalformedRequest:
+            return False
+        if is_load(asked):
+            self.answers.json(request, 200, load_answer(asked))
+        return is_load(asked)
 
     def _shown(self, request: Request, *, everything: bool = False) -> list[Shown]:
         principal = request.pass_.principal

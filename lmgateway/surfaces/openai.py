@@ -1,8 +1,8 @@
 """
 OpenAI's API as we serve it (https://platform.openai.com/docs/api-reference).
 
-``POST /v1/chat/completions``, ``POST /v1/responses``, ``POST /v1/embeddings``,
-``GET /v1/models``, ``GET /v1/models/{id}``.
+``POST /v1/chat/completions``, ``POST /v1/completions``, ``POST /v1/responses``,
+``POST /v1/embeddings``, ``GET /v1/models``, ``GET /v1/models/{id}``.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import ClassVar
 from attrs import frozen
 from klein import Klein
 
+from lmgateway.dialects.completions import COMPLETIONS
 from lmgateway.dialects.openai import OPENAI
 from lmgateway.dialects.responses import RESPONSES
 from lmgateway.surfaces.intake import Intake
@@ -31,6 +32,11 @@ class OpenAISurface:
     async def chat(self, request: Request) -> None:
         """Answer a conversation."""
         await self.intake.take(request, OPENAI, "chat")
+
+    @app.route("/v1/completions", methods=["POST"])
+    async def completions(self, request: Request) -> None:
+        """Complete a prompt, as of old."""
+        await self.intake.take(request, COMPLETIONS, "completions")
 
     @app.route("/v1/responses", methods=["POST"])
     async def responses(self, request: Request) -> None:

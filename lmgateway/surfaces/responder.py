@@ -74,7 +74,7 @@ class Responder:
     def _whole(self, exchange: Exchange, reply: Reply) -> bytes:
         request, answer = exchange.request, reply.answer
         assert request is not None and answer is not None, "a whole answer to a parsed request"
-        if reply.dialect == self._dialect.name:
+        if reply.verbatim and reply.dialect == self._dialect.name:
             return reply.body
         hub = self._dialects[reply.dialect].decode_answer(answer)
         return self._dialect.write_answer(hub, request)
@@ -114,7 +114,7 @@ class Responder:
     def _transcode(self, exchange: Exchange, reply: Reply) -> Transcoder:
         assert exchange.request is not None and reply.reader is not None, "a stream has both"
         writer = self._dialect.writer(exchange.request)
-        if reply.dialect == self._dialect.name:
+        if reply.verbatim and reply.dialect == self._dialect.name:
             return Verbatim(writer, wants_usage=exchange.request.wants_usage)
         return Translated(reply.reader, writer)
 

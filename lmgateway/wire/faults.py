@@ -8,7 +8,7 @@ backend sent.  The cause is kept on the error for the operator's records.
 from __future__ import annotations
 
 from OpenSSL.SSL import Error as SSLError
-from service_identity import VerificationError
+from service_identity import CertificateError, VerificationError
 from twisted.internet import error
 from twisted.python.failure import Failure
 
@@ -28,7 +28,7 @@ def _caused(value: BaseException | None) -> BackendError:
 
 
 def _explain(value: BaseException | None) -> BackendError:
-    if isinstance(value, (SSLError, VerificationError)):
+    if isinstance(value, (SSLError, VerificationError, CertificateError)):
         return BackendTLS("The backend's TLS certificate or version is not acceptable.")
     if isinstance(value, error.DNSLookupError):
         return Unreachable("The backend's name does not resolve.")

@@ -46,8 +46,8 @@ def read_head(message: Message, peer: str, secure: bool) -> Head:
         raise MethodNotAllowed("This method is not served here.", allow=_ALLOW)
     if _TARGET.match(message.target) is None:
         raise MalformedRequest("The request target must be a path in printable ASCII.")
-    headers = [(name.lower(), value.rstrip(b" \t")) for name, value in message.fields]
-    length = _check_fields(message, headers)
+    headers: list[tuple[bytes, bytes]] = []
+    length = _read_fields(message, headers)
     path, _, query = message.target.partition(b"?")
     return Head(
         method=message.method,
@@ -60,14 +60,24 @@ def read_head(message: Message, peer: str, secure: bool) -> Head:
     )
 
 
-def _check_fields(message: Message, headers: list[tuple[bytes, bytes]]) -> int | None:
-    """Check the fields that frame and address the message; return the body's length."""
+@lru_cache(maxsize=4096)
+def _read_name(name: bytes) -> tuple[bytes, bool]:
+    """A header's name in lower case, and whether it frames or addresses the message."""
+    if b"_" in name:
+        raise MalformedRequest("Header names with an underscore are not accepted.")
+    lower = name.lower()
+    return lower, lower in _WATCHED
+
+
+def _read_fields(message: Message, headers: list[tuple[bytes, bytes]]) -> int | None:
+    """Put the fields into *headers*, checking those that matter; return the body's length."""
     length: int | None = 0
     hosts = 0
-    for name, value in headers:
-        if b"_" in name:
-            raise MalformedRequest("Header names with an underscore are not accepted.")
-        if name not in _WATCHED:
+    for raw, value in message.fields:
+        name, watched = _read_name(raw)
+        value = value.rstrip(b" \t")
+        headers.append((name, value))
+        if not watched:
             continue
         if name == b"host":
             hosts += 1

@@ -94,7 +94,8 @@ class ReferenceTests(FolderTestCase):
             BASE
             + CLIENT
             + (
-                'key_env = "K"\nallow_profiles = ["nope"]\nallow_models = ["hint:fast", "default"]\n'
+                'key_env = "K"\nallow_profiles = ["nope"]\n'
+                'allow_models = ["hint:fast", "default"]\n'
             )
         )
         problems = self.problems(text, K="k" * 20)

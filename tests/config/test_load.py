@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from lmgateway.config.load import load
 from lmgateway.config.providers import PROVIDERS
 from lmgateway.errors import ConfigError
@@ -54,7 +56,7 @@ class ReferenceTests(FolderTestCase):
         """Give profiles that each route to the next one."""
         tables = [
             f'[profiles.{name}]\n{PROFILE}rules = [{{ route_to = "{target}" }}]\n'
-            for name, target in zip(names, names[1:], strict=False)
+            for name, target in pairwise(names)
         ]
         return BASE + "".join(tables)
 

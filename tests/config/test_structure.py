@@ -57,7 +57,8 @@ class StrictTests(SynchronousTestCase):
         self.assert_problems(
             "[gateway]\nclient_port = 65536\nmax_retries = -1\nhealth_error_threshold = 1.1\n"
             "header_timeout_ms = 0\n"
-            '[[tiers]]\nname = "a"\nbackend = "b"\nmodel = "m"\nprice = { input = nan, output = inf }\n',
+            '[[tiers]]\nname = "a"\nbackend = "b"\nmodel = "m"\n'
+            "price = { input = nan, output = inf }\n",
             "f:2: gateway.client_port: must be from 0 to 65535",
             "f:3: gateway.max_retries: must be from 0 to 9007199254740992",
             "f:4: gateway.health_error_threshold: must be from 0 to 1",
@@ -133,10 +134,9 @@ class StrictTests(SynchronousTestCase):
         ])  # fmt: skip
 
 
-KEYS = st.sampled_from(
-    ["gateway", "backends", "tiers", "aliases", "profiles", "clients", "name", "rules", "when"]
-    + ["price", "api_key_secret", "mock", "fault", "client_tls", "headers", "fallback", "x", "mode"]
-)
+TABLES = ["gateway", "backends", "tiers", "aliases", "profiles", "clients", "rules", "when"]
+INNER = ["name", "price", "api_key_secret", "mock", "fault", "client_tls", "headers", "fallback"]
+KEYS = st.sampled_from([*TABLES, *INNER, "mode", "x"])
 VALUES: st.SearchStrategy[Any] = st.recursive(
     st.integers(-1, 1) | st.sampled_from(["", "?", "a", "dispatch"]) | st.booleans() | st.floats(),
     lambda inner: st.dictionaries(KEYS, inner, max_size=4) | st.lists(inner, max_size=3),

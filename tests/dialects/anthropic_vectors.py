@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from attrs import frozen
+from attrs import field, frozen
 
 from lmgateway.chat import ChatRequest, Document, Event, Overrides
 from lmgateway.dialects.anthropic import ANTHROPIC
@@ -27,6 +27,7 @@ class Ordinary:
     max_tokens_field: Literal["max_tokens", "max_completion_tokens"] | None = None
     drop: frozenset[str] = frozenset()
     takes_think: bool = False
+    default_options: Mapping[str, object] = field(factory=dict)
     tool_format: Literal["json", "xml"] = "json"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,6 +13,8 @@ from hypothesis import HealthCheck, settings
 
 from lmgateway.chat import Chunk, Document, Event
 from lmgateway.dialects.base import Mark, StreamReader
+from lmgateway.wire import ndjson
+from lmgateway.wire import sse as server_sent
 
 # The first draw of text builds a table, which a busy machine does not do in time.
 settings.register_profile("codecs", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -41,22 +44,22 @@ def vector(name: str) -> bytes:
     return (VECTORS / name).read_bytes()
 
 
-def lines(raw: bytes) -> list[Event]:
-    """Cut NDJSON into events, as the wire floor does."""
-    return [Event(line, b"", line.rstrip(b"\r\n")) for line in raw.splitlines(keepends=True)]
+def lines(raw: bytes, *cuts: int) -> list[Event]:
+    """Give the events of NDJSON that comes in pieces."""
+    return _events(ndjson.Splitter(), raw, cuts)
 
 
-def sse(raw: bytes) -> list[Event]:
-    """Cut an SSE stream, as the wire floor does."""
-    events = []
-    for block in raw.replace(b"\r\n", b"\n").split(b"\n\n"):
-        if not block:
-            continue
-        members = [line.partition(b":") for line in block.split(b"\n")]
-        name = b"".join(value.strip() for key, _, value in members if key == b"event")
-        data = b"\n".join(value.removeprefix(b" ") for key, _, value in members if key == b"data")
-        events.append(Event(block + b"\n\n", name, data))
-    return events
+def sse(raw: bytes, *cuts: int) -> list[Event]:
+    """Give the events of an SSE stream that comes in pieces."""
+    return _events(server_sent.Splitter(), raw, cuts)
+
+
+def _events(
+    splitter: ndjson.Splitter | server_sent.Splitter, raw: bytes, cuts: Sequence[int]
+) -> list[Event]:
+    ends = [*cuts, len(raw)]
+    pieces = [raw[start:end] for start, end in pairwise([0, *ends])]
+    return [event for piece in pieces for event in splitter.feed(piece)] + splitter.close()
 
 
 def read_stream(reader: StreamReader, events: Sequence[Event]) -> tuple[list[Mark], list[Chunk]]:

@@ -133,6 +133,31 @@ class ChatTests(SynchronousTestCase):
         longer = parse(model="m", messages=[*messages, *say()]).hub["messages"]
         self.assertEqual(longer[: len(read)], read)
 
+    def test_ids_and_data_uris_of_clients_are_kept(self) -> None:
+        """Ids that a client has made itself are used; a result without a call keeps its own."""
+        messages = [
+            {"role": "user", "content": "", "images": ["data:image/png;base64,AA=="]},
+            {"role": "assistant", "tool_calls": [{"id": "x1", "function": {"name": "f"}}]},
+            {"role": "tool", "content": "A", "tool_call_id": "x1"},
+            {"role": "tool", "content": "B", "tool_call_id": "x2"},
+            {"role": "tool", "content": "C"},
+        ]
+        hub = parse(model="m", messages=messages, tools=[{"type": "function"}], top_logprobs=2).hub
+        read = hub["messages"]
+        self.assertEqual(
+            read[0]["content"],
+            [{"type": "image_url", "image_url": {"url": "data:image/png;base64,AA=="}}],
+        )
+        self.assertEqual([m["tool_call_id"] for m in read[2:]], ["x1", "x2", "call_4"])
+        self.assertEqual((hub["tools"], hub["top_logprobs"]), ([{"type": "function"}], 2))
+
+    def test_arguments_must_be_an_object(self) -> None:
+        """Calls whose arguments are a list are refused."""
+        call = {"function": {"name": "f", "arguments": [1]}}
+        message = {"role": "assistant", "tool_calls": [call]}
+        error = self.assertRaises(MalformedRequest, parse, messages=[message])
+        self.assertEqual(error.param, "messages[0].tool_calls[0].function.arguments")
+
     def test_thinking_of_earlier_turns(self) -> None:
         """What the assistant thought is kept as reasoning."""
         message = {"role": "assistant", "content": "x", "thinking": "hm"}
@@ -161,6 +186,11 @@ class ChatTests(SynchronousTestCase):
         ):
             error = self.assertRaises(MalformedRequest, parse, **document)
             self.assertEqual(error.param, param)
+
+    def test_what_the_hub_cannot_say_is_named(self) -> None:
+        """Members for Ollama alone are named, for a backend that will not get them."""
+        self.assertEqual(parse(model="m", messages=say(), truncate=True).unsaid, ("truncate",))
+        self.assertEqual(parse("generate", model="m", prompt="p", raw=True, x=None).unsaid, ())
 
     def test_load_request(self) -> None:
         """Without messages nothing is asked but that the model be loaded, or unloaded."""

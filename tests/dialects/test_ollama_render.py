@@ -145,6 +145,28 @@ class TranslatedTests(SynchronousTestCase):
             body["messages"], [{"role": "user", "content": "a\nb", "images": ["AAAA"]}]
         )
 
+    def test_history(self) -> None:
+        """Reasoning is thinking, a refusal is text, and a result may name its tool itself."""
+        messages = [
+            {"role": "assistant", "content": None, "refusal": "no", "reasoning_content": "hm"},
+            {
+                "role": "tool",
+                "tool_call_id": "?",
+                "name": "f",
+                "content": [{"type": "text", "text": "ok"}],
+            },
+            {"role": "tool", "tool_call_id": "?", "content": "ok"},
+        ]
+        self.assertEqual(
+            rendered(asked(messages=messages))["messages"],
+            [
+                {"role": "assistant", "content": "no", "thinking": "hm"},
+                {"role": "tool", "content": "ok", "tool_name": "f"},
+                {"role": "tool", "content": "ok"},
+            ],
+        )
+        self.assertEqual(OLLAMA.dropped(OLLAMA.parse(b'{"messages":[],"x":1}', "chat")), ())
+
     def test_system_prompt(self) -> None:
         """The profile's prompt comes first, in one system message, and loses nothing."""
         body = rendered(asked(messages=USER), system_prompt="P")

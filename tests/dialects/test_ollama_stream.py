@@ -108,15 +108,24 @@ class ReaderTests(SynchronousTestCase):
         self.assertEqual([c["choices"] for c in plain], [c["choices"] for c in crlf])
 
     def test_every_cut_gives_the_same(self) -> None:
-        """Wherever the network cuts the bytes, joined lines are the same events."""
-        raw = vector("ollama_text.ndjson")
-        whole = lines(raw)
-        for cut in range(len(raw) + 1):
-            rest, events = raw[:cut], []
-            head, newline, rest = rest.rpartition(b"\n")
-            events += lines(head + newline)
-            events += lines(rest + raw[cut:])
-            self.assertEqual(events, whole)
+        """Wherever the network cuts the bytes, marks and chunks are the same."""
+        for name in ("text", "tools", "generate", "broken"):
+            raw = vector(f"ollama_{name}.ndjson")
+            marks, chunks = read_stream(reader(), lines(raw))
+            for cut in range(len(raw) + 1):
+                self.assertEqual(lines(raw, cut), lines(raw))
+            again, letter_by_letter = read_stream(reader(), lines(raw, *range(len(raw))))
+            self.assertEqual(again, marks)
+            self.assertEqual(told(letter_by_letter), told(chunks))
+
+
+def told(chunks: list[Chunk]) -> list[Any]:
+    """Give what chunks say, without the ids that each stream makes up."""
+    choices = [hub.first_choice(chunk) for chunk in chunks]
+    for choice in choices:
+        for call in choice.get("delta", {}).get("tool_calls", ()):
+            call["id"] = ""
+    return choices
 
 
 class WriterTests(SynchronousTestCase):
@@ -170,6 +179,15 @@ class WriterTests(SynchronousTestCase):
             [{"name": "f", "arguments": {"x": 1}}, {"name": "g", "arguments": {}}],
         )
         self.assertEqual(told[0]["done_reason"], "stop")
+
+    def test_logprobs(self) -> None:
+        """Log probabilities go through in both directions."""
+        chunk = delta(content="a")
+        chunk["choices"][0]["logprobs"] = {"content": [{"token": "a", "logprob": -1.0}]}
+        raw = stream(OLLAMA.writer(CHAT), chunk, FINISH)
+        self.assertEqual(load_lines(raw)[0]["logprobs"][0]["token"], "a")
+        _, chunks = read_stream(reader(), lines(raw))
+        self.assertEqual(chunks[0]["choices"][0]["logprobs"], chunk["choices"][0]["logprobs"])
 
     def test_generate(self) -> None:
         """``/api/generate`` is told in its own members."""

@@ -251,6 +251,13 @@ class StreamTests(SynchronousTestCase):
             self.assertEqual("".join(said), output[place]["arguments"])
             self.assertEqual(output[place]["name"], name)
 
+    def test_a_name_that_comes_late(self) -> None:
+        """Nothing is told of a call before its name is known, and nothing is lost of it."""
+        read = told(call(0, arguments='{"a"'), call(0, name="f", arguments=":1}"), finish("stop"))
+        self.assertEqual(read[-1]["response"]["output"][0]["arguments"], '{"a":1}')
+        nameless = told(call(0, arguments="{}"), finish("stop"))
+        self.assertEqual(nameless[-1]["response"]["output"][0]["arguments"], "{}")
+
     def test_refusal(self) -> None:
         """A refusal is a part of its own in the message."""
         read = told(delta(content="x"), delta(refusal="n"), delta(refusal="o"), finish("stop"))

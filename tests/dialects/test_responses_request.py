@@ -190,6 +190,14 @@ class MemberTests(SynchronousTestCase):
             error = self.assertRaises(Unsupported, parse, **{"input": "x", **document})
             self.assertEqual(error.param, param)
 
+    def test_what_the_hub_cannot_say_is_named(self) -> None:
+        """What will have no effect is named."""
+        self.assertEqual(
+            parse(input="x", truncation="auto", max_tool_calls=3).unsaid,
+            ("max_tool_calls", "truncation"),
+        )
+        self.assertEqual(parse(input="x", truncation="disabled", store=False).unsaid, ())
+
     def test_tools(self) -> None:
         """Functions are nested, and every choice has its counterpart."""
         tools = [{"type": "function", "name": n, "parameters": {}, "strict": True} for n in "fg"]

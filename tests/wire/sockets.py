@@ -142,9 +142,17 @@ def read_answer(client: socket.socket) -> bytes:
     return head + b"\r\n\r\n" + body
 
 
-def open_files() -> int:
-    """How many file descriptors this process has open."""
-    return len(os.listdir("/proc/self/fd"))
+def open_sockets() -> int:
+    """How many sockets this process has open."""
+    folder = Path("/proc/self/fd")
+    return sum(1 for entry in folder.iterdir() if _target(entry).startswith("socket:"))
+
+
+def _target(entry: Path) -> str:
+    try:
+        return os.readlink(entry)
+    except OSError:
+        return ""
 
 
 class Authority:

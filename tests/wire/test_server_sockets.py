@@ -7,14 +7,16 @@ import socket
 import struct
 import threading
 import time
+from typing import Any
 
+from lmgateway.wire.channel import Channel
 from lmgateway.wire.limits import Limits
 from tests.wire.serving import get, post, statuses
 from tests.wire.sockets import (
     QUICK,
     SocketCase,
     in_thread,
-    open_files,
+    open_sockets,
     pause,
     read_all,
     read_answer,
@@ -71,7 +73,8 @@ class ExchangeTests(SocketCase):
         client = self.connect()
         await in_thread(self._ask, client, get(b"/echo"))
         (channel,) = self.factory.connections
-        handle = channel.transport.getHandle()
+        transport: Any = channel.transport
+        handle = transport.getHandle()
         self.assertTrue(handle.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
         self.assertTrue(handle.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE))
 
@@ -147,7 +150,7 @@ class LeavingTests(SocketCase):
     async def test_a_thousand_streams(self) -> None:
         """A thousand streams begun and left leave nothing behind."""
         await self.serve(Limits())
-        before = open_files()
+        before = open_sockets()
         for _ in range(20):
             clients = [socket.create_connection(("127.0.0.1", self.port)) for _ in range(50)]
             for client in clients:
@@ -157,7 +160,7 @@ class LeavingTests(SocketCase):
             for client in clients:
                 client.close()
             await self.empty()
-        self.assertEqual(open_files(), before)
+        self.assertEqual(open_sockets(), before)
         self.assertEqual(self.wheel.pending, 0)
         self.assertEqual(self.site.cancelled, len(self.site.requests))
 
@@ -271,25 +274,13 @@ class RefusedTests(SocketCase):
 
     def _count(self, taken: list[int]) -> None:
         """Note how much each read of the server's takes."""
-        build = self.factory.buildProtocol
+        received = Channel.dataReceived
 
-        def counting(addr: object) -> object:
-            channel = build(addr)  # type: ignore[arg-type]  # whatever the port passes
+        def counting(channel: Channel, data: bytes) -> None:
+            taken.append(len(data))
+            received(channel, data)
 
-            class Counting:
-                def makeConnection(self, transport: object) -> None:
-                    channel.makeConnection(transport)
-
-                def dataReceived(self, data: bytes) -> None:
-                    taken.append(len(data))
-                    channel.dataReceived(data)
-
-                def connectionLost(self, reason: object) -> None:
-                    channel.connectionLost(reason)
-
-            return Counting()
-
-        self.factory.buildProtocol = counting  # type: ignore[method-assign, assignment]
+        self.patch(Channel, "dataReceived", counting)
 
     async def test_c2_expect(self) -> None:
         """C2, row 36: 413 at once for a client that waits to send too much, and then the end."""

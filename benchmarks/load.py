@@ -1,0 +1,177 @@
+"""The load tools, as functions: run one for a time, read what it says."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.processes import BenchmarkError, start
+from benchmarks.subjects import HERE, Bench
+
+_SPARE_SECONDS = 15.0
+
+
+@dataclass(frozen=True)
+class Requests:
+    """What wrk saw of whole answers."""
+
+    per_second: float
+    p50_ms: float
+    p99_ms: float
+    errors: int
+
+
+@dataclass(frozen=True)
+class Streams:
+    """What sseload saw of streams."""
+
+    events: int
+    first_p50_ms: float
+    first_p99_ms: float
+    errors: int
+
+
+def read_requests(output: str) -> Requests:
+    """
+    Read the line that post.lua lets wrk print.
+
+    Raises:
+        BenchmarkError: If there is none.
+    """
+    for line in output.splitlines():
+        if line.startswith("JSON "):
+            found = _json(line.removeprefix("JSON "))
+            errors = found["err"] + found["non2xx"]
+            return Requests(found["rps"], found["p50_ms"], found["p99_ms"], errors)
+    raise BenchmarkError(f"wrk said nothing to be counted:\n{output[-500:]}")
+
+
+def read_streams(output: str) -> Streams:
+    """
+    Read the line that sseload prints last.
+
+    Raises:
+        BenchmarkError: If there is none.
+    """
+    lines = [line for line in output.splitlines() if line.startswith("{")]
+    if not lines:
+        raise BenchmarkError(f"sseload said nothing to be counted:\n{output[-500:]}")
+    found = _json(lines[-1])
+    return Streams(found["events"], found["ttfb_p50_ms"], found["ttfb_p99_ms"], found["errors"])
+
+
+def read_all_open(line: str) -> tuple[int, int]:
+    """
+    Read how many held streams opened, and how many failed.
+
+    Raises:
+        BenchmarkError: If the line is another one.
+    """
+    words = line.split()
+    if len(words) != 4 or words[0] != "ALLOPEN" or words[2] != "errs":
+        raise BenchmarkError(f"sseload could not open its streams: {line.strip()!r}")
+    return int(words[1]), int(words[3])
+
+
+class Load:
+    """Runs the tools on the load's core."""
+
+    def __init__(self, bench: Bench) -> None:
+        self._bench = bench
+
+    def post(self, port: int, connections: int, seconds: int) -> Requests:
+        """POST as fast as *connections* get answers."""
+        command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "10s"]
+        command += ["-s", str(HERE / "post.lua"), f"http://127.0.0.1:{port}/v1/chat/completions"]
+        return read_requests(self._run(command, seconds))
+
+    def open_one_by_one(self, port: int, streams: int, seconds: float) -> Streams:
+        """Open streams of one event, each when the last has ended."""
+        command = self._sseload(port, 1, streams, "sse_one", 0, seconds)
+        return read_streams(self._run(command, seconds))
+
+    @contextmanager
+    def paced(self, port: int, body: str, streams: int, seconds: float) -> Iterator[list[Streams]]:
+        """Keep *streams* going while the block lasts; what was seen is in the list after it."""
+        seen: list[Streams] = []
+        process = self._start(self._sseload(port, streams, 1_000_000, body, 0, seconds))
+        with _ended(process):
+            yield seen
+            output, _ = process.communicate(timeout=seconds + _SPARE_SECONDS)
+            seen.append(read_streams(output.decode()))
+
+    @contextmanager
+    def held(self, port: int, streams: int, seconds: float) -> Iterator[int]:
+        """Hold *streams* open while the block lasts; gives how many there are."""
+        process = self._start(self._sseload(port, streams, streams, "sse_hold", seconds, 30))
+        with _ended(process):
+            assert process.stdout is not None
+            opened, failed = read_all_open(process.stdout.readline().decode())
+            if failed:
+                raise BenchmarkError(f"{failed} of {opened + failed} streams failed.")
+            yield opened
+
+    def _sseload(
+        self, port: int, concurrency: int, total: int, body: str, hold: float, limit: float
+    ) -> list[str]:
+        tool, path = self._bench.tools / "sseload", HERE / "bodies" / f"{body}.json"
+        numbers = [str(port), str(concurrency), str(total), str(path), f"{hold:g}", f"{limit:g}"]
+        return [str(tool), *numbers]
+
+    def _start(self, command: list[str]) -> subprocess.Popen[bytes]:
+        core = self._bench.cores.load
+        return start(command, core=core, output=subprocess.PIPE, environ=self._bench.environ)
+
+    def _run(self, command: list[str], seconds: float) -> str:
+        process = self._start(command)
+        with _ended(process):
+            output, _ = process.communicate(timeout=seconds + _SPARE_SECONDS)
+            return output.decode()
+
+
+@contextmanager
+def _ended(process: subprocess.Popen[bytes]) -> Iterator[None]:
+    """Make sure that *process* is gone after the block."""
+    try:
+        yield
+    except subprocess.TimeoutExpired:
+        raise BenchmarkError(f"{process.args!r} did not end in time.") from None
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.wait()
+        if process.stdout is not None:
+            process.stdout.close()
+
+
+def compile_tools(folder: Path) -> None:
+    """
+    Compile what is not there yet, or older than its source.
+
+    Raises:
+        BenchmarkError: If the compiler refuses.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for source in HERE.glob("*.c"):
+        tool = folder / source.stem
+        if tool.exists() and tool.stat().st_mtime > source.stat().st_mtime:
+            continue
+        command = ["gcc", "-O2", "-o", str(tool), str(source)]
+        if subprocess.run(command, check=False, timeout=60).returncode:
+            raise BenchmarkError(f"gcc could not compile {source.name}.")
+
+
+def sleep_until(when: float) -> None:
+    """Sleep until a time of ``perf_counter``; not at all if that has passed."""
+    time.sleep(max(0.0, when - time.perf_counter()))
+
+
+def _json(text: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(text)
+    return found

@@ -1,0 +1,176 @@
+"""Tests of the benchmark runner's pure parts: reading, ratios, verdicts, the table."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import tomllib
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from benchmarks import run
+from benchmarks.load import Requests, Streams, read_all_open, read_requests, read_streams
+from benchmarks.measure import GROUPS, Plan, Record
+from benchmarks.processes import BenchmarkError, cpu_ticks
+from benchmarks.report import FAIL, PASS, ROWS, Goal, comparison, medians_of, table, verdict
+from benchmarks.subjects import SUBJECTS, gateway_config, models
+from lmgateway.config.load import load
+
+STAT = "42 (a (strange) name) S 1 42 42 0 -1 4194560 0 0 0 0 11 22 3 4 20 0 1 0 5 0 0"
+
+
+class ReadingTests(SynchronousTestCase):
+    def test_cpu_time_is_that_of_a_process_and_its_dead_children(self) -> None:
+        """User and system time of both are summed, whatever the process is called."""
+        self.assertEqual(cpu_ticks(STAT), 11 + 22 + 3 + 4)
+
+    def test_wrk(self) -> None:
+        """The line after the word JSON counts, and answers that are not 2xx are errors."""
+        output = (
+            "Running 2s test\n"
+            'JSON {"requests":10,"us":2000,"rps":5.5,"p50_ms":0.1,"p90_ms":0.2,"p99_ms":0.3,'
+            '"max_ms":1,"err":1,"non2xx":2}\n'
+        )
+        self.assertEqual(read_requests(output), Requests(5.5, 0.1, 0.3, 3))
+
+    def test_streams(self) -> None:
+        """The last line that sseload prints counts."""
+        output = (
+            "ALLOPEN 5 errs 0\n"
+            '{"streams":5,"errors":1,"events":50,"bytes":9,"elapsed":1.0,"events_per_s":50.0,'
+            '"ttfb_p50_ms":0.25,"ttfb_p99_ms":0.5,"total_p50_ms":1.0,"total_p99_ms":2.0}\n'
+        )
+        self.assertEqual(read_streams(output), Streams(50, 0.25, 0.5, 1))
+
+    def test_held_streams(self) -> None:
+        """The line that says that all streams are open is understood, and no other."""
+        self.assertEqual(read_all_open("ALLOPEN 1999 errs 1\n"), (1999, 1))
+        with self.assertRaises(BenchmarkError):
+            read_all_open('{"streams":0}\n')
+
+    def test_a_tool_that_says_nothing_is_an_error(self) -> None:
+        """What a tool said instead is part of the message."""
+        for read in (read_requests, read_streams):
+            with self.assertRaises(BenchmarkError) as caught:
+                read("unable to connect")
+            self.assertIn("unable to connect", str(caught.exception))
+
+
+class ReportTests(SynchronousTestCase):
+    def test_the_median_counts(self) -> None:
+        """One bad repetition of three changes nothing."""
+        medians = medians_of({"stream_kb": {"ours": [20.0, 900.0, 21.0]}})
+        self.assertEqual(medians, {"stream_kb": {"ours": 21.0}})
+
+    def test_what_a_proxy_adds_is_its_time_less_the_direct_one(self) -> None:
+        """Latency is shown as what the proxy adds to it."""
+        samples = {"first_event_p50_ms": {"direct": [1.0], "nginx": [1.25], "ours": [1.5]}}
+        added = medians_of(samples)["added_first_event_p50_ms"]
+        self.assertEqual(added, {"nginx": 0.25, "ours": 0.5})
+
+    def test_nothing_is_added_to_what_was_not_measured(self) -> None:
+        """Without a direct call there is nothing to compare a latency with."""
+        self.assertNotIn("added_latency_p50_ms", medians_of({"latency_p50_ms": {"ours": [1.0]}}))
+
+    def test_verdicts(self) -> None:
+        """A goal is a value, or so many times nginx's, and is reached at the limit itself."""
+        self.assertEqual(verdict(Goal(8, of_nginx=True), {"nginx": 10.0, "ours": 80.0}), PASS)
+        self.assertEqual(verdict(Goal(8, of_nginx=True), {"nginx": 10.0, "ours": 80.1}), FAIL)
+        self.assertEqual(verdict(Goal(70), {"ours": 70.0}), PASS)
+        self.assertEqual(verdict(Goal(70), {"ours": 71.0}), FAIL)
+
+    def test_no_verdict_without_a_goal_or_a_value(self) -> None:
+        """What was not measured has neither passed nor failed."""
+        self.assertEqual(verdict(None, {"ours": 1.0}), "")
+        self.assertEqual(verdict(Goal(8, of_nginx=True), {"ours": 1.0}), "")
+        self.assertEqual(verdict(Goal(8), {"nginx": 1.0}), "")
+
+    def test_table(self) -> None:
+        """Each measure is one line with its values, the ratio, the goal and the verdict."""
+        text = table({"request_cpu_us_c64": {"nginx": 10.0, "ours": 50.0}})
+        head, rule, line = text.splitlines()
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        self.assertEqual(
+            cells,
+            [
+                "CPU per request, 64 connections (us)",
+                "",
+                "10.0",
+                "50.0",
+                "5.00",
+                "<= 8x nginx",
+                "pass",
+            ],
+        )
+        self.assertEqual({len(head), len(rule)}, {len(line)})
+
+    def test_comparison(self) -> None:
+        """What two runs both have is set side by side, with the change in percent."""
+        before = {"idle_rss_mb": {"ours": 50.0}, "stream_kb": {"ours": 9.0}}
+        text = comparison(before, {"idle_rss_mb": {"ours": 55.0}})
+        self.assertIn("+10.0%", text)
+        self.assertNotIn("stream", text)
+
+    def test_every_goal_of_the_issue_is_held(self) -> None:
+        """The rows with a goal are those that were promised."""
+        goals = {row.measure: str(row.goal) for row in ROWS if row.goal}
+        self.assertEqual(
+            goals,
+            {
+                "request_cpu_us_c64": "<= 8x nginx",
+                "event_cpu_us_2k": "<= 3x nginx",
+                "event_cpu_us_5k": "<= 3x nginx",
+                "added_first_event_p50_ms": "<= 0.5",
+                "stream_kb": "<= 25",
+                "idle_rss_mb": "<= 70",
+                "start_healthz_s": "<= 0.5",
+            },
+        )
+
+
+class SubjectTests(SynchronousTestCase):
+    def test_the_gateways_config_is_a_good_one(self) -> None:
+        """Our own loader takes the generated file, with a tier for each body's model."""
+        text = gateway_config(18080, 18081, 19100)
+        path = Path(self.mktemp())
+        path.write_text(text)
+        load(path, {})
+        self.assertEqual([tier["name"] for tier in tomllib.loads(text)["tiers"]], models())
+
+
+class CommandTests(SynchronousTestCase):
+    def test_defaults_measure_everything(self) -> None:
+        """Without options, all groups of all subjects are measured, within five minutes."""
+        options = run.arguments([])
+        self.assertEqual(options.only, list(GROUPS))
+        self.assertEqual(options.subjects, list(SUBJECTS))
+        self.assertEqual(options.limit, 300)
+
+    def test_some_groups(self) -> None:
+        """Groups are measured in the runner's order, whatever order they are named in."""
+        self.assertEqual(run.arguments(["--only", "first,memory"]).only, ["memory", "first"])
+
+    def test_an_unknown_group_is_refused(self) -> None:
+        """A typing error does not measure nothing in silence."""
+        with contextlib.redirect_stderr(io.StringIO()) as said, self.assertRaises(SystemExit):
+            run.arguments(["--only", "memroy"])
+        self.assertIn("memroy", said.getvalue())
+
+    def test_missing_tools_are_named_as_debian_packages(self) -> None:
+        """Where there is nothing, all three packages are asked for; nginx only for itself."""
+        self.patch(os, "environ", {"PATH": "/nonexistent"})
+        self.assertEqual(run.missing(SUBJECTS), ["gcc libc6-dev", "wrk", "nginx-light"])
+        self.assertEqual(run.missing(["ours"]), ["gcc libc6-dev", "wrk"])
+
+    def test_quick_measures_once(self) -> None:
+        """The quick plan is the full one with less of it."""
+        self.assertEqual(Plan.quick().repetitions, 1)
+        self.assertEqual(Plan.quick().held_streams, Plan().held_streams)
+
+    def test_a_run_that_is_late_says_so_once(self) -> None:
+        """When the time is over, what is missing has a reason."""
+        record = Record(deadline=0.0)
+        self.assertTrue(record.late() and record.late())
+        self.assertEqual(len(record.remarks), 1)
