@@ -13,7 +13,7 @@ from typing import Literal, Protocol
 
 from attrs import define, field, frozen
 
-from lmgateway.chat import ChatRequest, Usage
+from lmgateway.chat import ChatRequest, Document, Usage
 from lmgateway.errors import GatewayError
 
 Outcome = Literal["open", "ok", "client_closed"] | str
@@ -117,6 +117,7 @@ class Exchange:
         dropped: What of the request the backend had no word for.
         expose_routing: Whether the client is told which backend served it.
         friendly_errors: Whether failures are told as plain text with status 200.
+        explanation: How the request was routed, if the client asked to be told.
         interruption: Tells why the gateway itself cut this exchange short, if it did: a
             cancellation without one means that the client left.
     """
@@ -146,6 +147,7 @@ class Exchange:
     interruption: Callable[[], GatewayError | None] = _uninterrupted
     attempts: list[Attempt] = field(factory=list)
 
+    explanation: Document | None = None
     usage: Usage | None = None
     finish_reason: str | None = None
     first_output: float | None = None

@@ -14,9 +14,17 @@ from attrs import frozen
 
 from lmgateway.backends.base import Reply
 from lmgateway.backends.canned import canned
+from lmgateway.chat import ChatRequest
+from lmgateway.dialects.base import Answer
+from lmgateway.dialects.document import encode
+from lmgateway.dialects.openai import OPENAI
+from lmgateway.errors import Forbidden
 from lmgateway.exchange import Exchange
 from lmgateway.routing.cascade import LIVE, Cascade, Hint
+from lmgateway.routing.classify import read_label
+from lmgateway.routing.explain import Explaining
 from lmgateway.routing.ladder import Climber
+from lmgateway.routing.opening import opened, opening_of
 from lmgateway.routing.plan import Decision
 from lmgateway.routing.policy import Directory, Policy
 
@@ -28,6 +36,7 @@ class Router:
     directory: Directory
     climber: Climber
     cascade: Cascade
+    explaining: Explaining
 
     @asynccontextmanager
     async def open(self, exchange: Exchange) -> AsyncIterator[Reply]:
@@ -40,6 +49,8 @@ class Router:
         request = exchange.request
         assert request is not None, "only parsed requests are routed"
         decision = await self.decide(exchange)
+        if _says_true(exchange, "x-lmg-explain") and exchange.expose_routing:
+            exchange.explanation = self.explaining.document(decision, request)
         if decision.refusal is not None:
             raise decision.refusal
         if decision.reply is not None or decision.plan is None:
@@ -47,8 +58,43 @@ class Router:
             exchange.backend = "none"
             yield canned(request, decision.reply or "")
             return
-        async with self.climber.climb(decision.plan, exchange) as reply:
+        climb = self.climber.climb(decision.plan, exchange)
+        words = opening_of(decision, request, self.climber.random)
+        if words is not None:
+            yield opened(words, self._announce(decision, exchange), climb)
+            return
+        async with climb as reply:
             yield reply
+
+    @asynccontextmanager
+    async def explain(self, exchange: Exchange) -> AsyncIterator[Reply]:
+        """
+        Enter with what ``open`` would do, as a document; no backend is asked but a classifier.
+
+        Raises:
+            GatewayError: What ``open`` would raise before it decides anything.
+        """
+        request = exchange.request
+        assert request is not None, "only parsed requests are routed"
+        decision = await self.decide(exchange, _hint(request))
+        exchange.mode = "explain"
+        if not exchange.expose_routing:
+            raise Forbidden("This profile does not tell how it routes.")
+        document = self.explaining.document(decision, request)
+        yield Reply(
+            dialect=OPENAI.name,
+            body=encode(document),
+            answer=Answer(document=document, usage=None, finish_reason=None, model=None),
+        )
+
+    def _announce(self, decision: Decision, exchange: Exchange) -> str:
+        """Note the tier to be tried first, for headers that go out before it answers."""
+        tier = decision.choice
+        assert tier is not None, "only a plan with a first tier begins with words"
+        exchange.tier = tier.name
+        exchange.backend = tier.backend.name
+        exchange.model = tier.model
+        return tier.model
 
     async def decide(self, exchange: Exchange, hint: Hint = LIVE) -> Decision:
         """
@@ -79,6 +125,13 @@ class Router:
         exchange.profile_chain = (policy.name,)
         exchange.expose_routing = policy.expose_routing
         exchange.friendly_errors = policy.friendly_errors
+
+
+def _hint(request: ChatRequest) -> Hint:
+    """Read what an explanation is to suppose from two members of its body."""
+    label = request.document.get("label")
+    said = read_label(label) if isinstance(label, str) else None
+    return Hint(ask=request.document.get("classify") is True, said=said)
 
 
 def _says_true(exchange: Exchange, header: str) -> bool:

@@ -10,16 +10,18 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from lmgateway.admin.answers import Fallback
 from lmgateway.admin.app import AdminPort
 from lmgateway.admin.door import AdminDoor
 from lmgateway.backends.base import Backend
+from lmgateway.config.providers import is_local
 from lmgateway.config.redact import redacted
 from lmgateway.config.schema import (
     ClientSection,
     Config,
+    PriceSection,
     ProfileSection,
     RuleSection,
     TlsSection,
@@ -31,6 +33,7 @@ from lmgateway.gateway import Gateway
 from lmgateway.governance.keys import Keys, digest
 from lmgateway.routing.cascade import Cascade
 from lmgateway.routing.classify import Classifier
+from lmgateway.routing.explain import FREE, Explaining, PriceOf
 from lmgateway.routing.ladder import Climber, Ladder, Tier
 from lmgateway.routing.policy import DEFAULT, Directory, Policy
 from lmgateway.routing.router import Router
@@ -42,6 +45,7 @@ from lmgateway.surfaces.answers import Answers
 from lmgateway.surfaces.anthropic import AnthropicSurface
 from lmgateway.surfaces.cors import Cors
 from lmgateway.surfaces.door import ClientDoor
+from lmgateway.surfaces.explain import ExplainSurface
 from lmgateway.surfaces.grammars import BACKEND_DIALECTS, ERROR_GRAMMARS
 from lmgateway.surfaces.health import HealthSurface
 from lmgateway.surfaces.intake import Intake
@@ -71,6 +75,7 @@ class Graph:
     """Everything that a config becomes."""
 
     config: Config
+    router: Router
     client: Port
     admin: Port
 
@@ -98,9 +103,11 @@ def assemble(config: Config, resources: Resources, reload: Callable[[], None]) -
     resources.traffic.resize(config.gateway.traffic_log_capacity)
     resources.admission.max_in_flight = config.gateway.max_in_flight
     backends.settle()
+    router = _router(config, resources, directory)
     return Graph(
         config=config,
-        client=_client_port(config, resources, directory, backends.missing_keys),
+        router=router,
+        client=_client_port(config, resources, router, backends.missing_keys),
         admin=_admin_port(config, resources, backends.missing_keys, reload),
     )
 
@@ -202,12 +209,12 @@ def secret_of(source: Any, config: Config, resources: Resources) -> Secret | Non
 
 
 def _client_port(
-    config: Config, resources: Resources, directory: Directory, missing_keys: Callable[[], int]
+    config: Config, resources: Resources, router: Router, missing_keys: Callable[[], int]
 ) -> Port:
     gateway, wheel = config.gateway, resources.wheel
     cors = Cors(frozenset(gateway.cors_origins))
     answers = Answers(ERROR_GRAMMARS, cors)
-    router = _router(config, resources, directory)
+    directory = router.directory
     intake = Intake(
         gateway=Gateway(resources.traffic.recording, resources.admission.admit, router.open),
         dialects=BACKEND_DIALECTS,
@@ -227,8 +234,10 @@ def _client_port(
         leaving=lambda: resources.leaving,
     )
     models = Models(directory, answers, resources.wall() - resources.uptime())
+    explaining = Gateway(resources.traffic.recording, resources.admission.admit, router.explain)
     surfaces = (
         health,
+        ExplainSurface(evolve(intake, gateway=explaining)),
         OpenAISurface(intake, models),
         AnthropicSurface(intake),
         OllamaSurface(intake, answers, directory, resources.wall),
@@ -269,7 +278,17 @@ def _router(config: Config, resources: Resources, directory: Directory) -> Route
         directory=directory,
         climber=climber,
         cascade=Cascade.of(directory, classifier, counter, 1 + gateway.max_retries),
+        explaining=Explaining(counter=counter, price_of=_prices(config)),
     )
+
+
+def _prices(config: Config) -> PriceOf:
+    prices: dict[str, PriceSection | None] = {}
+    for tier in config.tiers:
+        section = config.backends[tier.backend]
+        near = is_local(section.provider, section.base_url, section.local)
+        prices[tier.name] = tier.price or (FREE if near else None)
+    return lambda tier: prices[tier.name]
 
 
 def _has_windows(config: Config) -> bool:

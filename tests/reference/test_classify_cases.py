@@ -490,5 +490,3 @@ TOOL_TURN = [
     },
     {"role": "tool", "tool_call_id": "c", "content": "42"},
 ]
-
-

@@ -80,9 +80,7 @@ class WindowCases(WindowCase):
 
     async def test_injected_prompt_counts(self) -> None:
         """What the profile puts before the request is part of it."""
-        self.serve(
-            "max_context_tokens = 1000", profile=f'system_prompt = "{"word " * 1000}"'
-        )
+        self.serve("max_context_tokens = 1000", profile=f'system_prompt = "{"word " * 1000}"')
         self.assertEqual(await self.tier(), "cloud:economy")
 
     async def test_never_above_the_ceiling(self) -> None:
