@@ -120,7 +120,8 @@ class Channel:
         self.outflow = Outflow(transport, wheel, limits.stall_seconds, self.abort, self._advance)
         self.outflow.tune()
         self._factory.connections.add(self)
-        self._deadline.set(limits.header_seconds)
+        draining = self._factory.draining
+        self._deadline.set(_GRACE if draining else limits.header_seconds)
         self.connectionMade()
 
     def connectionMade(self) -> None:
@@ -152,10 +153,6 @@ class Channel:
         if request is not None:
             request.connectionLost(reason)
 
-    def logPrefix(self) -> str:
-        """What Twisted calls this in its logs."""
-        return "http"
-
     # From messages to requests --------------------------------------------------
     def _advance(self) -> None:
         """Go as far as what came allows."""
@@ -178,7 +175,7 @@ class Channel:
             self._await_head()
             return False
         message = reader.messages[0]
-        if message.head is None and not self._admit(message):
+        if not message.admitted and not self._admit(message):
             return True
         if message.excessive:
             self._refuse(message.head, RequestTooLarge("The request body is too large."))
@@ -211,7 +208,7 @@ class Channel:
             self._refuse(message.head, self._reader.broken)
         elif self._phase is not Phase.BODY:
             self._enter(Phase.BODY, self._reader.limits.body_seconds)
-            if message.head is not None and expects_continue(message, message.head):
+            if expects_continue(message, message.head):
                 self.outflow.write(CONTINUE)
 
     def _admit(self, message: Message) -> bool:
@@ -222,7 +219,7 @@ class Channel:
         head = None
         try:
             head = read_head(message, self._peer, factory.secure)
-            admitted = factory.door.admit(head)
+            pass_ = factory.door.admit(head)
         except GatewayError as error:
             self._turn_away(message, head, error)
             return False
@@ -231,9 +228,10 @@ class Channel:
             self._turn_away(message, head, GatewayError())
             return False
         message.head = head
-        message.admitted = admitted
-        message.limit = admitted.max_body
+        message.pass_ = pass_
+        message.limit = pass_.max_body
         message.routes = factory.resource
+        message.admitted = True
         return True
 
     def _use(self, limits: Limits) -> None:
@@ -252,8 +250,6 @@ class Channel:
 
     def _start(self, message: Message) -> None:
         """Hand a complete request to the routes."""
-        if message.head is None or message.admitted is None or message.routes is None:
-            raise AssertionError("A message was started before it was admitted.")
         reader = self._reader
         self._excess = reader.backlog() if reader.messages or reader.heading else 0
         if self._excess > reader.limits.max_pipelined_bytes:
@@ -261,7 +257,7 @@ class Channel:
             return
         self._phase = Phase.BUSY
         self._deadline.lift()
-        request = Request(self, message, message.head, message.admitted)
+        request = Request(self, message)
         self._request = request
         try:
             message.routes.dispatch(request)

@@ -24,11 +24,13 @@ _HOST = re.compile(
 _WATCHED = frozenset((b"host", b"content-length", b"transfer-encoding", b"expect"))
 
 
-@lru_cache(maxsize=1024)
 def valid_host(value: bytes) -> bool:
     """Whether *value* is a proper ``Host``: a name or an address, and perhaps a port."""
-    if len(value) > 262:
-        return False
+    return len(value) <= 262 and _valid_host(value)
+
+
+@lru_cache(maxsize=1024)
+def _valid_host(value: bytes) -> bool:
     match = _HOST.match(value)
     return match is not None and int(match[1] or 0) < 65536
 
@@ -60,8 +62,7 @@ def read_head(message: Message, peer: str, secure: bool) -> Head:
     )
 
 
-@lru_cache(maxsize=4096)
-def _read_name(name: bytes) -> tuple[bytes, bool]:
+def _name(name: bytes) -> tuple[bytes, bool]:
     """A header's name in lower case, and whether it frames or addresses the message."""
     if b"_" in name:
         raise MalformedRequest("Header names with an underscore are not accepted.")
@@ -69,12 +70,17 @@ def _read_name(name: bytes) -> tuple[bytes, bool]:
     return lower, lower in _WATCHED
 
 
+_read_name = lru_cache(maxsize=4096)(_name)
+_CACHED = 64
+"""Longer names are not kept: they are a client's, and could fill the memory."""
+
+
 def _read_fields(message: Message, headers: list[tuple[bytes, bytes]]) -> int | None:
     """Put the fields into *headers*, checking those that matter; return the body's length."""
     length: int | None = 0
     hosts = 0
     for raw, value in message.fields:
-        name, watched = _read_name(raw)
+        name, watched = _read_name(raw) if len(raw) <= _CACHED else _name(raw)
         value = value.rstrip(b" \t")
         headers.append((name, value))
         if not watched:

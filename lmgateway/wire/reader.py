@@ -46,8 +46,9 @@ class Message:
         received: How many bytes of body came, kept or not.
         limit: How many are kept.
         complete: Whether the last byte came.
-        head: The head, once it was checked.
-        admitted: What the door said.
+        admitted: Whether the head was checked and let in; the next three are there only then.
+        head: The head.
+        pass_: What the door said.
         routes: What was there to answer it when its head was complete.
     """
 
@@ -60,12 +61,19 @@ class Message:
         "keep_alive",
         "limit",
         "method",
+        "pass_",
+        "quiet",
         "received",
         "routes",
+        "seen",
         "target",
         "version",
         "wire",
     )
+
+    head: Head
+    pass_: Pass
+    routes: Resource
 
     def __init__(
         self,
@@ -84,16 +92,15 @@ class Message:
         self.received = 0
         self.limit = _UNLIMITED
         self.wire = 0
+        self.quiet = 0
+        self.seen = -1
         self.complete = False
-        self.head: Head | None = None
-        self.admitted: Pass | None = None
-        self.routes: Resource | None = None
+        self.admitted = False
 
     @property
     def excessive(self) -> bool:
         """Whether more body came, or is to come, than is accepted."""
-        declared = None if self.head is None else self.head.length
-        return self.received > self.limit or (declared or 0) > self.limit
+        return self.received > self.limit or (self.head.length or 0) > self.limit
 
     def size(self) -> int:
         """About how many bytes this took on the wire."""
@@ -170,10 +177,8 @@ class Reader:
         self._bound(len(data))
 
     def backlog(self) -> int:
-        """How many bytes came beyond the first message."""
-        queued = iter(self.messages)
-        next(queued, None)
-        size = sum(message.size() for message in queued)
+        """How many bytes wait here."""
+        size = sum(message.size() for message in self.messages)
         if self.heading:
             size += self._known + len(self._target) + sum(len(v) for _, v in self._fields)
         return size
@@ -189,17 +194,22 @@ class Reader:
             self.broken = error
 
     def _bound(self, fed: int) -> None:
+        """Break off where what came is nearly all framing."""
         if self.heading:
             if self._known > self.limits.max_header_bytes:
                 self._break(self._too_large())
             return
         self._raw = b""
         message = self._open
-        if message is not None:
-            # Chunk extensions and one-byte chunks make bodies of next to nothing but framing.
-            message.wire += fed
-            if message.wire > 8 * message.received + self.limits.max_header_bytes + 65536:
-                self._break(MalformedRequest("The request's chunks are nearly all framing."))
+        if message is None:
+            return
+        # One-byte chunks, chunk extensions and trailers carry next to nothing.
+        message.wire += fed
+        message.quiet = message.quiet + fed if message.received == message.seen else 0
+        message.seen = message.received
+        slack = self.limits.max_header_bytes
+        if message.quiet > slack or message.wire > 8 * message.received + slack + 65536:
+            self._break(MalformedRequest("The request body is nearly all framing."))
 
     def _too_large(self) -> GatewayError:
         if len(self._target) > self.limits.max_header_bytes // 2:
@@ -225,10 +235,8 @@ class Reader:
             parser.feed_data(b"POST / HTTP/1.1\r\n" + framing + b"\r\n")
             self._replaying = False
             parser.feed_data(rest)
-        except HttpParserUpgrade:
-            # A second one behind the first: nobody does that in earnest.
-            self._break(MalformedRequest(_NEVER_HTTP))
-        except HttpParserError:
+        except (HttpParserError, HttpParserUpgrade):
+            # A second upgrade behind the first: nobody does that in earnest.
             self._break(MalformedRequest(_NEVER_HTTP))
 
     # What llhttp calls ------------------------------------------------------
@@ -251,16 +259,15 @@ class Reader:
             self._target += piece
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """A header, or a trailer, which goes nowhere."""
-        self._fields.append((name, value))
+        """A header; or a trailer, which goes nowhere."""
+        if self._open is None:
+            self._fields.append((name, value))
 
     def on_headers_complete(self) -> None:
         """A head is complete."""
-        if self._replaying:
-            return
         parser = self._parser
-        if parser is None:
-            raise _Stop
+        if self._replaying or parser is None:
+            return
         method, target, fields = parser.get_method(), self._target, self._fields
         message = Message(method, target, b"", fields, parser.should_keep_alive())
         line = b"%b %b HTTP/1." % (method, target)

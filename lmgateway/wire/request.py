@@ -58,17 +58,17 @@ class Request(TwistedRequest):
     _left: int | None = None
     _bodiless: bool = False
 
-    def __init__(self, channel: Channel, message: Message, head: Head, pass_: Pass) -> None:
+    def __init__(self, channel: Channel, message: Message) -> None:
         # Not super().__init__: what it would make is made on demand below.
         self.channel = cast("Any", channel)
         self._channel = channel
         self.transport = channel.transport
-        self.head = head
-        self.pass_ = pass_
+        self.head: Head = message.head
+        self.pass_: Pass = message.pass_
         body = message.body
         self.body: bytes = body if body.__class__ is bytes else bytes(body)
-        self.method = head.method
-        self.path = head.path
+        self.method = message.method
+        self.path = message.head.path
         self.uri = message.target
         self.clientproto = b"HTTP/" + message.version
 
@@ -233,7 +233,7 @@ class Request(TwistedRequest):
             return
         if not self.startedWriting:
             if not data and not self.responseHeaders.hasHeader(b"content-length"):
-                self.responseHeaders.setRawHeaders(b"content-length", [b"0"])
+                self.responseHeaders.addRawHeader(b"content-length", b"0")
             self._begin_as_set(data)
             data = b""
         rest = (self._frame(data) if data else b"") + (LAST_CHUNK if self.chunked else b"")

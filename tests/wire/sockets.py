@@ -38,13 +38,13 @@ reactor: Any = _reactor
 T = TypeVar("T")
 
 QUICK = Limits(
-    header_seconds=0.6,
-    body_seconds=0.8,
+    header_seconds=1.5,
+    body_seconds=2.0,
     stall_seconds=1.0,
     linger_seconds=0.5,
     keep_alive_seconds=1.5,
 )
-LATE = 3.0
+LATE = 10.0
 """Long after every limit above; short enough to fail soon."""
 
 
@@ -62,14 +62,19 @@ class SocketCase(TestCase):
         self.site = Site()
         self.door = NotingDoor(max_body=50_000_000)
 
-    async def serve(self, limits: Limits = QUICK, tls: ServerTLS | None = None) -> None:
-        """Listen on a port of the loopback."""
+    async def serve(
+        self, limits: Limits = QUICK, tls: ServerTLS | None = None, path: str | None = None
+    ) -> None:
+        """Listen on a port of the loopback, or on a path."""
         routes = Routes([self.site.app], PlainFallback())
         self.wheel = Wheel(reactor)
         self.factory = ServerFactory(routes, self.door, limits, self.wheel, tls is not None)
         wrapped = self.factory if tls is None else tls.wrap(self.factory, reactor)
-        port = reactor.listenTCP(0, wrapped, interface="127.0.0.1")
-        self.port = port.getHost().port
+        if path is None:
+            port = reactor.listenTCP(0, wrapped, interface="127.0.0.1")
+            self.port = port.getHost().port
+        else:
+            port = reactor.listenUNIX(path, wrapped)
         self.addCleanup(self._finish)
         self.addCleanup(port.stopListening)
 

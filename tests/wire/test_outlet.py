@@ -8,6 +8,7 @@ from typing import Any
 from twisted.internet.defer import CancelledError
 from twisted.trial.unittest import SynchronousTestCase
 
+from lmgateway.errors import Draining
 from lmgateway.wire.heads import render_head
 from lmgateway.wire.outlet import Outlet
 from lmgateway.wire.request import Request
@@ -161,6 +162,52 @@ class OldClientTests(Answering):
         self.assertTrue(self.client.aborted)
 
 
+class BodilessTests(Answering):
+    """Streams that have no body."""
+
+    def test_head(self) -> None:
+        """A stream in answer to HEAD is its head alone, for old clients too."""
+        for version in (b"1.1", b"1.0"):
+            client = self.server.connect()
+            client.send(get(b"/stream", b"Connection: keep-alive", method=b"HEAD", version=version))
+            self.server.site.go()
+            self.assertEqual(body_of(client.received()), b"")
+            self.assertFalse(client.closing)
+
+    def test_not_modified(self) -> None:
+        """A stream with a status that has no body is its head alone."""
+        outlet = Outlet(self.request())
+        outlet.open(304, (), b"ignored")
+        outlet.write(b"ignored")
+        outlet.finish()
+        self.assertEqual(body_of(self.client.received()), b"")
+        self.assertNotIn(b"chunked", self.client.received())
+
+    def test_leaving_without_a_route(self) -> None:
+        """A client that leaves a request which nothing runs for is no trouble."""
+
+        class Forgetful:
+            def dispatch(self, request: Request) -> None:
+                """Neither answers nor says what runs."""
+
+        self.server.factory.resource = Forgetful()
+        self.client.send(get(b"/echo"))
+        self.server.factory.interrupt(Draining())
+        self.client.leave()
+        self.assertEqual(self.server.factory.connections, set())
+
+    def test_nothing_to_write(self) -> None:
+        """Writing nothing into a stream with a length sends nothing."""
+        request = self.request()
+        request.responseHeaders.addRawHeader(b"content-length", b"0")
+        request.write(b"")
+        request.write(b"")
+        request.write(b"too much")
+        request.finish()
+        self.assertEqual(body_of(self.client.received()), b"")
+        self.assertFalse(self.client.closing)
+
+
 class RequestTests(Answering):
     """What routes do with a request."""
 
@@ -203,6 +250,11 @@ class RequestTests(Answering):
         request.finish()
         self.assertTrue(self.client.closing)
 
+    def test_finish_with_data(self) -> None:
+        """Finishing with the only word is a short stream."""
+        self.request().finish(b"word")
+        self.assertEqual(body_of(self.client.received()), b"4\r\nword\r\n0\r\n\r\n")
+
     def test_finish_alone(self) -> None:
         """Finishing without a word is an empty answer."""
         self.request().finish()
@@ -223,6 +275,45 @@ class RequestTests(Answering):
         self.assertEqual(request.getRequestHostname(), b"gateway")
         self.assertFalse(request.isSecure())
         self.assertIn("method=POST", repr(request))
+
+    def test_twisted_attributes_without_headers(self) -> None:
+        """What is not there is empty, not an error."""
+        request: Any = self.request()
+        self.assertEqual(request.prepath, [])
+        self.assertEqual(request.postpath, [b"wait"])
+        self.assertEqual(request.received_cookies, {})
+        self.assertIsNone(request.getCookie(b"a"))
+        request.setComponent(int, 7)
+        self.assertEqual(request.getComponent(int), 7)
+        request.addCookie(b"a", b"b")
+        request.write(b"")
+        self.assertIn(b"set-cookie: a=b\r\n", self.client.received())
+
+    def test_write_after_finish(self) -> None:
+        """Writing after the end is a mistake of the route's."""
+        request = self.request()
+        request.respond(200, JSON, b"")
+        self.assertRaises(RuntimeError, request.write, b"more")
+
+    def test_late_producer(self) -> None:
+        """A producer that comes after the end is stopped."""
+        stopped: list[bool] = []
+
+        class Late(Outlet):
+            def stopProducing(self) -> None:
+                stopped.append(True)
+
+        request = self.request()
+        request.respond(200, JSON, b"")
+        request.registerProducer(Late(request), True)
+        self.assertEqual(stopped, [True])
+
+    def test_interrupt_after_the_end(self) -> None:
+        """An interruption that comes too late changes nothing."""
+        request = self.request()
+        request.respond(200, JSON, b"")
+        request.interrupt(Draining())
+        self.assertIsNone(request.interruption)
 
     def test_pull_producers(self) -> None:
         """Producers that must be asked are not served."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tempfile
+
 from twisted.trial.unittest import SynchronousTestCase
 
 from lmgateway.wire.door import Head, Pass, Refusal
@@ -101,6 +103,25 @@ class ExchangeTests(SynchronousTestCase):
         self.assertEqual(statuses(self.client.received()), [200, 400])
         self.assertTrue(self.client.closing)
 
+    def test_more_behind_broken(self) -> None:
+        """What follows nonsense is not read, but still counted."""
+        self.client.send(get(b"/wait") + b"nonsense\r\n\r\n")
+        self.client.send(get(b"/echo"))
+        self.assertFalse(self.client.aborted)
+        self.client.send(b"x" * 9000)
+        self.assertTrue(self.client.aborted)
+
+    def test_c1_c3_c4_body_is_never_spooled(self) -> None:
+        """C1, C3, C4: neither large bodies nor chunks nor forms touch a file or a parser."""
+        self.patch(tempfile, "TemporaryFile", None)
+        self.server.door.max_body = 5_000_000
+        form = b"--b\r\nContent-Disposition: form-data; name=a\r\n\r\n" + b"x" * 4_000_000
+        kind = b"Content-Type: multipart/form-data; boundary=b"
+        self.assertEqual(statuses(self.client.send(post(b"/echo", form, kind))), [200])
+        self.assertEqual(statuses(self.client.send(CHUNKED + chunks(b"x" * 200_000))), [200])
+        self.assertEqual(self.server.site.requests[0].args, {})
+        self.assertEqual(self.server.site.requests[0].body, form)
+
     def test_data_behind_close(self) -> None:
         """What follows a request that asks to close is ignored."""
         self.client.send(get(b"/echo", b"Connection: close") + get(b"/echo"))
@@ -160,6 +181,19 @@ class UpgradeTests(SynchronousTestCase):
         answer = client.send(post(b"/echo", hidden, b"Connection: Upgrade", b"Upgrade: h2c"))
         self.assertEqual(body_of(answer), hidden)
         self.assertEqual(len(server.door.seen), 1)
+
+    def test_c22_two_upgrades_at_once(self) -> None:
+        """C22: an upgrade pipelined behind an upgrade is refused after the first answer."""
+        client = Server().connect()
+        offer = (b"Connection: Upgrade", b"Upgrade: h2c")
+        answer = client.send(post(b"/echo", b"hello", *offer) + get(b"/echo", *offer))
+        self.assertEqual(statuses(answer), [200, 400])
+
+    def test_c22_broken_body(self) -> None:
+        """C22: a body behind an offered upgrade keeps the same rules."""
+        client = Server().connect()
+        head = CHUNKED[:-2] + b"Connection: Upgrade\r\nUpgrade: h2c\r\n\r\n"
+        self.assertEqual(statuses(client.send(head + b"x\r\n")), [400])
 
     def test_c22_connect(self) -> None:
         """C22: CONNECT is refused, and what follows is not read."""
@@ -254,6 +288,17 @@ class RefusalTests(SynchronousTestCase):
             self.client.channel.dataReceived(b"1;" + b"e" * 1000 + b"\r\nx\r\n")
         self.assertEqual(statuses(self.client.received()), [400])
 
+    def test_endless_trailer(self) -> None:
+        """A trailer cannot go on for ever either, however large the body was."""
+        self.server.door.max_body = 10_000_000
+        self.client.send(CHUNKED)
+        for _ in range(20):
+            self.client.channel.dataReceived(b"ffff\r\n" + b"x" * 65535 + b"\r\n")
+        self.client.send(b"0\r\nX-Sum: ")
+        for _ in range(20):
+            self.client.channel.dataReceived(b"x" * 1000)
+        self.assertEqual(statuses(self.client.received()), [400])
+
     def test_small_chunks_are_served(self) -> None:
         """A body in one-byte chunks is still a body."""
         self.client.send(CHUNKED)
@@ -308,6 +353,14 @@ class PipeliningTests(SynchronousTestCase):
         """C11, row 33: more than the bound together with the request aborts before any route."""
         self.client.send(get(b"/wait") + get(b"/wait", b"X-A: " + b"x" * 1000) * 9)
         self.assertTrue(self.client.aborted)
+        self.assertEqual(self.server.site.requests, [])
+
+    def test_c11_one_large_ahead(self) -> None:
+        """C11: one more request with a large body is too much too, whole or not."""
+        for ahead in (post(b"/echo", b"x" * 9000), post(b"/echo", b"x" * 90_000)[:9500]):
+            client = self.server.connect()
+            client.send(get(b"/wait") + ahead)
+            self.assertTrue(client.aborted)
         self.assertEqual(self.server.site.requests, [])
 
     def test_c11_many_small_ahead(self) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from twisted.internet.error import ConnectionDone
+from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -241,6 +244,47 @@ class DrainTests(SynchronousTestCase):
         client.send(post(b"/echo", b"hello")[:-1])
         self.server.factory.interrupt(Draining())
         self.assertEqual(statuses(client.received()), [503])
+
+    def test_interrupt_of_the_idle(self) -> None:
+        """Interrupting closes what is idle, and does nothing to what is gone."""
+        idle, half = self.server.connect(), self.server.connect()
+        idle.send(get(b"/echo"))
+        half.send(post(b"/echo", b"hello")[:-1])
+        half.channel.abort()
+        self.server.factory.interrupt(Draining())
+        self.assertTrue(idle.closing)
+        self.assertEqual(half.received(), b"")
+
+    def test_connection_during_a_drain(self) -> None:
+        """A connection that comes late is served once, if it hurries."""
+        busy = self.server.connect()
+        busy.send(get(b"/wait"))
+        self.server.factory.drain()
+        late, silent = self.server.connect(), self.server.connect()
+        self.assertIn(b"connection: close", late.send(get(b"/echo")))
+        self.server.advance(1.2)
+        self.assertTrue(silent.closing)
+
+    def test_drain_between_head_and_end(self) -> None:
+        """A whole answer begun as a stream before the drain still ends the connection."""
+        client = self.server.connect()
+        client.send(get(b"/stream") + get(b"/echo"))
+        self.server.factory.drain()
+        self.server.site.go()
+        self.assertEqual(statuses(client.received()), [200, 200])
+        self.assertIn(b"connection: close", client.received())
+        self.assertTrue(client.closing)
+
+    def test_transport_without_abort(self) -> None:
+        """A transport that cannot abort is closed."""
+        plain: Any = StringTransport()
+        plain.abortConnection = None
+        channel = self.server.factory.buildProtocol(None)
+        self.assertIsNotNone(channel)
+        if channel is not None:
+            channel.makeConnection(plain)
+            channel.abort()
+        self.assertTrue(plain.disconnecting)
 
     def test_abort(self) -> None:
         """Aborting ends every connection there and then."""
