@@ -59,6 +59,7 @@ hello there -> instant
 thanks, that is all -> instant
 switch off the lamp in the hall -> instant
 set an alarm for 20 minutes before the film at 19:30 -> instant-think
+dim the light by half of what it is now -> instant-think
 which river runs through Prague? -> fast
 how many grams are in an ounce? -> fast
 is 2027 a leap year, and which weekday is its first of May? -> fast-think
@@ -124,8 +125,8 @@ def read_label(answer: str) -> Reading | None:
             key, value = _stripped(key, "_-"), _stripped(value, "_-")
             if key and value:
                 tags[key] = value
-        elif word := _stripped(token, "-"):
-            words.append(word)
+        elif any(map(str.isalnum, token)):
+            words.append(_stripped(token, "-"))
     if not tags and not words:
         return None
     label = tags.get("tier") or (words[0] if words else DEFAULT_LABEL)

@@ -20,8 +20,8 @@ def deltas(body: bytes) -> list[str]:
     texts = []
     for event in body.split(b"\n\n"):
         if event.startswith(b"data: {"):
-            for choice in json.loads(event[6:]).get("choices", []):
-                texts.append(choice["delta"].get("content") or "")
+            choices = json.loads(event[6:]).get("choices", [])
+            texts += [choice["delta"].get("content") or "" for choice in choices]
     return texts
 
 
