@@ -100,12 +100,12 @@ class Cascade:
             policy = way.policies[-1]
             if policy.mode == "reply":
                 return way.decision(reply=policy.reply_message or DEFAULT_REPLY)
-            reading = await self._read(way, hint)
+            reading = await self._read(way, hint) if policy.mode == "classify" else None
             if way.undecided:
                 demand = await self._demand(way)
                 plan = self._plan(way, demand, self.directory.ladder.tiers[0])
                 return way.decision(plan=plan)
-            leads = await self._lead(way, reading)
+            leads = await self._lead(way, reading) if policy.rules.rules else None
             if isinstance(leads, Policy):
                 way.policies.append(leads)
                 tier = self.directory.hinted(leads, request.model)
@@ -115,10 +115,8 @@ class Cascade:
             return settled(way.decision(plan=self._plan(way, demand, start)))
 
     async def _read(self, way: _Way, hint: Hint) -> Reading | None:
-        """Classify, where the profile does; ``None`` if there is nothing to go by."""
+        """Classify; ``None`` if there is nothing to go by."""
         policy = way.policies[-1]
-        if policy.mode != "classify":
-            return None
         shown = classifier_input(way.request, policy.classifier_latest)
         if shown is None:
             return None
@@ -137,7 +135,7 @@ class Cascade:
         """Follow the first rule that matches and leads anywhere new; ``None`` if none does."""
         policy = way.policies[-1]
         classified = reading is not None and not reading.failed
-        if not policy.rules.rules or not (classified or policy.rules.classless):
+        if not classified and not policy.rules.classless:
             return None
         facts = await self._facts(way, policy, classified=classified)
         skipped: set[int] = set()

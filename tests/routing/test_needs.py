@@ -33,7 +33,8 @@ class NeedsTests(SynchronousTestCase):
     def test_text_is_text(self) -> None:
         """Words that name a part are no part; nor is what is not a part at all."""
         text = '[{"type": "image_url"}]'
-        for content in (text, [{"type": "text", "text": text}], ["image_url"], [{"type": {}}]):
+        parts: list[Any] = [[{"type": "text", "text": text}], ["image_url"], [{"type": {}}]]
+        for content in (text, *parts):
             self.assertEqual(self.needs(messages=[{"role": "user", "content": content}]), [])
 
     def test_members(self) -> None:

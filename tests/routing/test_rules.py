@@ -117,7 +117,7 @@ class RuleSetTests(SynchronousTestCase):
         rules = RuleSet.of(
             rule(when, priority, number) for number, (when, priority) in enumerate(given_rules)
         )
-        known = facts(**tags)
+        known = Facts(texts=tags, classified=True)
         walked = [one for one in rules.rules if one.why_not(known) is None]
         self.assertEqual([*rules.matching(known)], walked)
         self.assertEqual(
