@@ -1,1 +1,5 @@
+<<<<<<< HEAD
 """Tests of lmgateway.routing."""
+=======
+"""Tests for ``lmgateway.routing``."""
+>>>>>>> main

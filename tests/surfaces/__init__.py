@@ -1,1 +1,1 @@
-"""Tests of lmgateway.surfaces."""
+"""Tests for ``lmgateway.surfaces``."""
