@@ -1,5 +1,1 @@
-<<<<<<< HEAD
-"""Tests of lmgateway.routing."""
-=======
 """Tests for ``lmgateway.routing``."""
->>>>>>> main
