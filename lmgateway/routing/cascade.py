@@ -24,7 +24,7 @@ from lmgateway.routing.classify import Classifier, Labels, Reading, classifier_i
 from lmgateway.routing.conversation import conversation_of
 from lmgateway.routing.ladder import Tier
 from lmgateway.routing.needs import messages_of, needs_of, text_of
-from lmgateway.routing.plan import Compared, Decision, Demand, Plan, settled
+from lmgateway.routing.plan import NO_DEMAND, Compared, Decision, Demand, Plan, settled
 from lmgateway.routing.policy import AUTO, Directory, Policy
 from lmgateway.routing.rules import Facts, Rule
 from lmgateway.routing.tokens import Counter, Estimate, output_budget, rough
@@ -179,12 +179,15 @@ class Cascade:
 
     async def _demand(self, way: _Way) -> Demand:
         needs = way.needs if self.choosy else frozenset()
-        window = self.smallest_window
+        allowed, window = self._allowed(way), self.smallest_window
         if window is None:
-            return Demand(needs=needs)
+            if not needs and allowed is None:
+                return NO_DEMAND
+            return Demand(needs=needs, allowed=allowed)
         prompt = way.system_prompt
         extra = output_budget(way.request) + (rough(prompt) if prompt else 0)
-        return Demand(needs=needs, tokens=extra + await way.estimate.near(window - extra))
+        tokens = extra + await way.estimate.near(window - extra)
+        return Demand(needs=needs, tokens=tokens, allowed=allowed)
 
     def _start(self, way: _Way, reading: Reading | None, tier: Tier | None) -> Tier:
         policy, ladder = way.policies[-1], self.directory.ladder
@@ -210,7 +213,6 @@ class Cascade:
             system_prompt=way.system_prompt,
             think=way.think,
             tries=self.tries,
-            allowed=self._allowed(way),
         )
 
     def _allowed(self, way: _Way) -> frozenset[str] | None:

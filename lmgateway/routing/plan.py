@@ -44,10 +44,16 @@ class Demand:
     Attributes:
         needs: The capabilities that it needs.
         tokens: Its prompt, what is put before it, and its answer.
+        allowed: The names of the tiers that may be tried; ``None``: all.
     """
 
     needs: frozenset[str] = frozenset()
     tokens: int = 0
+    allowed: frozenset[str] | None = None
+
+    def permits(self, tier: Tier) -> bool:
+        """Tell whether a tier may be tried at all."""
+        return self.allowed is None or tier.name in self.allowed
 
     def lacks(self, tier: Tier) -> frozenset[str]:
         """Give what a tier cannot do."""
@@ -58,6 +64,10 @@ class Demand:
     def fits(self, tier: Tier) -> bool:
         """Tell whether a tier's window is large enough."""
         return tier.max_context_tokens is None or self.tokens <= tier.max_context_tokens
+
+
+NO_DEMAND = Demand()
+"""Of a request that every tier can take."""
 
 
 @frozen(kw_only=True)
@@ -84,7 +94,6 @@ class Plan:
         system_prompt: Put before the client's system text.
         think: Whether the request is to be thought about, whatever the tier says.
         tries: How often one tier is tried before the next.
-        allowed: The names of the tiers that may be tried; ``None``: all.
     """
 
     ladder: Ladder
@@ -95,7 +104,6 @@ class Plan:
     system_prompt: str | None = None
     think: bool = False
     tries: int = 1
-    allowed: frozenset[str] | None = None
 
     def __iter__(self) -> Iterator[Step]:
         """Give the steps, the first one first."""
@@ -145,7 +153,7 @@ class Plan:
     def _climb(self) -> Iterator[Tier]:
         """The ladder from the first tier up; or whatever else there is, best first."""
         above = map(self.ladder.tiers.__getitem__, range(self.start.index, self.top + 1))
-        good = filter(self._suits, above)
+        good = above if self.demand is NO_DEMAND else filter(self._suits, above)
         first = next(good, None)
         if first is not None:
             return chain([first], good)
@@ -154,13 +162,15 @@ class Plan:
     def _last_resorts(self) -> Sequence[Tier]:
         tiers = self.ladder.tiers
         for pool in (tiers[self.start.index : self.top + 1], tiers[: self.start.index][::-1]):
-            able = [tier for tier in pool if self._may(tier) and not self.demand.lacks(tier)]
+            able = [
+                tier for tier in pool if self.demand.permits(tier) and not self.demand.lacks(tier)
+            ]
             if able:
                 return sorted(able, key=lambda tier: (not self.demand.fits(tier), -_window(tier)))
         raise CapabilityUnavailable(self._missing())
 
     def _missing(self) -> str:
-        pool = [tier for tier in self.ladder.tiers[: self.top + 1] if self._may(tier)]
+        pool = [tier for tier in self.ladder.tiers[: self.top + 1] if self.demand.permits(tier)]
         nowhere = [
             need for need in self.demand.needs if all(need in self.demand.lacks(t) for t in pool)
         ]
@@ -170,15 +180,12 @@ class Plan:
 
     def _suits(self, tier: Tier) -> bool:
         demand = self.demand
-        return self._may(tier) and not demand.lacks(tier) and demand.fits(tier)
-
-    def _may(self, tier: Tier) -> bool:
-        return self.allowed is None or tier.name in self.allowed
+        return demand.permits(tier) and not demand.lacks(tier) and demand.fits(tier)
 
     def _against(self, tier: Tier) -> tuple[str, ...]:
         """What keeps a tier out; never empty."""
         reasons = [f"lacks {need}" for need in sorted(self.demand.lacks(tier))]
-        if not self._may(tier):
+        if not self.demand.permits(tier):
             reasons.append("not allowed")
         if not self.demand.fits(tier):
             reasons.append(
@@ -256,10 +263,11 @@ class Decision:
 
 def settled(decision: Decision) -> Decision:
     """Find out whether any tier can serve, before one is asked."""
-    if decision.plan is None or decision.undecided:
+    plan = decision.plan
+    if plan is None or plan.demand is NO_DEMAND or decision.undecided:
         return decision
     try:
-        next(decision.plan.tiers())
+        next(plan.tiers())
     except GatewayError as error:
         return evolve(decision, refusal=error)
     return decision

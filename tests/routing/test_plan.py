@@ -29,8 +29,7 @@ def plan(
         policy=policy_of(ladder, chain=rungs, **policy),
         start=ladder.tiers[start],
         top=len(tiers) - 1 if top is None else top,
-        demand=Demand(needs=frozenset(needs.split()), tokens=tokens),
-        allowed=allowed,
+        demand=Demand(needs=frozenset(needs.split()), tokens=tokens, allowed=allowed),
     )
 
 
