@@ -70,7 +70,8 @@ def rough(text: str) -> int:
 
 def offline_encode(environ: Mapping[str, str]) -> Encode | None:
     """Give the tokenizer, if it can be had without asking anyone; takes half a second."""
-    folder = environ.get("TIKTOKEN_CACHE_DIR") or environ.get("DATA_GYM_CACHE_DIR")
+    # As tiktoken looks: an empty TIKTOKEN_CACHE_DIR hides the other one, and makes it fetch.
+    folder = environ.get("TIKTOKEN_CACHE_DIR", environ.get("DATA_GYM_CACHE_DIR"))
     if not folder:
         return None
     try:

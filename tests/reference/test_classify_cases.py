@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tests.fakes import LONG, STREAM, Asked, completion, hang, status, until
-from tests.harness import GatewayCase
+from tests.harness import GatewayCase, ensureDeferred
 
 LADDER = """
     [gateway]
@@ -490,3 +490,23 @@ TOOL_TURN = [
     },
     {"role": "tool", "tool_call_id": "c", "content": "42"},
 ]
+
+
+class LeavingCases(ClassifyCase):
+    """Tests for clients that leave while the classifier is asked."""
+
+    async def test_client_leaves(self) -> None:
+        """The classifier's connection is closed, and nobody else is asked."""
+        self.serve()
+        self.backend.script = hang
+        asking = self.begin(
+            "POST", "/v1/chat/completions", {"messages": [{"role": "user", "content": "hi"}]}
+        )
+        pending = ensureDeferred(asking)
+        pending.addErrback(lambda failure: None)
+        await until(lambda: len(self.backend.asked) == 1)
+        pending.cancel()
+        await until(lambda: self.backend.lost == [0])
+        (entry,) = await self.entries()
+        self.assertEqual(entry["outcome"], "client_closed")
+        self.assertEqual([a["outcome"] for a in entry["attempts"]], ["cancelled"])

@@ -153,6 +153,7 @@ class OfflineTests(SynchronousTestCase):
         """Without its data on this machine there is none."""
         self.assertIsNone(offline_encode({}))
         self.assertIsNone(offline_encode({"TIKTOKEN_CACHE_DIR": "/nonexistent"}))
+        self.assertIsNone(offline_encode({"TIKTOKEN_CACHE_DIR": "", "DATA_GYM_CACHE_DIR": "/"}))
 
     def test_wrong_data(self) -> None:
         """Data that is not what it should be is not used, or the library would fetch it anew."""
