@@ -33,6 +33,8 @@ class Principal:
         allow_profiles: Globs of other profiles that may be named; ``None``: none.
         allow_models: Globs of the tiers and aliases that may be named; ``None``: those up to
             the profile's ceiling.
+        default_priority: Of requests that name no priority; ``None`` leaves it to the tier.
+        priority_ceiling: The highest priority that may be named; ``None``: any.
     """
 
     name: str
@@ -41,6 +43,8 @@ class Principal:
     anonymous: bool = False
     allow_profiles: tuple[str, ...] | None = None
     allow_models: tuple[str, ...] | None = None
+    default_priority: int | None = None
+    priority_ceiling: int | None = None
 
 
 @define(kw_only=True)
@@ -49,10 +53,11 @@ class Attempt:
     One try at one target.
 
     Attributes:
-        outcome: ``ok`` or the error's kind.
+        outcome: ``ok``, the error's kind, or ``insufficient:`` and the gate that it failed.
         started: Reactor seconds.
         seconds: How long it took to commit, or to fail.
         status: The backend's HTTP status, if one came.
+        purpose: What it was for; only an ``answer`` is for the client.
     """
 
     tier: str
@@ -63,6 +68,21 @@ class Attempt:
     outcome: str = "open"
     status: int | None = None
     usage: Usage | None = None
+    purpose: Literal["answer", "classify", "judge"] = "answer"
+
+
+@frozen
+class Climb:
+    """
+    One step up the ladder, and why.
+
+    Attributes:
+        reason: The outcome of the attempt that was not good enough.
+    """
+
+    from_tier: str
+    to_tier: str
+    reason: str
 
 
 class Account(Protocol):
@@ -115,9 +135,15 @@ class Exchange:
         principal: Who asks, once known.
         request: What is asked, once parsed.
         dropped: What of the request the backend had no word for.
+        priority: How urgent it is: higher goes first.
+        overflowed: Whether it went to another tier because its own had too long a queue.
         expose_routing: Whether the client is told which backend served it.
         friendly_errors: Whether failures are told as plain text with status 200.
         explanation: How the request was routed, if the client asked to be told.
+        escalated: Whether a dearer tier than the cheapest one tried first answered.
+        insufficient: The gate that the answer failed, where it is sent for want of a better.
+        climbs: Each step up the ladder.
+        undecided: Whether a stream was opened before it was known who answers.
         interruption: Tells why the gateway itself cut this exchange short, if it did: a
             cancellation without one means that the client left.
     """
@@ -134,6 +160,8 @@ class Exchange:
     account: Account = field(factory=Unaccounted)
     request: ChatRequest | None = None
 
+    priority: int = 0
+    overflowed: bool = False
     expose_routing: bool = True
     friendly_errors: bool = False
     mode: str = ""
@@ -143,6 +171,9 @@ class Exchange:
     backend: str = ""
     model: str = ""
     escalated: bool = False
+    insufficient: str = ""
+    climbs: list[Climb] = field(factory=list)
+    undecided: bool = False
     dropped: tuple[str, ...] = ()
     interruption: Callable[[], GatewayError | None] = _uninterrupted
     attempts: list[Attempt] = field(factory=list)

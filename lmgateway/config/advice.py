@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -34,7 +35,7 @@ def advise(settings: Settings, report: Report, environ: Mapping[str, str], base_
     """
     _advise_gateway(settings, report)
     _advise_literals(report)
-    used = {tier.backend for tier in settings.tiers}
+    used = {target.backend for tier in settings.tiers for target in tier.all_targets}
     for name, backend in settings.backends.items():
         path: KeyPath = ("backends", name)
         _advise_backend(path, backend, report)
@@ -112,9 +113,20 @@ def _advise_profile(
     path: KeyPath, profile: ProfileSection, settings: Settings, report: Report
 ) -> None:
     for tier in profile.thinking_messages:
-        if all(tier != known.name for known in settings.tiers):
-            report.warning((*path, "thinking_messages", tier), "is not the name of a tier")
+        if tier not in settings.aliases and all(tier != t.name for t in settings.tiers):
+            text = "is not the name of a tier or alias"
+            report.warning((*path, "thinking_messages", tier), text)
     _advise_order(path, profile, report)
+    _advise_gates(path, profile, report)
+
+
+def _advise_gates(path: KeyPath, profile: ProfileSection, report: Report) -> None:
+    """Say what escalation would judge but cannot."""
+    needs_extra = profile.gates.json_valid or profile.gates.tool_valid
+    if profile.mode == "escalate" and needs_extra and find_spec("jsonschema_rs") is None:
+        report.warning(
+            (*path, "gates"), "json_valid and tool_valid check no schema: install lmgateway[schema]"
+        )
 
 
 def _advise_order(path: KeyPath, profile: ProfileSection, report: Report) -> None:

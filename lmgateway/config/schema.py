@@ -23,8 +23,16 @@ from lmgateway.config.backend import (
     SecretSource,
     source_of,
 )
+from lmgateway.config.gates import (
+    GatesSection,
+    JudgeGate,
+    LengthGate,
+    RefusalGate,
+    RepetitionGate,
+)
 from lmgateway.config.merge import Origins
 from lmgateway.config.rule import RuleSection, SplitSection
+from lmgateway.config.tier import Capability, PriceSection, Strategy, TargetSection, TierSection
 from lmgateway.config.values import (
     Count,
     EnvName,
@@ -38,7 +46,7 @@ from lmgateway.config.values import (
     Origin,
     Port,
     PositiveCount,
-    Price,
+    Priority,
     Ratio,
 )
 
@@ -49,15 +57,22 @@ __all__ = [
     "Config",
     "ErrorStyle",
     "FaultSection",
+    "GatesSection",
     "GatewaySection",
+    "JudgeGate",
+    "LengthGate",
     "MockSection",
     "Mode",
     "PriceSection",
     "ProfileSection",
+    "RefusalGate",
+    "RepetitionGate",
     "RuleSection",
     "SecretSource",
     "Settings",
     "SplitSection",
+    "Strategy",
+    "TargetSection",
     "TierSection",
     "TlsSection",
     "UnknownModelPolicy",
@@ -66,16 +81,6 @@ __all__ = [
 Mode: TypeAlias = Literal["dispatch", "escalate", "classify", "reply"]
 ErrorStyle: TypeAlias = Literal["native", "friendly"]
 UnknownModelPolicy: TypeAlias = Literal["fallback", "reject"]
-Capability: TypeAlias = Literal[
-    "tools",
-    "vision",
-    "audio",
-    "video",
-    "file",
-    "json_schema",
-    "reasoning",
-    "embeddings",
-]
 
 
 @frozen(kw_only=True)
@@ -187,54 +192,6 @@ class GatewaySection:
 
 
 @frozen(kw_only=True)
-class PriceSection:
-    """
-    What a tier costs, in USD per million tokens.
-
-    Attributes:
-        input: Input tokens.
-        output: Output tokens.
-        cached_read: Input tokens read from the provider's cache; as ``input`` if not given.
-        cached_write: Input tokens written to the provider's cache; as ``input`` if not given.
-        reasoning: Output tokens spent on reasoning; as ``output`` if not given.
-        request: USD for each request, whatever its tokens.
-    """
-
-    input: Price
-    output: Price
-    cached_read: Price | None = None
-    cached_write: Price | None = None
-    reasoning: Price | None = None
-    request: Price | None = None
-
-
-@frozen(kw_only=True)
-class TierSection:
-    """
-    One rung of the ladder; the file lists them cheapest first.
-
-    Attributes:
-        name: What clients, aliases and rules call it.
-        backend: The backend that serves it.
-        model: What that backend calls the model.
-        think: Sets the ``think`` flag of requests that have none.
-        max_context_tokens: The largest prompt that fits; unlimited if not given.
-        max_output_tokens: The largest answer that the model gives.
-        capabilities: What the model can take or do; anything if not given.
-        price: What it costs.
-    """
-
-    name: Name
-    backend: str
-    model: str
-    think: bool | None = None
-    max_context_tokens: PositiveCount | None = None
-    max_output_tokens: PositiveCount | None = None
-    capabilities: tuple[Capability, ...] | None = None
-    price: PriceSection | None = None
-
-
-@frozen(kw_only=True)
 class ProfileSection:
     """
     One routing policy.
@@ -264,6 +221,11 @@ class ProfileSection:
         failover: As in ``[gateway]``, for this profile.
         strict: As in ``[gateway]``, for this profile.
         fallback: The tiers to try when one fails, instead of the next ones of the ladder.
+        gates: What an answer must be to be sent, in ``escalate`` mode.
+        hold_tokens: How much of a stream is held back to be judged, in ``escalate`` mode.
+        hold_ms: Milliseconds from its first output for which a stream is held back at most.
+        on_insufficient: What is sent when no answer is good enough: the ``best`` one, marked,
+            or an ``error``.
     """
 
     mode: Mode = "dispatch"
@@ -287,6 +249,10 @@ class ProfileSection:
     failover: bool | None = None
     strict: bool | None = None
     fallback: tuple[str, ...] = ()
+    gates: GatesSection = field(factory=GatesSection)
+    hold_tokens: PositiveCount = 40
+    hold_ms: Milliseconds = 1500
+    on_insufficient: Literal["best", "error"] = "best"
 
 
 @frozen(kw_only=True)
@@ -304,6 +270,9 @@ class ClientSection:
         allow_models: The tiers and aliases that this client may name; any up to its profile's
             ceiling if not given.
         expert: Whether this client may go above the ceiling.
+        default_priority: Of requests without ``X-LMG-Priority``; as the tier says if not given.
+        priority_ceiling: The highest priority that this client may ask for; if not given,
+            ``default_priority``, or else 0.
     """
 
     name: Name = ""
@@ -314,6 +283,15 @@ class ClientSection:
     allow_profiles: tuple[str, ...] = ()
     allow_models: tuple[str, ...] | None = None
     expert: bool = False
+    default_priority: Priority | None = None
+    priority_ceiling: Priority | None = None
+
+    @property
+    def most_priority(self) -> int:
+        """The highest priority that this client may ask for."""
+        if self.priority_ceiling is not None:
+            return self.priority_ceiling
+        return self.default_priority or 0
 
     @property
     def key_source(self) -> SecretSource | None:

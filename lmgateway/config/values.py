@@ -190,6 +190,7 @@ OptionalMilliseconds: TypeAlias = Annotated[int, Range(0, _DAYS)]
 
 Count: TypeAlias = Annotated[int, Range(0, 2**53)]
 PositiveCount: TypeAlias = Annotated[int, Range(1, 2**53)]
+Priority: TypeAlias = Annotated[int, Range(-(10**9), 10**9)]
 Ratio: TypeAlias = Annotated[float, Range(0, 1)]
 Price: TypeAlias = Annotated[float, Range(0, 1_000_000)]
 """USD per million tokens, or per request."""

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 
 from lmgateway.chat import ChatRequest
 from lmgateway.exchange import Exchange
@@ -28,6 +28,7 @@ from lmgateway.routing.plan import NO_DEMAND, Compared, Decision, Demand, Plan, 
 from lmgateway.routing.policy import AUTO, Directory, Policy
 from lmgateway.routing.rules import Facts, Rule
 from lmgateway.routing.tokens import Counter, Estimate, output_budget, rough
+from lmgateway.routing.urgency import place
 
 DEFAULT_REPLY = "This assistant is not available at the moment."
 
@@ -112,7 +113,8 @@ class Cascade:
                 continue
             demand = await self._demand(way)
             start = leads or self._start(way, reading, tier)
-            return settled(way.decision(plan=self._plan(way, demand, start)))
+            decision = settled(way.decision(plan=self._plan(way, demand, start)))
+            return self._placed(decision, exchange)
 
     async def _read(self, way: _Way, hint: Hint) -> Reading | None:
         """Classify; ``None`` if there is nothing to go by."""
@@ -191,9 +193,9 @@ class Cascade:
 
     def _start(self, way: _Way, reading: Reading | None, tier: Tier | None) -> Tier:
         policy, ladder = way.policies[-1], self.directory.ladder
-        if policy.mode == "escalate":
+        if policy.escalates(way.request.endpoint):
             return ladder.tiers[0]
-        if policy.mode == "dispatch":
+        if policy.mode != "classify":
             assert tier is not None, "only a reply profile has no fallback tier"
             return tier
         if reading is not None:
@@ -213,7 +215,22 @@ class Cascade:
             system_prompt=way.system_prompt,
             think=way.think,
             tries=self.tries,
+            judged=policy.escalates(way.request.endpoint),
         )
+
+    def _placed(self, decision: Decision, exchange: Exchange) -> Decision:
+        """Settle the priority, and where the request goes if its tier's queue is too long."""
+        tier, plan = decision.choice, decision.plan
+        if tier is None or plan is None:
+            return decision
+        other = place(self.directory.ladder, tier, exchange)
+        if other is tier:
+            return decision
+        if not plan.suits(other):
+            exchange.overflowed = False
+            return decision
+        plan = evolve(plan, start=other, top=max(plan.top, other.index), full=tier)
+        return evolve(decision, plan=plan)
 
     def _allowed(self, way: _Way) -> frozenset[str] | None:
         """For ``auto``: what the client may name, if that is told name by name."""

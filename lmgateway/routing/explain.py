@@ -61,8 +61,9 @@ class Explaining:
     def document(self, decision: Decision, request: ChatRequest) -> Document:
         """Explain a decision."""
         tokens = self.counter.count(request)
-        choice = decision.choice
         plan = decision.plan
+        tried = _tried(decision)
+        choice = tried[0] if tried else None
         document: Document = {
             "profile_chain": [*decision.chain],
             "mode": decision.policy.mode,
@@ -75,7 +76,7 @@ class Explaining:
             "candidates": []
             if plan is None
             else [self._candidate(c, tokens, request) for c in plan.candidates()],
-            "plan": [] if plan is None or choice is None else [t.name for t in plan.tiers()],
+            "plan": [tier.name for tier in tried],
             "choice": None if choice is None else _named(choice),
         }
         if decision.reply is not None:
@@ -86,10 +87,11 @@ class Explaining:
 
     def _candidate(self, candidate: Candidate, tokens: int, request: ChatRequest) -> Document:
         tier = candidate.tier
+        reasons = [*candidate.reasons, *_state(tier)]
         return {
             **_named(tier),
-            "accepted": not candidate.reasons,
-            "reasons": [*candidate.reasons],
+            "accepted": not reasons,
+            "reasons": reasons,
             "expected_cost_usd": self._cost(tier, tokens, request),
         }
 
@@ -100,6 +102,29 @@ class Explaining:
         longest = output_budget(request) or tier.max_output_tokens or LONGEST_ANSWER
         cost = tokens * price.input + longest * price.output
         return round(cost / 1e6 + (price.request or 0), 9)
+
+
+def _tried(decision: Decision) -> list[Tier]:
+    """The tiers that are tried as things stand, the first one first."""
+    if decision.plan is None or decision.choice is None or _is_full(decision.choice):
+        return []
+    return [tier for tier in decision.plan.tiers() if not _state(tier)]
+
+
+def _is_full(tier: Tier) -> bool:
+    """Tell whether a request that begins here is refused for want of a place."""
+    gate = tier.queue
+    return gate is not None and gate.is_full and gate.pending >= gate.limits.queue_depth
+
+
+def _state(tier: Tier) -> list[str]:
+    """What speaks against a tier at this moment: it is passed over, or refuses."""
+    reasons = []
+    if all(target.health is not None and target.health.blocked_for() for target in tier.targets):
+        reasons.append("breaker open")
+    if _is_full(tier):
+        reasons.append("queue full")
+    return reasons
 
 
 def _named(tier: Tier) -> Document:

@@ -94,6 +94,8 @@ class Plan:
         system_prompt: Put before the client's system text.
         think: Whether the request is to be thought about, whatever the tier says.
         tries: How often one tier is tried before the next.
+        judged: Whether it is climbed until an answer is good enough, not until one comes.
+        full: The tier that it overflowed from, if it did.
     """
 
     ladder: Ladder
@@ -104,6 +106,8 @@ class Plan:
     system_prompt: str | None = None
     think: bool = False
     tries: int = 1
+    full: Tier | None = None
+    judged: bool = False
 
     def __iter__(self) -> Iterator[Step]:
         """Give the steps, the first one first."""
@@ -119,10 +123,10 @@ class Plan:
         rest = self._climb()
         first = next(rest)
         yield first
-        if not self.policy.failover:
+        if not self.judged and not self.policy.failover:
             return
-        if self.policy.chain is not None:
-            rest = filter(self._suits, self.policy.chain)
+        if not self.judged and self.policy.chain is not None:
+            rest = filter(self.suits, self.policy.chain)
         for tier in rest:
             if tier is not first:
                 yield tier
@@ -153,7 +157,7 @@ class Plan:
     def _climb(self) -> Iterator[Tier]:
         """The ladder from the first tier up; or whatever else there is, best first."""
         above = map(self.ladder.tiers.__getitem__, range(self.start.index, self.top + 1))
-        good = above if self.demand is NO_DEMAND else filter(self._suits, above)
+        good = above if self.demand is NO_DEMAND else filter(self.suits, above)
         first = next(good, None)
         if first is not None:
             return chain([first], good)
@@ -178,12 +182,15 @@ class Plan:
         together = "" if nowhere or len(named) < 2 else " together"
         return f"No model that this request may use takes {', '.join(named)}{together}."
 
-    def _suits(self, tier: Tier) -> bool:
+    def suits(self, tier: Tier) -> bool:
+        """Tell whether a tier can take the request."""
         demand = self.demand
         return demand.permits(tier) and not demand.lacks(tier) and demand.fits(tier)
 
     def _against(self, tier: Tier) -> tuple[str, ...]:
         """What keeps a tier out; never empty."""
+        if tier is self.full:
+            return ("its queue is too long",)
         reasons = [f"lacks {need}" for need in sorted(self.demand.lacks(tier))]
         if not self.demand.permits(tier):
             reasons.append("not allowed")

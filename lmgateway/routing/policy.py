@@ -14,14 +14,19 @@ from typing import Literal
 
 from attrs import field, frozen
 
+from lmgateway.chat import Endpoint
 from lmgateway.errors import Forbidden, LadderExhausted, UnknownModel
 from lmgateway.exchange import Principal
+from lmgateway.routing.escalate import Standard
 from lmgateway.routing.ladder import Ladder, Tier
 from lmgateway.routing.rules import NO_RULES, RuleSet
 
 Mode = Literal["dispatch", "escalate", "classify", "reply"]
 
 AUTO = "auto"
+UNJUDGED = frozenset({"embeddings", "count_tokens"})
+"""Calls whose answers say nothing that could be judged: they go where the name says."""
+
 DEFAULT = "default"
 
 
@@ -39,6 +44,7 @@ class Policy:
         thinking_messages: By tier, the words one of which a stream begins with.
         classifier_fallback: Who classifies when ``fallback`` cannot.
         classifier_latest: How many messages the classifier is shown; ``None``: all.
+        standard: What an answer has to reach, in ``escalate`` mode.
     """
 
     name: str
@@ -62,6 +68,11 @@ class Policy:
     classifier_think: bool = False
     classifier_seconds: float = 10.0
     classifier_latest: int | None = None
+    standard: Standard = field(factory=Standard)
+
+    def escalates(self, endpoint: Endpoint) -> bool:
+        """Say whether answers to such a call are judged, whatever model is named."""
+        return self.mode == "escalate" and endpoint not in UNJUDGED
 
 
 @frozen(kw_only=True)
@@ -90,7 +101,12 @@ class Directory:
         return policy
 
     def choose(
-        self, principal: Principal, requested: str | None, *, expert: bool
+        self,
+        principal: Principal,
+        requested: str | None,
+        *,
+        expert: bool,
+        endpoint: Endpoint = "chat",
     ) -> tuple[Policy, Tier | None]:
         """
         Say which profile routes a request and which tier it named.
@@ -99,6 +115,7 @@ class Directory:
             principal: Who asks.
             requested: The model named, if any.
             expert: Whether the request carries ``X-LMG-Expert: true``.
+            endpoint: Which call it is.
 
         Returns:
             The profile, and the tier named or meant; ``None`` only in reply mode.
@@ -114,7 +131,8 @@ class Directory:
         if own.mode == "reply":
             return own, None
         tier = self._tier(own, requested)
-        self._permit(own, principal, tier, requested, expert=expert)
+        if not own.escalates(endpoint):
+            self._permit(own, principal, tier, requested, expert=expert)
         return own, tier
 
     def profile_named(self, principal: Principal, requested: str | None) -> Policy | None:

@@ -7,34 +7,41 @@ has the plan climbed.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from attrs import frozen
 
 from lmgateway.backends.base import Reply
 from lmgateway.backends.canned import canned
 from lmgateway.chat import ChatRequest
-from lmgateway.dialects.base import Answer
+from lmgateway.dialects.base import Answer, Dialect
 from lmgateway.dialects.document import encode
 from lmgateway.dialects.openai import OPENAI
 from lmgateway.errors import Forbidden
 from lmgateway.exchange import Exchange
 from lmgateway.routing.cascade import LIVE, Cascade, Hint
 from lmgateway.routing.classify import read_label
+from lmgateway.routing.escalate import Escalation
 from lmgateway.routing.explain import Explaining
 from lmgateway.routing.ladder import Climber
 from lmgateway.routing.opening import opened, opening_of
-from lmgateway.routing.plan import Decision
+from lmgateway.routing.plan import Decision, Plan
 from lmgateway.routing.policy import Directory, Policy
 
 
 @frozen(kw_only=True)
 class Router:
-    """Chooses and opens."""
+    """
+    Chooses and opens.
+
+    Attributes:
+        dialects: All of them, by name: what a backend may have spoken.
+    """
 
     directory: Directory
     climber: Climber
+    dialects: Mapping[str, Dialect]
     cascade: Cascade
     explaining: Explaining
 
@@ -58,13 +65,24 @@ class Router:
             exchange.backend = "none"
             yield canned(request, decision.reply or "")
             return
-        climb = self.climber.climb(decision.plan, exchange)
+        climb = self._climb(decision.policy, decision.plan, exchange)
         words = opening_of(decision, request, self.climber.random)
         if words is not None:
             yield opened(words, self._announce(decision, exchange), climb)
             return
         async with climb as reply:
             yield reply
+
+    def _climb(
+        self, policy: Policy, plan: Plan, exchange: Exchange
+    ) -> AbstractAsyncContextManager[Reply]:
+        assert exchange.request is not None, "only parsed requests are routed"
+        if not policy.escalates(exchange.request.endpoint):
+            return self.climber.climb(plan, exchange)
+        escalation = Escalation(
+            climber=self.climber, dialects=self.dialects, standard=policy.standard
+        )
+        return escalation.open(plan, exchange)
 
     @asynccontextmanager
     async def explain(self, exchange: Exchange) -> AsyncIterator[Reply]:
@@ -110,7 +128,10 @@ class Router:
         request, principal = exchange.request, exchange.principal
         assert request is not None and principal is not None, "admitted exchanges have both"
         policy, tier = self.directory.choose(
-            principal, request.model, expert=_says_true(exchange, "x-lmg-expert")
+            principal,
+            request.model,
+            expert=_says_true(exchange, "x-lmg-expert"),
+            endpoint=request.endpoint,
         )
         self._note(exchange, policy)
         decision = await self.cascade.decide(exchange, policy, tier, hint)

@@ -7,7 +7,7 @@ the graph on which it began.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from attrs import evolve, frozen
@@ -15,32 +15,20 @@ from attrs import evolve, frozen
 from lmgateway.admin.answers import Fallback
 from lmgateway.admin.app import AdminPort
 from lmgateway.admin.door import AdminDoor
-from lmgateway.backends.base import Backend
-from lmgateway.config.providers import is_local
 from lmgateway.config.redact import redacted
-from lmgateway.config.schema import (
-    ClientSection,
-    Config,
-    PriceSection,
-    ProfileSection,
-    RuleSection,
-    TlsSection,
-)
+from lmgateway.config.schema import ClientSection, Config, TlsSection
 from lmgateway.config.secrets import Secret, resolve
 from lmgateway.errors import ConfigError
 from lmgateway.exchange import Principal
 from lmgateway.gateway import Gateway
 from lmgateway.governance.keys import Keys, digest
-from lmgateway.routing.cascade import Cascade
-from lmgateway.routing.classify import Classifier
-from lmgateway.routing.explain import FREE, Explaining, PriceOf
-from lmgateway.routing.ladder import Climber, Ladder, Tier
-from lmgateway.routing.policy import DEFAULT, Directory, Policy
+from lmgateway.routing.policy import DEFAULT, Directory
 from lmgateway.routing.router import Router
-from lmgateway.routing.rules import Destination, Rule, RuleSet
-from lmgateway.routing.tokens import Counter, offline_encode
 from lmgateway.service.backends import Backends
 from lmgateway.service.resources import Resources
+from lmgateway.service.routing import policies_of, router_of
+from lmgateway.service.tiers import Tiers, queue_limits
+from lmgateway.service.wellness import Wellness
 from lmgateway.surfaces.answers import Answers
 from lmgateway.surfaces.anthropic import AnthropicSurface
 from lmgateway.surfaces.cors import Cors
@@ -54,8 +42,6 @@ from lmgateway.surfaces.ollama import OllamaSurface
 from lmgateway.surfaces.openai import OpenAISurface
 from lmgateway.wire.routes import Routes
 from lmgateway.wire.server import Limits
-
-FOREVER = 10 * 365 * 86400.0
 
 
 @frozen(kw_only=True)
@@ -72,17 +58,18 @@ class Port:
 
 @frozen(kw_only=True)
 class Graph:
-    """Everything that a config becomes."""
+    """
+    Everything that a config becomes.
+
+    Attributes:
+        settle: Makes what outlives a config hold to this one; once it is served.
+    """
 
     config: Config
     router: Router
     client: Port
     admin: Port
-
-
-def seconds(milliseconds: int) -> float:
-    """Give a duration of the config; 0 means that it is off."""
-    return milliseconds / 1000 if milliseconds else FOREVER
+    settle: Callable[[], None]
 
 
 def assemble(config: Config, resources: Resources, reload: Callable[[], None]) -> Graph:
@@ -96,83 +83,26 @@ def assemble(config: Config, resources: Resources, reload: Callable[[], None]) -
         ConfigError: If a secret or a file that the config names cannot be used.
     """
     backends = Backends(config, resources)
-    ladder = _ladder(config, backends.by_name)
+    tiers = Tiers(config, backends.by_name, resources)
+    ladder = tiers.ladder
     directory = Directory(
-        ladder=ladder, policies=_policies(config, ladder), open=not config.clients
+        ladder=ladder, policies=policies_of(config, ladder), open=not config.clients
     )
     resources.traffic.resize(config.gateway.traffic_log_capacity)
     resources.admission.max_in_flight = config.gateway.max_in_flight
-    backends.settle()
-    router = _router(config, resources, directory)
+
+    def settle() -> None:
+        backends.settle()
+        tiers.settle()
+
+    router = router_of(config, resources, directory)
     return Graph(
         config=config,
         router=router,
         client=_client_port(config, resources, router, backends.missing_keys),
-        admin=_admin_port(config, resources, backends.missing_keys, reload),
+        admin=_admin_port(config, resources, backends, reload),
+        settle=settle,
     )
-
-
-def _ladder(config: Config, backends: Mapping[str, Backend]) -> Ladder:
-    tiers = [
-        Tier(
-            name=tier.name,
-            index=index,
-            backend=backends[tier.backend],
-            model=tier.model,
-            think=tier.think,
-            max_context_tokens=tier.max_context_tokens,
-            max_output_tokens=tier.max_output_tokens,
-            capabilities=None if tier.capabilities is None else frozenset(tier.capabilities),
-        )
-        for index, tier in enumerate(config.tiers)
-    ]
-    return Ladder.of(tiers, config.aliases)
-
-
-def _policies(config: Config, ladder: Ladder) -> dict[str, Policy]:
-    return {name: _policy(name, p, config, ladder) for name, p in config.profiles.items()}
-
-
-def _policy(name: str, profile: ProfileSection, config: Config, ladder: Ladder) -> Policy:
-    gateway = config.gateway
-    style = profile.error_style or gateway.error_style
-    unknown = profile.unknown_model or gateway.unknown_model
-    return Policy(
-        name=name,
-        mode=profile.mode,
-        fallback=ladder.find(profile.classifier),
-        ceiling=ladder.find(profile.max_auto_tier) or ladder.tiers[-1],
-        expert_requires_flag=profile.expert_requires_flag,
-        system_prompt=profile.system_prompt,
-        reply_message=profile.reply_message,
-        failover=_own(profile.failover, gateway.failover),
-        chain=tuple(t for t in map(ladder.find, profile.fallback) if t) or None,
-        reject_unknown=unknown == "reject",
-        expose_routing=_own(profile.expose_routing, gateway.expose_routing),
-        friendly_errors=style == "friendly",
-        strict=_own(profile.strict, gateway.strict),
-        rules=RuleSet.of(_rule(number, rule) for number, rule in enumerate(profile.rules)),
-        class_prompts={label.lower(): text for label, text in profile.class_prompts.items()},
-        thinking_messages={
-            tier.name: pool
-            for key, pool in profile.thinking_messages.items()
-            if (tier := ladder.find(key)) is not None
-        },
-        classifier_fallback=ladder.find(profile.classifier_fallback or ""),
-        classifier_prompt=profile.classifier_prompt,
-        classifier_think=profile.classifier_think,
-        classifier_seconds=profile.classifier_timeout_ms / 1000,
-        classifier_latest=profile.classifier_context,
-    )
-
-
-def _rule(position: int, rule: RuleSection) -> Rule:
-    destinations = [Destination(to.to, to.weight) for to in rule.destinations]
-    return Rule.of(position, rule.when, destinations, rule.priority)
-
-
-def _own(own: bool | None, inherited: bool) -> bool:
-    return inherited if own is None else own
 
 
 def _keys(config: Config, resources: Resources) -> Keys:
@@ -181,7 +111,7 @@ def _keys(config: Config, resources: Resources) -> Keys:
     if not config.clients:
         anonymous = Principal(name="", profile=DEFAULT, anonymous=True)
     elif public is not None:
-        anonymous = Principal(name="", profile=public, anonymous=True)
+        anonymous = Principal(name="", profile=public, anonymous=True, priority_ceiling=0)
     return Keys.of([_client(c, config, resources) for c in config.clients], anonymous)
 
 
@@ -192,6 +122,8 @@ def _client(client: ClientSection, config: Config, resources: Resources) -> tupl
         expert=client.expert,
         allow_profiles=client.allow_profiles,
         allow_models=client.allow_models,
+        default_priority=client.default_priority,
+        priority_ceiling=client.most_priority,
     )
     if client.key_sha256 is not None:
         return bytes.fromhex(client.key_sha256), principal
@@ -226,6 +158,7 @@ def _client_port(
             *(policy.rules.headers for policy in directory.policies.values())
         ),
     )
+    explaining = Gateway(resources.traffic.recording, resources.admission.admit, router.explain)
     health = HealthSurface(
         answers=answers,
         traffic=resources.traffic,
@@ -234,7 +167,6 @@ def _client_port(
         leaving=lambda: resources.leaving,
     )
     models = Models(directory, answers, resources.wall() - resources.uptime())
-    explaining = Gateway(resources.traffic.recording, resources.admission.admit, router.explain)
     surfaces = (
         health,
         ExplainSurface(evolve(intake, gateway=explaining)),
@@ -260,50 +192,20 @@ def _client_port(
     )
 
 
-def _router(config: Config, resources: Resources, directory: Directory) -> Router:
-    gateway = config.gateway
-    climber = Climber(
-        wheel=resources.wheel,
-        random=resources.random,
-        retry_seconds=gateway.retry_delay_ms / 1000,
-        commit_seconds=seconds(gateway.request_timeout_ms),
-        total_seconds=seconds(gateway.total_timeout_ms),
-    )
-    classifier = Classifier(climber=climber, dialects=BACKEND_DIALECTS)
-    counter = Counter(
-        encode=offline_encode(resources.environ) if _has_windows(config) else None,
-        in_thread=resources.in_thread,
-    )
-    return Router(
-        directory=directory,
-        climber=climber,
-        cascade=Cascade.of(directory, classifier, counter, 1 + gateway.max_retries),
-        explaining=Explaining(counter=counter, price_of=_prices(config)),
-    )
-
-
-def _prices(config: Config) -> PriceOf:
-    prices: dict[str, PriceSection | None] = {}
-    for tier in config.tiers:
-        section = config.backends[tier.backend]
-        near = is_local(section.provider, section.base_url, section.local)
-        prices[tier.name] = tier.price or (FREE if near else None)
-    return lambda tier: prices[tier.name]
-
-
-def _has_windows(config: Config) -> bool:
-    """Whether it will matter how large a prompt is."""
-    sizes = any("@tokens" in rule.when for p in config.profiles.values() for rule in p.rules)
-    return sizes or any(tier.max_context_tokens is not None for tier in config.tiers)
-
-
 def _admin_port(
     config: Config,
     resources: Resources,
-    missing_keys: Callable[[], int],
+    backends: Backends,
     reload: Callable[[], None],
 ) -> Port:
     gateway = config.gateway
+    wellness = Wellness(
+        backends=backends.by_name,
+        health=resources.health,
+        queues=resources.queues,
+        bulkheads=resources.bulkheads,
+        queue_names=[*queue_limits(config.tiers)],
+    )
     token = secret_of(gateway.admin_token_source, config, resources)
     if token is None and gateway.admin_token_source is not None:
         raise ConfigError(["gateway: the admin token resolves to nothing"])
@@ -311,7 +213,7 @@ def _admin_port(
         traffic=resources.traffic,
         health=lambda: {
             "status": "ok",
-            "ready": not missing_keys(),
+            "ready": not backends.missing_keys(),
             "tiers": len(config.tiers),
             "backends": len(config.backends),
             "checksum": config.checksum,
@@ -319,6 +221,8 @@ def _admin_port(
         },
         config=lambda: redacted(config, resources.environ),
         reload=reload,
+        observed=wellness.observed,
+        probed=wellness.probed,
     )
     return Port(
         host=gateway.admin_host,

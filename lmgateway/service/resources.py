@@ -8,7 +8,7 @@ from random import Random
 from time import time
 from typing import TypeVar
 
-from attrs import define, field
+from attrs import Factory, define, field
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import (
     IReactorCore,
@@ -19,7 +19,9 @@ from twisted.internet.interfaces import (
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import LogLevelFilterPredicate
 
+from lmgateway.backends.health import Health
 from lmgateway.governance.admission import Admission
+from lmgateway.routing.queues import Gates
 from lmgateway.telemetry.access import AccessLog
 from lmgateway.telemetry.traffic import Traffic
 from lmgateway.wire.client import Origin, WireAgent, WireClient
@@ -43,6 +45,9 @@ class Resources:
     Attributes:
         environ: The environment that secrets are looked up in.
         wall: Seconds since the epoch; only for records.
+        queues: Of the tiers, by queue id.
+        bulkheads: Of the backends.
+        health: Of all targets.
     """
 
     reactor: Reactor
@@ -56,6 +61,9 @@ class Resources:
     wall: Callable[[], float] = time
     started: float = 0.0
     leaving: bool = False
+    queues: Gates = Factory(lambda self: Gates(self.wheel), takes_self=True)
+    bulkheads: Gates = Factory(lambda self: Gates(self.wheel), takes_self=True)
+    health: Health = Factory(lambda self: Health(self.wheel.now), takes_self=True)
     _clients: dict[AgentKey, WireClient] = field(factory=dict)
     _agents: dict[AgentKey, WireAgent] = field(factory=dict)
 

@@ -33,6 +33,15 @@ class AttemptEntry(msgspec.Struct, frozen=True):
     outcome: str
     status: int | None
     ms: float
+    purpose: str
+
+
+class ClimbEntry(msgspec.Struct, frozen=True):
+    """One step up the ladder, as recorded."""
+
+    from_tier: str
+    to_tier: str
+    reason: str
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=False):
@@ -58,6 +67,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=False):
     class_label: str | msgspec.UnsetType = msgspec.UNSET
     profile_chain: Sequence[str] | msgspec.UnsetType = msgspec.UNSET
 
+    overflowed: bool
     surface: str
     path: str
     client: str | None
@@ -73,6 +83,8 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=False):
     finish_reason: str | None
     bytes_out: int
     attempts: Sequence[AttemptEntry]
+    climbs: Sequence[ClimbEntry]
+    insufficient: str | None
 
 
 class Stats(msgspec.Struct):
@@ -196,7 +208,8 @@ def entry_of(exchange: Exchange) -> Entry:
         latency_ms=_ms(exchange.seconds),
         success=exchange.outcome == "ok",
         error=_told(exchange),
-        priority=0,
+        priority=exchange.priority,
+        overflowed=exchange.overflowed,
         class_label=exchange.label or msgspec.UNSET,
         profile_chain=chain if len(chain) > 1 else msgspec.UNSET,
         surface=exchange.surface,
@@ -214,9 +227,11 @@ def entry_of(exchange: Exchange) -> Entry:
         finish_reason=exchange.finish_reason,
         bytes_out=exchange.bytes_out,
         attempts=[
-            AttemptEntry(a.tier, a.backend, a.model, a.outcome, a.status, _ms(a.seconds))
+            AttemptEntry(a.tier, a.backend, a.model, a.outcome, a.status, _ms(a.seconds), a.purpose)
             for a in exchange.attempts
         ],
+        climbs=[ClimbEntry(c.from_tier, c.to_tier, c.reason) for c in exchange.climbs],
+        insufficient=exchange.insufficient or None,
     )
 
 

@@ -13,8 +13,9 @@ from twisted.trial.unittest import SynchronousTestCase
 from lmgateway.backends.quirks import QUIRKS
 from lmgateway.chat import ChatRequest, Event, Overrides
 from lmgateway.dialects.base import Mark
+from lmgateway.dialects.hub_errors import retry_after
 from lmgateway.dialects.openai import OPENAI
-from lmgateway.dialects.openai_errors import read_error, retry_after
+from lmgateway.dialects.openai_errors import read_error
 from lmgateway.errors import (
     BackendFailed,
     BackendLimited,

@@ -95,6 +95,7 @@ def router_of(
     return Router(
         directory=directory,
         climber=climber,
+        dialects=DIALECTS,
         cascade=Cascade.of(
             directory, Classifier(climber=climber, dialects=DIALECTS), counter, tries=1
         ),
