@@ -220,6 +220,11 @@ def _check_client(path: KeyPath, client: ClientSection, settings: Settings, repo
     for position, name in enumerate(client.allow_models or ()):
         here = (*path, "allow_models", position)
         _check_known(here, who, "tier or alias", name, models, report)
+    if client.group is not None:
+        _check_known((*path, "group"), who, "group", client.group, settings.groups, report)
+    for position, glob in enumerate(client.allow_endpoints or ()):
+        if not glob.startswith("/"):
+            report.problem((*path, "allow_endpoints", position), 'must begin with "/"')
     _check_secret_source((*path, "key_secret"), client.key_secret, report)
     if (client.default_priority or 0) > client.most_priority:
         report.problem((*path, "default_priority"), f"{who}is above priority_ceiling")

@@ -23,6 +23,7 @@ from lmgateway.config.backend import (
     SecretSource,
     source_of,
 )
+from lmgateway.config.client import ClientSection, GroupSection
 from lmgateway.config.gates import (
     GatesSection,
     JudgeGate,
@@ -36,7 +37,6 @@ from lmgateway.config.tier import Capability, PriceSection, Strategy, TargetSect
 from lmgateway.config.values import (
     Count,
     EnvName,
-    HexDigest,
     ListenHost,
     LogLevel,
     Milliseconds,
@@ -46,7 +46,6 @@ from lmgateway.config.values import (
     Origin,
     Port,
     PositiveCount,
-    Priority,
     Ratio,
 )
 
@@ -59,6 +58,7 @@ __all__ = [
     "FaultSection",
     "GatesSection",
     "GatewaySection",
+    "GroupSection",
     "JudgeGate",
     "LengthGate",
     "MockSection",
@@ -256,50 +256,6 @@ class ProfileSection:
 
 
 @frozen(kw_only=True)
-class ClientSection:
-    """
-    One key and what its holder may do.
-
-    Attributes:
-        name: What records call this client; made of the key's source if not given.
-        key_env: The environment variable that holds the key.
-        key_secret: Where the key is read from.
-        key_sha256: The SHA-256 of the key, in hexadecimal digits.
-        profile: The profile that the key is bound to.
-        allow_profiles: Other profiles that this client may name.
-        allow_models: The tiers and aliases that this client may name; any up to its profile's
-            ceiling if not given.
-        expert: Whether this client may go above the ceiling.
-        default_priority: Of requests without ``X-LMG-Priority``; as the tier says if not given.
-        priority_ceiling: The highest priority that this client may ask for; if not given,
-            ``default_priority``, or else 0.
-    """
-
-    name: Name = ""
-    key_env: EnvName | None = None
-    key_secret: SecretSource | None = None
-    key_sha256: HexDigest | None = None
-    profile: str
-    allow_profiles: tuple[str, ...] = ()
-    allow_models: tuple[str, ...] | None = None
-    expert: bool = False
-    default_priority: Priority | None = None
-    priority_ceiling: Priority | None = None
-
-    @property
-    def most_priority(self) -> int:
-        """The highest priority that this client may ask for."""
-        if self.priority_ceiling is not None:
-            return self.priority_ceiling
-        return self.default_priority or 0
-
-    @property
-    def key_source(self) -> SecretSource | None:
-        """Where the key comes from; ``None`` if only its digest is known."""
-        return source_of(self.key_env, self.key_secret)
-
-
-@frozen(kw_only=True)
 class Settings:
     """
     A whole config file.
@@ -311,6 +267,7 @@ class Settings:
         aliases: Other names for tiers.
         profiles: Routing policies, by name.
         clients: Keys and what their holders may do; none opens the client port to all.
+        groups: What clients may use together, by name.
     """
 
     gateway: GatewaySection
@@ -319,6 +276,7 @@ class Settings:
     aliases: Mapping[Name, str] = field(factory=dict)
     profiles: Mapping[Name, ProfileSection] = field(factory=dict)
     clients: tuple[ClientSection, ...] = ()
+    groups: Mapping[Name, GroupSection] = field(factory=dict)
 
 
 @frozen(kw_only=True)

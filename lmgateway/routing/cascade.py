@@ -93,12 +93,17 @@ class Cascade:
         Args:
             policy: The profile to begin with.
             tier: The tier that the client named or meant.
+
+        Raises:
+            LimitError: If one of the profiles gone through has had too many.
         """
         request = exchange.request
         assert request is not None, "only parsed requests are routed"
         way = _Way(request, exchange, self.counter.estimate(request), [policy])
         while True:
             policy = way.policies[-1]
+            if hint.ask:
+                exchange.account.enter(policy.name)
             if policy.mode == "reply":
                 return way.decision(reply=policy.reply_message or DEFAULT_REPLY)
             reading = await self._read(way, hint) if policy.mode == "classify" else None

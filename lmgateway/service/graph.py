@@ -18,10 +18,15 @@ from lmgateway.admin.door import AdminDoor
 from lmgateway.config.redact import redacted
 from lmgateway.config.schema import ClientSection, Config, TlsSection
 from lmgateway.config.secrets import Secret, resolve
+from lmgateway.config.values import moment
 from lmgateway.errors import ConfigError
 from lmgateway.exchange import Principal
 from lmgateway.gateway import Gateway
+from lmgateway.governance.addresses import Proxies
+from lmgateway.governance.admission import Admission
 from lmgateway.governance.keys import Keys, digest
+from lmgateway.governance.limits import Limits
+from lmgateway.governance.pricing import Prices
 from lmgateway.routing.policy import DEFAULT, Directory
 from lmgateway.routing.router import Router
 from lmgateway.service.backends import Backends
@@ -37,11 +42,12 @@ from lmgateway.surfaces.explain import ExplainSurface
 from lmgateway.surfaces.grammars import BACKEND_DIALECTS, ERROR_GRAMMARS
 from lmgateway.surfaces.health import HealthSurface
 from lmgateway.surfaces.intake import Intake
+from lmgateway.surfaces.me import MeSurface
 from lmgateway.surfaces.models import Models
 from lmgateway.surfaces.ollama import OllamaSurface
 from lmgateway.surfaces.openai import OpenAISurface
 from lmgateway.wire.routes import Routes
-from lmgateway.wire.server import Limits
+from lmgateway.wire.server import Limits as WireLimits
 
 
 @frozen(kw_only=True)
@@ -53,7 +59,7 @@ class Port:
     tls: TlsSection | None
     routes: Routes
     door: ClientDoor | AdminDoor
-    limits: Limits
+    limits: WireLimits
 
 
 @frozen(kw_only=True)
@@ -89,17 +95,18 @@ def assemble(config: Config, resources: Resources, reload: Callable[[], None]) -
         ladder=ladder, policies=policies_of(config, ladder), open=not config.clients
     )
     resources.traffic.resize(config.gateway.traffic_log_capacity)
-    resources.admission.max_in_flight = config.gateway.max_in_flight
+    limits = Limits.of(config, resources.tally.counters, resources.wheel.now)
 
     def settle() -> None:
         backends.settle()
         tiers.settle()
+        resources.tally.counters.keep_only(limits.names())
 
     router = router_of(config, resources, directory)
     return Graph(
         config=config,
         router=router,
-        client=_client_port(config, resources, router, backends.missing_keys),
+        client=_client_port(config, resources, router, limits, backends.missing_keys),
         admin=_admin_port(config, resources, backends, reload),
         settle=settle,
     )
@@ -112,7 +119,9 @@ def _keys(config: Config, resources: Resources) -> Keys:
         anonymous = Principal(name="", profile=DEFAULT, anonymous=True)
     elif public is not None:
         anonymous = Principal(name="", profile=public, anonymous=True, priority_ceiling=0)
-    return Keys.of([_client(c, config, resources) for c in config.clients], anonymous)
+    clients = [_client(client, config, resources) for client in config.clients]
+    expiries = {c.name: moment(c.expires) for c in config.clients if c.expires is not None}
+    return Keys.of(clients, anonymous, expiries, resources.wall)
 
 
 def _client(client: ClientSection, config: Config, resources: Resources) -> tuple[bytes, Principal]:
@@ -122,6 +131,9 @@ def _client(client: ClientSection, config: Config, resources: Resources) -> tupl
         expert=client.expert,
         allow_profiles=client.allow_profiles,
         allow_models=client.allow_models,
+        allow_endpoints=client.allow_endpoints,
+        group=client.group or "",
+        tags=client.tags,
         default_priority=client.default_priority,
         priority_ceiling=client.most_priority,
     )
@@ -141,14 +153,24 @@ def secret_of(source: Any, config: Config, resources: Resources) -> Secret | Non
 
 
 def _client_port(
-    config: Config, resources: Resources, router: Router, missing_keys: Callable[[], int]
+    config: Config,
+    resources: Resources,
+    router: Router,
+    limits: Limits,
+    missing_keys: Callable[[], int],
 ) -> Port:
     gateway, wheel = config.gateway, resources.wheel
     cors = Cors(frozenset(gateway.cors_origins))
-    answers = Answers(ERROR_GRAMMARS, cors)
+    answers = Answers(ERROR_GRAMMARS, cors, resources.wall)
     directory = router.directory
+    admission = Admission(
+        tally=resources.tally,
+        limits=limits,
+        prices=Prices.of(config),
+        max_in_flight=gateway.max_in_flight,
+    )
     intake = Intake(
-        gateway=Gateway(resources.traffic.recording, resources.admission.admit, router.open),
+        gateway=Gateway(resources.traffic.recording, admission.admit, router.open),
         dialects=BACKEND_DIALECTS,
         wheel=wheel,
         wall=resources.wall,
@@ -158,7 +180,7 @@ def _client_port(
             *(policy.rules.headers for policy in directory.policies.values())
         ),
     )
-    explaining = Gateway(resources.traffic.recording, resources.admission.admit, router.explain)
+    explaining = Gateway(resources.traffic.recording, admission.admit, router.explain)
     health = HealthSurface(
         answers=answers,
         traffic=resources.traffic,
@@ -167,15 +189,19 @@ def _client_port(
         leaving=lambda: resources.leaving,
     )
     models = Models(directory, answers, resources.wall() - resources.uptime())
+    me = MeSurface(answers, directory, limits, admission.prices, resources.tally.spending)
     surfaces = (
         health,
         ExplainSurface(evolve(intake, gateway=explaining)),
+        me,
         OpenAISurface(intake, models),
         AnthropicSurface(intake),
         OllamaSurface(intake, answers, directory, resources.wall),
     )
     door = ClientDoor(
         keys=_keys(config, resources),
+        limits=limits,
+        proxies=Proxies(gateway.trusted_proxies),
         answers=answers,
         traffic=resources.traffic,
         max_body=gateway.max_body_bytes,
@@ -234,9 +260,9 @@ def _admin_port(
     )
 
 
-def _limits(config: Config, connections: int) -> Limits:
+def _limits(config: Config, connections: int) -> WireLimits:
     gateway = config.gateway
-    return Limits(
+    return WireLimits(
         header_seconds=gateway.header_timeout_ms / 1000,
         body_seconds=gateway.body_timeout_ms / 1000,
         stall_seconds=gateway.write_stall_timeout_ms / 1000,

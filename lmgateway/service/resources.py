@@ -20,7 +20,7 @@ from twisted.internet.threads import deferToThreadPool
 from twisted.logger import LogLevelFilterPredicate
 
 from lmgateway.backends.health import Health
-from lmgateway.governance.admission import Admission
+from lmgateway.governance.admission import Tally
 from lmgateway.routing.queues import Gates
 from lmgateway.telemetry.access import AccessLog
 from lmgateway.telemetry.traffic import Traffic
@@ -55,7 +55,7 @@ class Resources:
     wheel: Wheel
     traffic: Traffic
     access: AccessLog
-    admission: Admission = field(factory=Admission)
+    tally: Tally = field(factory=Tally)
     levels: LogLevelFilterPredicate = field(factory=LogLevelFilterPredicate)
     random: Random = field(factory=Random)
     wall: Callable[[], float] = time
