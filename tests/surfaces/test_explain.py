@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from tests.fakes import STREAM, completion
-from tests.harness import Got
-from tests.reference.test_classify_cases import ClassifyCase
+from tests.fakes import STREAM, completion, status, until
+from tests.harness import Got, ensureDeferred
+from tests.reference.test_classify_cases import ClassifyCase, is_classifying
 
 RULES = """
     [[profiles.default.rules]]
@@ -112,3 +112,50 @@ class ExplainTests(ClassifyCase):
         self.assertTrue(comment.startswith(b": lmg {"))
         self.assertEqual(json.loads(comment[6:])["label"], "fast")
         self.assertIn(STREAM[1], rest)
+
+    async def test_open_breaker(self) -> None:
+        """A tier whose backend failed too often is passed over, and that is told."""
+        other, url = self.another(status(500))
+        self.serve(
+            gateway="health_window = 3",
+            backends=f'[backends.bad]\nbase_url = "{url}"',
+            more='[[tiers]]\nname = "bad"\nbackend = "bad"\nmodel = "m"\n'
+            '[profiles.p]\nclassifier = "bad"',
+        )
+        for _ in range(4):
+            await self.chat("p")
+        document = (await self.explain(model="p")).json
+        candidates = {c["tier"]: c for c in document["candidates"]}
+        self.assertEqual(candidates["bad"]["reasons"], ["breaker open"])
+        self.assertIsNone(document["choice"])
+
+    async def test_escalation(self) -> None:
+        """Escalation climbs from the cheapest, whatever is named, as its plan says."""
+        self.serve(
+            more='[profiles.up]\nmode = "escalate"\nclassifier = "cloud:pro"\n'
+            'max_auto_tier = "local:fast"'
+        )
+        document = (await self.explain(model="up")).json
+        self.assertEqual(document["plan"], ["local:instant", "local:fast"])
+        self.assertEqual(document["mode"], "escalate")
+        self.backend.script = lambda request, asked: completion("Short.")
+        got = await self.chat("up")
+        self.assertEqual(got.code, 200)
+        self.assertEqual(self.backend.models, ["instant-model", "fast-model"])
+
+    async def test_overflow(self) -> None:
+        """A tier whose queue is too long is left for the one that it overflows to."""
+        self.serve(
+            first='max_concurrent = 1\noverflow_tier = "cloud:pro"\noverflow_depth = 0',
+            profile='rules = [{ when = { "@model" = "x" }, route_to = "local:instant" }]',
+        )
+        body = {"model": "local:instant", "messages": [{"role": "user", "content": "hi"}]}
+        self.backend.script = lambda r, a: completion("instant") if is_classifying(a) else None
+        pending = ensureDeferred(self.begin("POST", "/v1/chat/completions", body))
+        pending.addErrback(lambda failure: None)
+        await until(lambda: len(self.answering) == 1)
+        document = (await self.explain(label="fast")).json
+        self.assertEqual(document["choice"]["tier"], "cloud:pro")
+        self.assertEqual(document["candidates"][0]["reasons"], ["its queue is too long"])
+        pending.cancel()
+        await until(lambda: bool(self.backend.lost))
