@@ -19,12 +19,13 @@ from collections.abc import Mapping
 from attrs import define, evolve, field, frozen
 
 from lmgateway.chat import ChatRequest
+from lmgateway.errors import GatewayError
 from lmgateway.exchange import Exchange
 from lmgateway.routing.classify import Classifier, Labels, Reading, classifier_input
 from lmgateway.routing.conversation import conversation_of
 from lmgateway.routing.ladder import Tier
 from lmgateway.routing.needs import messages_of, needs_of, text_of
-from lmgateway.routing.plan import NO_DEMAND, Compared, Decision, Demand, Plan, settled
+from lmgateway.routing.plan import NO_DEMAND, Compared, Decision, Demand, Plan
 from lmgateway.routing.policy import AUTO, Directory, Policy
 from lmgateway.routing.rules import Facts, Rule
 from lmgateway.routing.tokens import Counter, Estimate, output_budget, rough
@@ -118,8 +119,7 @@ class Cascade:
                 continue
             demand = await self._demand(way)
             start = leads or self._start(way, reading, tier)
-            decision = settled(way.decision(plan=self._plan(way, demand, start)))
-            return self._placed(decision, exchange)
+            return self._settled(way, self._plan(way, demand, start))
 
     async def _read(self, way: _Way, hint: Hint) -> Reading | None:
         """Classify; ``None`` if there is nothing to go by."""
@@ -223,19 +223,24 @@ class Cascade:
             judged=policy.escalates(way.request.endpoint),
         )
 
-    def _placed(self, decision: Decision, exchange: Exchange) -> Decision:
-        """Settle the priority, and where the request goes if its tier's queue is too long."""
-        tier, plan = decision.choice, decision.plan
-        if tier is None or plan is None:
-            return decision
-        other = place(self.directory.ladder, tier, exchange)
-        if other is tier:
-            return decision
-        if not plan.suits(other):
-            exchange.overflowed = False
-            return decision
-        plan = evolve(plan, start=other, top=max(plan.top, other.index), full=tier)
-        return evolve(decision, plan=plan)
+    def _settled(self, way: _Way, plan: Plan) -> Decision:
+        """
+        Find out whether any tier can serve, before one is asked.
+
+        Settles the priority too, and where the request goes if its tier's queue is too long.
+        """
+        try:
+            tier = next(plan.tiers())
+        except GatewayError as error:
+            return way.decision(plan=plan, refusal=error)
+        other = place(self.directory.ladder, tier, way.exchange)
+        if other is not tier:
+            if plan.suits(other):
+                plan = evolve(plan, start=other, top=max(plan.top, other.index), full=tier)
+                tier = other
+            else:
+                way.exchange.overflowed = False
+        return way.decision(plan=plan, choice=tier)
 
     def _allowed(self, way: _Way) -> frozenset[str] | None:
         """For ``auto``: what the client may name, if that is told name by name."""
@@ -288,7 +293,14 @@ class _Way:
         self.think = self.think or reading.think
         self.label = reading.label_in(self.policies[-1].class_prompts) or self.label
 
-    def decision(self, *, plan: Plan | None = None, reply: str | None = None) -> Decision:
+    def decision(
+        self,
+        *,
+        plan: Plan | None = None,
+        choice: Tier | None = None,
+        reply: str | None = None,
+        refusal: GatewayError | None = None,
+    ) -> Decision:
         policy = self.policies[-1]
         return Decision(
             policy=policy,
@@ -298,7 +310,9 @@ class _Way:
             tags=self.tags,
             compared=tuple(self.compared),
             plan=plan,
+            choice=choice,
             reply=reply,
+            refusal=refusal,
             undecided=self.undecided,
         )
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 
-from attrs import evolve, field, frozen
+from attrs import field, frozen
 
 from lmgateway.chat import Overrides
 from lmgateway.errors import CapabilityUnavailable, GatewayError
@@ -244,6 +244,7 @@ class Decision:
         label: The class of the request; empty if nobody classified it.
         compared: The rules looked at, profile by profile.
         plan: The tiers to try; ``None`` if no backend is asked.
+        choice: The first of them; ``None`` if none is tried.
         reply: The answer, where the operator wrote it.
         refusal: Why nothing is tried.
         undecided: Whether it all depends on a classifier that was not asked.
@@ -256,25 +257,7 @@ class Decision:
     tags: Mapping[str, str] = field(factory=dict)
     compared: tuple[Compared, ...] = ()
     plan: Plan | None = None
+    choice: Tier | None = None
     reply: str | None = None
     refusal: GatewayError | None = None
     undecided: bool = False
-
-    @property
-    def choice(self) -> Tier | None:
-        """The first tier to be tried."""
-        if self.plan is None or self.refusal is not None or self.undecided:
-            return None
-        return next(self.plan.tiers())
-
-
-def settled(decision: Decision) -> Decision:
-    """Find out whether any tier can serve, before one is asked."""
-    plan = decision.plan
-    if plan is None or plan.demand is NO_DEMAND or decision.undecided:
-        return decision
-    try:
-        next(plan.tiers())
-    except GatewayError as error:
-        return evolve(decision, refusal=error)
-    return decision

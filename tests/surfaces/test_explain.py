@@ -115,7 +115,7 @@ class ExplainTests(ClassifyCase):
 
     async def test_open_breaker(self) -> None:
         """A tier whose backend failed too often is passed over, and that is told."""
-        other, url = self.another(status(500))
+        _, url = self.another(status(500))
         self.serve(
             gateway="health_window = 3",
             backends=f'[backends.bad]\nbase_url = "{url}"',
