@@ -32,6 +32,7 @@ from lmgateway.config.gates import (
     RepetitionGate,
 )
 from lmgateway.config.merge import Origins
+from lmgateway.config.rule import RuleSection, SplitSection
 from lmgateway.config.tier import Capability, PriceSection, Strategy, TargetSection, TierSection
 from lmgateway.config.values import (
     Count,
@@ -69,6 +70,7 @@ __all__ = [
     "RuleSection",
     "SecretSource",
     "Settings",
+    "SplitSection",
     "Strategy",
     "TargetSection",
     "TierSection",
@@ -187,22 +189,6 @@ class GatewaySection:
     def admin_token_source(self) -> SecretSource | None:
         """Where the admin token comes from, whichever way that is written."""
         return source_of(self.admin_token_env, self.admin_token_secret)
-
-
-@frozen(kw_only=True)
-class RuleSection:
-    """
-    Where a classified request goes.
-
-    Attributes:
-        when: The tags that must all be there, with their values; empty matches always.
-        route_to: A profile, a tier or an alias.
-        priority: Higher ones are looked at first; equal ones in the order written.
-    """
-
-    when: Mapping[str, str] = field(factory=dict)
-    route_to: str
-    priority: int = 0
 
 
 @frozen(kw_only=True)

@@ -63,6 +63,7 @@ class Tier:
         backend: The first target's.
         model: The first target's.
         max_context_tokens: Its window; ``None`` is unlimited.
+        capabilities: What it can take or do; ``None`` is anything.
         priority: Of requests that bring none of their own.
         queue: The places for its requests; ``None`` if they are neither limited nor counted.
         balance: Orders the targets; ``None`` leaves them as they are.
@@ -75,6 +76,7 @@ class Tier:
     think: bool | None = None
     max_context_tokens: int | None = None
     max_output_tokens: int | None = None
+    capabilities: frozenset[str] | None = None
     priority: int = 0
     queue: Gate | None = None
     overflow: Overflow | None = None
