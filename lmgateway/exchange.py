@@ -9,7 +9,7 @@ learns it, and ``telemetry`` reads it once, at the end.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Literal, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 from attrs import define, field, frozen
 
@@ -53,8 +53,7 @@ class Principal:
     priority_ceiling: int | None = None
 
 
-@frozen
-class Standing:
+class Standing(NamedTuple):
     """
     How a limit stands.
 

@@ -177,3 +177,15 @@ class BackendTests(FolderTestCase):
         self.assertIn('mock: is only for provider = "mock"', self.problem(text))
         text = self.backend('provider = "mock"\nmock = { style = "scripted" }')
         self.assertIn("mock.fixtures: must be given", self.problem(text))
+
+    def test_groups_must_be_there(self) -> None:
+        """A client in no group would have none of its limits."""
+        text = (
+            BASE + CLIENT + f'name = "a"\nkey_sha256 = "{"0" * 64}"\ngroup = "tam"\n[groups.team]\n'
+        )
+        self.assertIn('clients[0].group: client "a": there is no group "tam"', self.problem(text))
+
+    def test_endpoints_are_paths(self) -> None:
+        """What is none could never match."""
+        text = BASE + CLIENT + f'key_sha256 = "{"0" * 64}"\nallow_endpoints = ["v1/*"]\n'
+        self.assertIn('allow_endpoints[0]: must begin with "/"', self.problem(text))
