@@ -24,6 +24,7 @@ from lmgateway.exchange import Principal
 from lmgateway.gateway import Gateway
 from lmgateway.governance.addresses import Proxies
 from lmgateway.governance.admission import Admission
+from lmgateway.governance.budgets import Budgets
 from lmgateway.governance.keys import Keys, digest
 from lmgateway.governance.limits import Limits
 from lmgateway.governance.pricing import Prices
@@ -100,6 +101,7 @@ def assemble(config: Config, resources: Resources, reload: Callable[[], None]) -
     directory = Directory(
         ladder=ladder, policies=_policies(config, ladder), open=not config.clients
     )
+    budgets = Budgets.of(config, resources.tally.purses, resources.wall)
     resources.traffic.resize(config.gateway.traffic_log_capacity)
     limits = Limits.of(config, resources.tally.counters, resources.wheel.now)
 
@@ -107,10 +109,11 @@ def assemble(config: Config, resources: Resources, reload: Callable[[], None]) -
         backends.settle()
         tiers.settle()
         resources.tally.counters.keep_only(limits.names())
+        budgets.settled()
 
     return Graph(
         config=config,
-        client=_client_port(config, resources, directory, limits, backends.missing_keys),
+        client=_client_port(config, resources, directory, limits, budgets, backends.missing_keys),
         admin=_admin_port(config, resources, backends, reload),
         settle=settle,
     )
@@ -191,6 +194,7 @@ def _client_port(
     resources: Resources,
     directory: Directory,
     limits: Limits,
+    budgets: Budgets,
     missing_keys: Callable[[], int],
 ) -> Port:
     gateway, wheel = config.gateway, resources.wheel
@@ -212,6 +216,7 @@ def _client_port(
         tally=resources.tally,
         limits=limits,
         prices=Prices.of(config),
+        budgets=budgets,
         max_in_flight=gateway.max_in_flight,
     )
     intake = Intake(
@@ -230,7 +235,7 @@ def _client_port(
         leaving=lambda: resources.leaving,
     )
     models = Models(directory, answers, resources.wall() - resources.uptime())
-    me = MeSurface(answers, directory, limits, admission.prices, resources.tally.spending)
+    me = MeSurface(answers, directory, admission)
     surfaces = (
         health,
         me,
