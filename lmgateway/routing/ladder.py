@@ -9,8 +9,8 @@ there is no way back: what fails then is raised to whoever relays.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from random import Random
 from types import TracebackType
 
@@ -95,8 +95,9 @@ class Climber:
     commit_seconds: float = 120.0
     total_seconds: float = 600.0
 
-    @asynccontextmanager
-    async def climb(self, steps: Sequence[Step], exchange: Exchange) -> AsyncIterator[Reply]:
+    def climb(
+        self, steps: Sequence[Step], exchange: Exchange
+    ) -> AbstractAsyncContextManager[Reply]:
         """
         Enter with the reply of the first step that commits.
 
@@ -104,55 +105,10 @@ class Climber:
             BackendError: The last attempt's, if all failed; of several limits the shortest.
             LadderExhausted: If nothing could be tried.
         """
-        failures: list[BackendError] = []
-        for step in _fitting(steps, failures):
-            for number in range(step.tries):
-                if number and not await self._pause(number, failures[-1], exchange):
-                    break
-                scope = AsyncExitStack()
-                try:
-                    reply = await self._try(step, exchange, scope)
-                except BackendError as error:
-                    failures.append(error)
-                    if error.retryable:
-                        continue
-                    break
-                async with scope:
-                    yield reply
-                    return
-            if failures and not _mendable(failures[-1]):
-                break
-        raise _verdict(failures, exchange)
+        return _Climb(self, steps, exchange)
 
-    async def _try(self, step: Step, exchange: Exchange, scope: AsyncExitStack) -> Reply:
-        """Make one attempt; what it opened is closed with *scope*, or here if it fails."""
-        request = exchange.request
-        assert request is not None, "only parsed requests are routed"
-        now = self.wheel.now()
-        attempt = Attempt(
-            tier=step.tier.name,
-            backend=step.tier.backend.name,
-            model=step.tier.model,
-            started=now,
-        )
-        exchange.attempts.append(attempt)
-        exchange.account.reserve(attempt, request)
-        try:
-            reply = await scope.enter_async_context(
-                step.tier.backend.open(self._call(step, request, exchange))
-            )
-        except BaseException as error:
-            attempt.outcome = getattr(error, "kind", "cancelled")
-            attempt.status = getattr(error, "upstream_status", None)
-            attempt.seconds = self.wheel.now() - now
-            exchange.account.settle(attempt)
-            raise
-        attempt.seconds = self.wheel.now() - now
-        scope.push(_Settlement(exchange, attempt, reply).__exit__)
-        self._commit(step, exchange, attempt, reply)
-        return reply
-
-    def _call(self, step: Step, request: ChatRequest, exchange: Exchange) -> Call:
+    def call(self, step: Step, request: ChatRequest, exchange: Exchange) -> Call:
+        """Say what a step asks of its backend."""
         return Call(
             request=request,
             overrides=step.overrides,
@@ -163,17 +119,7 @@ class Climber:
             end_by=exchange.started + self.total_seconds,
         )
 
-    def _commit(self, step: Step, exchange: Exchange, attempt: Attempt, reply: Reply) -> None:
-        attempt.outcome = "ok"
-        attempt.status = reply.status
-        exchange.tier = step.tier.name
-        exchange.backend = attempt.backend
-        exchange.model = attempt.model
-        exchange.dropped = tuple(reply.dropped)
-        if reply.reader is not None:
-            exchange.first_output = self.wheel.now()
-
-    async def _pause(self, number: int, failure: BackendError, exchange: Exchange) -> bool:
+    async def pause(self, number: int, failure: BackendError, exchange: Exchange) -> bool:
         """Wait before a retry, with full jitter; false if the deadline leaves no time for it."""
         longest = min(self.retry_seconds * 2 ** (number - 1), MAX_PAUSE)
         seconds = max(self.random.uniform(0, longest), failure.retry_after or 0)
@@ -211,20 +157,86 @@ def _verdict(
     return error
 
 
-class _Settlement:
-    """Settles a committed attempt when its scope is left."""
+class _Climb:
+    """One climb, as a scope: see ``Climber.climb``."""
 
-    def __init__(self, exchange: Exchange, attempt: Attempt, reply: Reply) -> None:
+    __slots__ = ("_attempt", "_climber", "_exchange", "_reply", "_scope", "_steps")
+
+    _scope: AbstractAsyncContextManager[Reply]
+    _attempt: Attempt
+    _reply: Reply
+
+    def __init__(self, climber: Climber, steps: Sequence[Step], exchange: Exchange) -> None:
+        self._climber = climber
+        self._steps = steps
         self._exchange = exchange
-        self._attempt = attempt
-        self._reply = reply
 
-    def __exit__(
+    async def __aenter__(self) -> Reply:
+        failures: list[BackendError] = []
+        for step in _fitting(self._steps, failures):
+            for number in range(step.tries):
+                if number and not await self._climber.pause(number, failures[-1], self._exchange):
+                    break
+                try:
+                    return await self._try(step)
+                except BackendError as error:
+                    failures.append(error)
+                    if error.retryable:
+                        continue
+                    break
+            if failures and not _mendable(failures[-1]):
+                break
+        raise _verdict(failures, self._exchange)
+
+    async def __aexit__(
         self,
         kind: type[BaseException] | None,
         error: BaseException | None,
         trace: TracebackType | None,
-    ) -> None:
+    ) -> bool | None:
+        try:
+            self._settle(error)
+        finally:
+            swallow = await self._scope.__aexit__(kind, error, trace)
+        return swallow
+
+    async def _try(self, step: Step) -> Reply:
+        """Make one attempt; what it opened is closed when this scope is left."""
+        exchange, now = self._exchange, self._climber.wheel.now
+        request, tier = exchange.request, step.tier
+        assert request is not None, "only parsed requests are routed"
+        started = now()
+        attempt = Attempt(
+            tier=tier.name, backend=tier.backend.name, model=tier.model, started=started
+        )
+        exchange.attempts.append(attempt)
+        exchange.account.reserve(attempt, request)
+        scope = tier.backend.open(self._climber.call(step, request, exchange))
+        try:
+            reply = await scope.__aenter__()
+        except BaseException as error:
+            attempt.outcome = getattr(error, "kind", "cancelled")
+            attempt.status = getattr(error, "upstream_status", None)
+            attempt.seconds = now() - started
+            exchange.account.settle(attempt)
+            raise
+        attempt.seconds = now() - started
+        self._scope, self._attempt, self._reply = scope, attempt, reply
+        self._commit(tier)
+        return reply
+
+    def _commit(self, tier: Tier) -> None:
+        exchange, attempt, reply = self._exchange, self._attempt, self._reply
+        attempt.outcome = "ok"
+        attempt.status = reply.status
+        exchange.tier = tier.name
+        exchange.backend = attempt.backend
+        exchange.model = attempt.model
+        exchange.dropped = tuple(reply.dropped)
+        if reply.reader is not None:
+            exchange.first_output = attempt.started + attempt.seconds
+
+    def _settle(self, error: BaseException | None) -> None:
         """Charge what was really used."""
         exchange, attempt, reply = self._exchange, self._attempt, self._reply
         if error is not None:

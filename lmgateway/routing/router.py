@@ -7,10 +7,10 @@ mode, makes a plan (an explicit list of steps) and has it climbed.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 
-from attrs import frozen
+from attrs import field, frozen
 
 from lmgateway.backends.base import Reply
 from lmgateway.backends.canned import canned
@@ -34,11 +34,11 @@ class Router:
     directory: Directory
     climber: Climber
     tries: int = 1
+    _plans: dict[tuple[str, str], Sequence[Step]] = field(factory=dict, init=False)
 
-    @asynccontextmanager
-    async def open(self, exchange: Exchange) -> AsyncIterator[Reply]:
+    def open(self, exchange: Exchange) -> AbstractAsyncContextManager[Reply]:
         """
-        Enter with a committed reply.
+        Give the scope of a committed reply.
 
         Raises:
             GatewayError: Whatever kept every target from committing.
@@ -52,12 +52,13 @@ class Router:
         if policy.mode == "reply" or tier is None:
             exchange.tier = "reply"
             exchange.backend = "none"
-            yield canned(request, policy.reply_message or DEFAULT_REPLY)
-            return
-        async with self.climber.climb(self.plan(policy, tier), exchange) as reply:
-            yield reply
+            return nullcontext(canned(request, policy.reply_message or DEFAULT_REPLY))
+        plan = self._plans.get((policy.name, tier.name))
+        if plan is None:
+            plan = self._plans[policy.name, tier.name] = self.plan(policy, tier)
+        return self.climber.climb(plan, exchange)
 
-    def plan(self, policy: Policy, tier: Tier) -> list[Step]:
+    def plan(self, policy: Policy, tier: Tier) -> Sequence[Step]:
         """Give the steps for a tier: itself, then what is failed over to."""
         rungs = [tier]
         if policy.failover:

@@ -150,14 +150,14 @@ class BodyReader(Protocol):
             raise self._fault
 
     # Waiting ---------------------------------------------------------------
-    async def _wait(self, due: float) -> None:
+    def _wait(self, due: float) -> Deferred[None]:
         self._due = due
         # One timer serves many waits: it is only set again where the new deadline is earlier,
         # and looks at ``_due`` when it rings.
         if self._timer is None or due < self._alarm:
             self._set_alarm(due)
         waiter = self._waiter = Deferred(self._cancelled)
-        await waiter
+        return waiter
 
     def _set_alarm(self, due: float) -> None:
         if self._timer is not None:
