@@ -13,12 +13,19 @@ upstream body ever goes into it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, ClassVar, Literal
-
-if TYPE_CHECKING:
-    from lmgateway.exchange import Attempt
+from typing import ClassVar, Literal, Protocol
 
 Origin = Literal["client", "gateway", "upstream"]
+
+
+class Tried(Protocol):
+    """What a client is told of one attempt: see ``exchange.Attempt``."""
+
+    tier: str
+    backend: str
+    model: str
+    outcome: str
+    status: int | None
 
 
 class GatewayError(Exception):
@@ -42,7 +49,7 @@ class GatewayError(Exception):
         super().__init__(message or self.default_message())
         self.param = param
         self.retry_after = retry_after
-        self.attempts: Sequence[Attempt] = ()
+        self.attempts: Sequence[Tried] = ()
 
     @classmethod
     def default_message(cls) -> str:
@@ -353,6 +360,18 @@ class LadderExhausted(GatewayError):
     def default_message(cls) -> str:
         """What is said when there is nothing more precise to say."""
         return "No backend is available for this model."
+
+
+class Insufficient(GatewayError):
+    """Answers came, but none was good enough, and the profile wants none of those."""
+
+    kind = "insufficient"
+    status = 502
+
+    @classmethod
+    def default_message(cls) -> str:
+        """What is said when there is nothing more precise to say."""
+        return "No model gave an answer that is good enough."
 
 
 class StreamInterrupted(GatewayError):

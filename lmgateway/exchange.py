@@ -49,10 +49,11 @@ class Attempt:
     One try at one target.
 
     Attributes:
-        outcome: ``ok`` or the error's kind.
+        outcome: ``ok``, the error's kind, or ``insufficient:`` and the gate that it failed.
         started: Reactor seconds.
         seconds: How long it took to commit, or to fail.
         status: The backend's HTTP status, if one came.
+        purpose: What it was for; only an ``answer`` is for the client.
     """
 
     tier: str
@@ -63,6 +64,21 @@ class Attempt:
     outcome: str = "open"
     status: int | None = None
     usage: Usage | None = None
+    purpose: Literal["answer", "classify", "judge"] = "answer"
+
+
+@frozen
+class Climb:
+    """
+    One step up the ladder, and why.
+
+    Attributes:
+        reason: The outcome of the attempt that was not good enough.
+    """
+
+    from_tier: str
+    to_tier: str
+    reason: str
 
 
 class Account(Protocol):
@@ -117,6 +133,10 @@ class Exchange:
         dropped: What of the request the backend had no word for.
         expose_routing: Whether the client is told which backend served it.
         friendly_errors: Whether failures are told as plain text with status 200.
+        escalated: Whether a dearer tier than the cheapest one tried first answered.
+        insufficient: The gate that the answer failed, where it is sent for want of a better.
+        climbs: Each step up the ladder.
+        undecided: Whether a stream was opened before it was known who answers.
         interruption: Tells why the gateway itself cut this exchange short, if it did: a
             cancellation without one means that the client left.
     """
@@ -142,6 +162,9 @@ class Exchange:
     backend: str = ""
     model: str = ""
     escalated: bool = False
+    insufficient: str = ""
+    climbs: list[Climb] = field(factory=list)
+    undecided: bool = False
     dropped: tuple[str, ...] = ()
     interruption: Callable[[], GatewayError | None] = _uninterrupted
     attempts: list[Attempt] = field(factory=list)

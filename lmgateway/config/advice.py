@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -123,6 +124,16 @@ def _advise_profile(
                 here = (*path, "rules", position, "when", tag)
                 report.warning(here, "never matches: tags are lower-case")
     _advise_order(path, profile, report)
+    _advise_gates(path, profile, report)
+
+
+def _advise_gates(path: KeyPath, profile: ProfileSection, report: Report) -> None:
+    """Say what escalation would judge but cannot."""
+    needs_extra = profile.gates.json_valid or profile.gates.tool_valid
+    if profile.mode == "escalate" and needs_extra and find_spec("jsonschema_rs") is None:
+        report.warning(
+            (*path, "gates"), "json_valid and tool_valid check no schema: install lmgateway[schema]"
+        )
 
 
 def _advise_order(path: KeyPath, profile: ProfileSection, report: Report) -> None:

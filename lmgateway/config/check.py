@@ -19,6 +19,7 @@ from lmgateway.config.schema import (
     BackendSection,
     ClientSection,
     GatewaySection,
+    JudgeGate,
     ProfileSection,
     SecretSource,
     Settings,
@@ -184,6 +185,8 @@ def _tiers_named(profile: ProfileSection) -> Iterator[tuple[KeyPath, str]]:
         yield ("classifier_fallback",), profile.classifier_fallback
     for position, name in enumerate(profile.fallback):
         yield ("fallback", position), name
+    if isinstance(profile.gates.judge, JudgeGate):
+        yield ("gates", "judge", "tier"), profile.gates.judge.tier
 
 
 def _check_cascade(profiles: Mapping[str, ProfileSection], report: Report) -> None:

@@ -23,6 +23,13 @@ from lmgateway.config.backend import (
     SecretSource,
     source_of,
 )
+from lmgateway.config.gates import (
+    GatesSection,
+    JudgeGate,
+    LengthGate,
+    RefusalGate,
+    RepetitionGate,
+)
 from lmgateway.config.merge import Origins
 from lmgateway.config.values import (
     Count,
@@ -48,11 +55,16 @@ __all__ = [
     "Config",
     "ErrorStyle",
     "FaultSection",
+    "GatesSection",
     "GatewaySection",
+    "JudgeGate",
+    "LengthGate",
     "MockSection",
     "Mode",
     "PriceSection",
     "ProfileSection",
+    "RefusalGate",
+    "RepetitionGate",
     "RuleSection",
     "SecretSource",
     "Settings",
@@ -278,6 +290,11 @@ class ProfileSection:
         failover: As in ``[gateway]``, for this profile.
         strict: As in ``[gateway]``, for this profile.
         fallback: The tiers to try when one fails, instead of the next ones of the ladder.
+        gates: What an answer must be to be sent, in ``escalate`` mode.
+        hold_tokens: How much of a stream is held back to be judged, in ``escalate`` mode.
+        hold_ms: Milliseconds from its first output for which a stream is held back at most.
+        on_insufficient: What is sent when no answer is good enough: the ``best`` one, marked,
+            or an ``error``.
     """
 
     mode: Mode = "dispatch"
@@ -301,6 +318,10 @@ class ProfileSection:
     failover: bool | None = None
     strict: bool | None = None
     fallback: tuple[str, ...] = ()
+    gates: GatesSection = field(factory=GatesSection)
+    hold_tokens: PositiveCount = 40
+    hold_ms: Milliseconds = 1500
+    on_insufficient: Literal["best", "error"] = "best"
 
 
 @frozen(kw_only=True)

@@ -234,6 +234,26 @@ def _optional_hook(kind: Any, converter: Converter) -> Hook:
     return hook
 
 
+def _switch_hook(kind: Any, converter: Converter) -> Hook:
+    """Structure a table that may also just be switched on or off."""
+    (inner,) = [part for part in get_args(kind) if part is not bool]
+
+    def hook(value: Any, _: Any) -> Any:
+        if value is False:
+            return False
+        if value is not True and not isinstance(value, dict):
+            raise WrongType("true, false or a table", value)
+        return converter.structure({} if value is True else value, inner)
+
+    return hook
+
+
+def _is_switch(kind: Any) -> bool:
+    """Tell ``bool | SomeTable``."""
+    parts = get_args(kind)
+    return get_origin(kind) in (Union, types.UnionType) and bool in parts and attrs.has(parts[-1])
+
+
 def _has_origin(*origins: Any) -> Callable[[Any], bool]:
     return lambda kind: get_origin(kind) in origins
 
@@ -258,6 +278,7 @@ def _make_converter() -> Converter:
         (_has_origin(Literal), _choice_hook),
         (_has_origin(Union, types.UnionType), _optional_hook),
         (_has_origin(Annotated), _kind_hook),
+        (_is_switch, _switch_hook),
     ):
         converter.register_structure_hook_factory(predicate, factory)
     return converter

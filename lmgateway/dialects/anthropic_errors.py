@@ -43,24 +43,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from email.utils import parsedate_to_datetime
-from time import time
 
 import msgspec
 
 from lmgateway.chat import Document
 from lmgateway.dialects.document import encode
-from lmgateway.errors import (
-    BackendError,
-    BackendFailed,
-    BackendLimited,
-    BackendOverloaded,
-    BackendTimeout,
-    ContextExceeded,
-    CredentialRefused,
-    GatewayError,
-    Rejected,
-)
+from lmgateway.dialects.hub_errors import MAX_TEXT, attempts_of, refusal, retry_after
+from lmgateway.errors import BackendError, BackendFailed, ContextExceeded, GatewayError
 
 _TYPES = {
     401: "authentication_error",
@@ -86,9 +75,6 @@ _STATUSES = {
     "overloaded_error": 529,
 }
 _RELAYED = frozenset({400, 404, 413, 422})
-_FAILED = frozenset({402, 409, 425})
-_MAX_MESSAGE = 2000
-_LONGEST_WAIT = 1e8
 
 _TOO_LONG = re.compile(r"prompt is too long|exceeds? (?:the )?context (?:limit|window)", re.I)
 """Anthropic has no error type for it: the wording is all there is."""
@@ -116,16 +102,7 @@ def error_document(error: GatewayError) -> Document:
         "type": _TYPES.get(status, fallback),
         "message": str(error),
         "origin": error.origin,
-        "attempts": [
-            {
-                "tier": attempt.tier,
-                "backend": attempt.backend,
-                "model": attempt.model,
-                "outcome": attempt.outcome,
-                "status": attempt.status,
-            }
-            for attempt in error.attempts
-        ],
+        "attempts": attempts_of(error),
     }
     if error.param is not None:
         told["param"] = error.param
@@ -143,7 +120,7 @@ def read_error(status: int, headers: Mapping[bytes, bytes], body: bytes) -> Back
         fault = _read(body).error
     except (msgspec.MsgspecError, UnicodeError, RecursionError):
         fault = _Fault()
-    return _meaning(status, fault.message or "", _retry_after(headers))
+    return _meaning(status, fault.message or "", retry_after(headers))
 
 
 def stream_error(kind: str | None, message: str | None) -> BackendError:
@@ -151,41 +128,9 @@ def stream_error(kind: str | None, message: str | None) -> BackendError:
     return _meaning(_STATUSES.get(kind or "", 500), message or "", None)
 
 
-def _retry_after(headers: Mapping[bytes, bytes]) -> float | None:
-    told = headers.get(b"retry-after", b"").decode("latin-1").strip()
-    try:
-        wait = float(told)
-    except ValueError:
-        until = _date(told)
-        if until is None:
-            return None
-        # Both dates are the backend's, so that its clock and ours need not agree.
-        since = _date(headers.get(b"date", b"").decode("latin-1"))
-        wait = max(until - (time() if since is None else since), 0.0)
-    return wait if 0 <= wait < _LONGEST_WAIT else None
-
-
-def _date(told: str) -> float | None:
-    try:
-        return parsedate_to_datetime(told).timestamp()
-    except (ValueError, OverflowError, TypeError):
-        return None
-
-
 def _meaning(status: int, message: str, wait: float | None) -> BackendError:
-    if status == 429:
-        return BackendLimited("The model backend is rate limited.", retry_after=wait)
-    if status in (503, 529):
-        return BackendOverloaded("The model backend is overloaded.", retry_after=wait)
-    if status in (401, 403):
-        return CredentialRefused()
-    if status in (408, 504):
-        return BackendTimeout("The model backend timed out.")
-    if status >= 500 or status in _FAILED:
-        return BackendFailed(f"The model backend failed with status {status}.")
-    if status not in _RELAYED:
-        return Rejected("The model backend refused the request.", status=status)
-    message = message[:_MAX_MESSAGE] or "The model backend refused the request."
-    if _TOO_LONG.search(message):
-        return ContextExceeded(message, status=400, code="context_length_exceeded")
-    return BackendFailed() if _NO_CREDIT.search(message) else Rejected(message, status=status)
+    if status == 402 or (status in _RELAYED and _NO_CREDIT.search(message)):
+        return BackendFailed()
+    if status in _RELAYED and _TOO_LONG.search(message):
+        return ContextExceeded(message[:MAX_TEXT], status=400, code="context_length_exceeded")
+    return refusal(status, wait, message if status in _RELAYED else "")

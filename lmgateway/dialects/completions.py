@@ -5,26 +5,27 @@ As a surface, a prompt becomes a conversation of one user message.  As a
 backend it exists for its own clients only: a provider that has
 ``/v1/completions`` is sent their very bytes.
 
-==============================  ===============================================
-completions                     hub
-==============================  ===============================================
-``prompt``: one text            a user message
-``prompt``: several, or tokens  none: such providers only
-``suffix``, ``echo``,           none: such providers only
-``best_of`` above 1
-``logprobs``: a number          ``logprobs``, ``top_logprobs``
-``max_tokens``, ``n``,          the same; without ``max_tokens`` a chat model
-``stop``, ``temperature``,      says all that it has to say, where a legacy one
-``top_p``, ``seed``,            stops after 16 tokens
-``presence_penalty``,
-``frequency_penalty``,
-``logit_bias``, ``user``,
-``stream_options``
-``choices[].text``              ``content``; a refusal is text too; reasoning
-                                is left out
-``choices[].logprobs``          ``logprobs.content``, with offsets counted
-``finish_reason``               the same; ``tool_calls`` is ``stop``
-==============================  ===============================================
+============================  =================================================
+completions                   hub
+============================  =================================================
+``prompt``: one text          a user message
+``prompt``: several, tokens   none: such providers only
+``suffix``, ``echo``          none: such providers only
+``best_of`` above 1           none: such providers only
+``logprobs``: a number        ``logprobs``, ``top_logprobs``
+``max_tokens``                the same; without it a chat model says all that it
+                              has to say, where a legacy one stops after 16
+``n``, ``stop``, ``seed``     the same
+``temperature``, ``top_p``    the same
+``presence_penalty``          the same
+``frequency_penalty``         the same
+``logit_bias``, ``user``      the same
+``stream_options``            the same
+``choices[].text``            ``content``; a refusal is text too; reasoning is
+                              left out
+``choices[].logprobs``        ``logprobs.content``, with offsets counted
+``finish_reason``             the same; ``tool_calls`` is ``stop``
+============================  =================================================
 
 On the diagonal the client's bytes are kept, but for the model, the usage asked
 for in streams, an output bound where there was none, the profile's system

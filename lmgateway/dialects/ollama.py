@@ -144,7 +144,7 @@ class Ollama:
             message = hub.text(hub.read_object(body).get("error"))
         except ProtocolError:
             message = ""
-        return hub_errors.refusal(status, headers, message)
+        return hub_errors.refusal(status, hub_errors.retry_after(headers), message)
 
 
 OLLAMA = Ollama()

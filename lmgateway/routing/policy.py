@@ -12,15 +12,20 @@ from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from typing import Literal
 
-from attrs import frozen
+from attrs import field, frozen
 
+from lmgateway.chat import Endpoint
 from lmgateway.errors import Forbidden, LadderExhausted, UnknownModel
 from lmgateway.exchange import Principal
+from lmgateway.routing.escalate import Standard
 from lmgateway.routing.ladder import Ladder, Tier
 
 Mode = Literal["dispatch", "escalate", "classify", "reply"]
 
 AUTO = "auto"
+UNJUDGED = frozenset({"embeddings", "count_tokens"})
+"""Calls whose answers say nothing that could be judged: they go where the name says."""
+
 DEFAULT = "default"
 
 
@@ -33,6 +38,7 @@ class Policy:
         fallback: The tier for unknown names; ``None`` only in reply mode.
         ceiling: The highest tier that is climbed to unasked.
         chain: Tiers to fail over to, in this order; ``None`` is the rest of the ladder.
+        standard: What an answer has to reach, in ``escalate`` mode.
     """
 
     name: str
@@ -48,6 +54,11 @@ class Policy:
     expose_routing: bool = True
     friendly_errors: bool = False
     strict: bool = False
+    standard: Standard = field(factory=Standard)
+
+    def escalates(self, endpoint: Endpoint) -> bool:
+        """Say whether answers to such a call are judged, whatever model is named."""
+        return self.mode == "escalate" and endpoint not in UNJUDGED
 
 
 @frozen(kw_only=True)
@@ -76,7 +87,12 @@ class Directory:
         return policy
 
     def choose(
-        self, principal: Principal, requested: str | None, *, expert: bool
+        self,
+        principal: Principal,
+        requested: str | None,
+        *,
+        expert: bool,
+        endpoint: Endpoint = "chat",
     ) -> tuple[Policy, Tier | None]:
         """
         Say which profile routes a request and which tier it named.
@@ -85,6 +101,7 @@ class Directory:
             principal: Who asks.
             requested: The model named, if any.
             expert: Whether the request carries ``X-LMG-Expert: true``.
+            endpoint: Which call it is.
 
         Returns:
             The profile, and the tier named or meant; ``None`` only in reply mode.
@@ -100,7 +117,8 @@ class Directory:
         if own.mode == "reply":
             return own, None
         tier = self._tier(own, requested)
-        self._permit(own, principal, tier, requested, expert=expert)
+        if not own.escalates(endpoint):
+            self._permit(own, principal, tier, requested, expert=expert)
         return own, tier
 
     def profile_named(self, principal: Principal, requested: str | None) -> Policy | None:

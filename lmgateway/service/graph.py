@@ -27,6 +27,7 @@ from lmgateway.routing.ladder import Climber, Ladder, Tier
 from lmgateway.routing.policy import DEFAULT, Directory, Policy
 from lmgateway.routing.router import Router
 from lmgateway.service.backends import Backends
+from lmgateway.service.escalation import standard_of
 from lmgateway.service.resources import Resources
 from lmgateway.surfaces.answers import Answers
 from lmgateway.surfaces.anthropic import AnthropicSurface
@@ -133,6 +134,7 @@ def _policy(name: str, profile: ProfileSection, config: Config, ladder: Ladder) 
         expose_routing=_own(profile.expose_routing, gateway.expose_routing),
         friendly_errors=style == "friendly",
         strict=_own(profile.strict, gateway.strict),
+        standard=standard_of(profile, ladder),
     )
 
 
@@ -181,6 +183,7 @@ def _client_port(
     answers = Answers(ERROR_GRAMMARS, cors)
     router = Router(
         directory=directory,
+        dialects=BACKEND_DIALECTS,
         tries=1 + gateway.max_retries,
         climber=Climber(
             wheel=wheel,

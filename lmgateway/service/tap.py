@@ -56,6 +56,7 @@ def make_service(path: Path, environ: Mapping[str, str], reactor: Any) -> Gatewa
     config = load(path, environ)
     resolver = Resolver(reactor)
     reactor.installNameResolver(resolver)
+    reactor.addSystemEventTrigger("after", "shutdown", resolver.stop)
     return GatewayService(config, Resources.of(reactor, environ))
 
 

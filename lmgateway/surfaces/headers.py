@@ -20,9 +20,11 @@ def routing_headers(exchange: Exchange, now: float) -> list[tuple[bytes, bytes]]
     headers = [(b"x-lmg-profile", _text(" -> ".join(exchange.profile_chain)))]
     if exchange.label:
         headers.append((b"x-lmg-class", _text(exchange.label)))
+    if exchange.insufficient:
+        headers.append((b"x-lmg-insufficient", _text(exchange.insufficient)))
     if exchange.dropped:
         headers.append((b"x-lmg-dropped", _text(", ".join(exchange.dropped)[:MAX_DROPPED])))
-    if not exchange.expose_routing:
+    if exchange.undecided or not exchange.expose_routing:
         return headers
     headers += [
         (b"x-lmg-tier", _text(exchange.tier)),

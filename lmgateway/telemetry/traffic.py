@@ -33,6 +33,15 @@ class AttemptEntry(msgspec.Struct, frozen=True, gc=False):
     outcome: str
     status: int | None
     ms: float
+    purpose: str
+
+
+class ClimbEntry(msgspec.Struct, frozen=True):
+    """One step up the ladder, as recorded."""
+
+    from_tier: str
+    to_tier: str
+    reason: str
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=False):
@@ -73,6 +82,8 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=False):
     finish_reason: str | None
     bytes_out: int
     attempts: Sequence[AttemptEntry]
+    climbs: Sequence[ClimbEntry]
+    insufficient: str | None
 
 
 class Stats(msgspec.Struct):
@@ -214,9 +225,11 @@ def entry_of(exchange: Exchange) -> Entry:
         finish_reason=exchange.finish_reason,
         bytes_out=exchange.bytes_out,
         attempts=[
-            AttemptEntry(a.tier, a.backend, a.model, a.outcome, a.status, _ms(a.seconds))
+            AttemptEntry(a.tier, a.backend, a.model, a.outcome, a.status, _ms(a.seconds), a.purpose)
             for a in exchange.attempts
         ],
+        climbs=[ClimbEntry(c.from_tier, c.to_tier, c.reason) for c in exchange.climbs],
+        insufficient=exchange.insufficient or None,
     )
 
 

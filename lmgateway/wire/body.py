@@ -18,7 +18,7 @@ from twisted.web.http import PotentialDataLoss
 
 from lmgateway.errors import BackendError, BackendTimeout, ProtocolError, Unreachable
 from lmgateway.wire.faults import connection_fault
-from lmgateway.wire.response import HIGH_WATER, Response
+from lmgateway.wire.response import DONE, HIGH_WATER, Response
 from lmgateway.wire.timers import Timer, Wheel
 
 RELEASE_SECONDS = 1.0
@@ -36,23 +36,31 @@ class BodyReader(Protocol):
             alone: then only the grammar inside can say whether it is whole.
     """
 
+    _parts: list[bytes]
+    _limit: int | None = None
+    _paused = False
+    _ended = False
+    _fault: BaseException | None = None
+    _waiter: Deferred[None] | None = None
+    _timer: Timer | None = None
+    _alarm = 0.0
+    _due = 0.0
+    _peer: Any = None
+    _released = False
+
     def __init__(self, response: Response, wheel: Wheel) -> None:
         self.proper_end = response.proper_end
         self._wheel = wheel
         self._length = response.length
-        self._parts: list[bytes] = []
         self._size = 0
-        self._limit: int | None = None
-        self._paused = False
-        self._ended = False
-        self._fault: BaseException | None = None
-        self._waiter: Deferred[None] | None = None
-        self._timer: Timer | None = None
-        self._alarm = 0.0
-        self._due = 0.0
-        self._peer: Any = None
-        self._released = False
-        response.deliverBody(self)
+        whole = response.claim()
+        if whole is not None:
+            self._parts = whole
+            self._size = sum(map(len, whole))
+            self._ended = True
+        else:
+            self._parts = []
+            response.deliverBody(self)
 
     # Reading ---------------------------------------------------------------
     async def whole(self, limit: int, seconds: float) -> bytes:
@@ -156,7 +164,8 @@ class BodyReader(Protocol):
         # and looks at ``_due`` when it rings.
         if self._timer is None or due < self._alarm:
             self._set_alarm(due)
-        waiter = self._waiter = Deferred(self._cancelled)
+        waiter: Deferred[None] = Deferred(self._cancelled)
+        self._waiter = waiter
         return waiter
 
     def _set_alarm(self, due: float) -> None:
@@ -243,7 +252,7 @@ class BodyReader(Protocol):
         """No more will come."""
         if self._ended:
             return
-        if reason.check(ResponseDone):
+        if reason is DONE or reason.check(ResponseDone):
             self._end(None)
         elif reason.check(PotentialDataLoss):
             self.proper_end = False

@@ -153,10 +153,6 @@ class Channel:
         if request is not None:
             request.connectionLost(reason)
 
-    def logPrefix(self) -> str:
-        """What Twisted calls this in its logs."""
-        return "http"
-
     # From messages to requests --------------------------------------------------
     def _advance(self) -> None:
         """Go as far as what came allows."""

@@ -27,7 +27,7 @@ from lmgateway.wire.dial import endpoint_for
 from lmgateway.wire.origin import Origin, Target
 from lmgateway.wire.pool import Flight, Pool
 from lmgateway.wire.producers import BytesProducer, gather
-from lmgateway.wire.response import AskedRequest, Response, StockResponse
+from lmgateway.wire.response import Response, StockResponse
 from lmgateway.wire.stock import StockFlight
 from lmgateway.wire.timers import Wheel
 
@@ -127,12 +127,19 @@ class WireAgent:
             head_seconds: From the request sent to the answer's head.
 
         Raises:
-            ValueError: If a header value would end its line early.
+            ValueError: If a header value would end its line early, or *target* is elsewhere.
         """
+        if target.origin is not self.origin and target.origin != self.origin:
+            raise ValueError("this target belongs to another origin")
+        return self._depart(target, body, headers, head_seconds)
+
+    def _depart(
+        self, target: Target, body: bytes, headers: Pairs, head_seconds: float
+    ) -> Deferred[Response]:
         head = target.render(body, headers)
         pieces = (head, body) if len(body) > _LARGE else (head + body,)
-        request = AskedRequest(target.method, target.uri)
-        return Flight(self._pool, request, pieces, head_seconds).depart()
+        asked = (target.method, target.uri)
+        return Flight(self._pool, asked, pieces, head_seconds).depart()
 
     def request(
         self,
@@ -159,7 +166,7 @@ class WireAgent:
         except ValueError as error:
             return fail(error)
         body = succeed(b"") if bodyProducer is None else gather(bodyProducer)
-        sent = body.addCallback(lambda data: self.send(target, data, (), 60.0))
+        sent = body.addCallback(lambda data: self._depart(target, data, (), 60.0))
         return cast("Deferred[IResponse]", sent)
 
 

@@ -31,7 +31,7 @@ from zope.interface import implementer
 
 from lmgateway.errors import BackendError, ProtocolError, Unreachable, UnsupportedEncoding
 from lmgateway.wire.faults import connection_fault
-from lmgateway.wire.response import DONE, Response
+from lmgateway.wire.response import Response
 from lmgateway.wire.timers import Timer
 
 if TYPE_CHECKING:
@@ -85,6 +85,11 @@ class Connection(Protocol):
         pool: Where it goes to rest.
         dial: Who waits for it to open.
     """
+
+    _write: Callable[[bytes], object]
+    _keep: bool
+    _modern: bool
+    _bodiless: bool
 
     def __init__(self, pool: Pool, dial: Dial) -> None:
         self._pool = pool
@@ -175,7 +180,8 @@ class Connection(Protocol):
     def on_headers_complete(self) -> None:
         """The head is complete."""
         parser = cast(HttpResponseParser, self._parser)
-        version, code = parser.get_http_version(), parser.get_status_code()
+        version = "1.1" if self._modern else parser.get_http_version()
+        code = parser.get_status_code()
         headers, self._headers = self._headers, []
         self._lines += len(headers)
         if version not in ("1.1", "1.0") or not 100 <= code <= 599 or code == 101:
@@ -184,6 +190,7 @@ class Connection(Protocol):
             raise self._refused("The backend's headers are too many.")
         if code < 200:
             self._interim += 1
+            self._modern = False  # what comes next has a version of its own
             if self._interim > MAX_INTERIM:
                 raise self._refused("The backend sends interim answers without end.")
             return
@@ -204,7 +211,7 @@ class Connection(Protocol):
 
     def _accept(self, code: int, headers: list[tuple[bytes, bytes]], version: str) -> None:
         flight = cast("Flight", self._flight)
-        response = Response(code, headers, self, flight.request)
+        response = Response(code, headers, self, flight.asked)
         words: list[bytes] = []
         framed = False
         size = 0
@@ -225,6 +232,9 @@ class Connection(Protocol):
                 raise self._refused("The backend compressed its answer.", UnsupportedEncoding)
         if size > MAX_HEAD:
             raise self._refused("The backend's headers are too large.")
+        if words:
+            # What a backend says is between it and us goes no further.
+            response.raw_headers = [each for each in headers if each[0] not in words]
         bodiless = flight.bodiless or code in (204, 304)
         response.proper_end = framed or bodiless
         alive = version == "1.1" or b"keep-alive" in words
@@ -241,6 +251,7 @@ class Connection(Protocol):
             return
         if not self.touched:
             self.touched = True
+            self._modern = data[:9] == b"HTTP/1.1 "
             if data[0] != 72:  # "H": llhttp would also take RTSP
                 self._break(ProtocolError(_MALFORMED))
                 return
@@ -268,21 +279,20 @@ class Connection(Protocol):
         if response is None:
             return
         flight, self._flight = self._flight, None
-        ended = self._stage == _ENDED
-        if ended:
+        if self._stage == _ENDED:
             self._response = None
-            response.detach()
+            data = b"" if self._bodiless else data
             self._rest()
-        if data and not (ended and self._bodiless):
+            response.complete(data)
+        elif data:
             response.push(data)
-        if ended:
-            response.finish(DONE)
         if flight is not None:
             flight.answered(response)
 
     def _rest(self) -> None:
         """The answer is complete: wait for the next request, if the backend would."""
-        self.resume()
+        if self._paused:
+            self.resume()
         if self._keep:
             self._stage = _IDLE
             self._pool.release(self)

@@ -5,19 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.endpoints import HostnameEndpoint, TCP4ClientEndpoint, TCP6ClientEndpoint
 from twisted.internet.interfaces import (
     IOpenSSLClientConnectionCreator,
     IProtocol,
     IProtocolFactory,
-    IReactorTCP,
     IStreamClientEndpoint,
 )
 from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
 from zope.interface import implementer
 
-from lmgateway.wire.origin import Origin, is_literal
-from lmgateway.wire.proxy import ProxyEndpoint, Way
+from lmgateway.wire.origin import Origin, Way, is_literal
+from lmgateway.wire.proxy import ProxyEndpoint
+from lmgateway.wire.race import NameEndpoint, literal_endpoint
 from lmgateway.wire.trust import tls_creator
 
 
@@ -42,12 +41,10 @@ class _TLSEndpoint:
         return self._below.connect(tls)
 
 
-def _tcp(reactor: IReactorTCP, host: str, port: int, seconds: float) -> IStreamClientEndpoint:
-    if not is_literal(host):
-        return HostnameEndpoint(reactor, host, port, timeout=seconds)
-    kind = TCP6ClientEndpoint if ":" in host else TCP4ClientEndpoint
-    endpoint: IStreamClientEndpoint = kind(reactor, host, port, timeout=seconds)
-    return endpoint
+def _tcp(reactor: Any, host: str, port: int, seconds: float) -> IStreamClientEndpoint:
+    if is_literal(host):
+        return literal_endpoint(reactor, host, port, seconds)
+    return NameEndpoint(reactor, host, port, seconds)
 
 
 def endpoint_for(reactor: Any, origin: Origin, seconds: float) -> IStreamClientEndpoint:

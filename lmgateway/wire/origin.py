@@ -9,9 +9,10 @@ from the configuration alone; nothing here looks at a client's request.
 from __future__ import annotations
 
 import re
+from base64 import b64encode
 from collections.abc import Sequence
 from ipaddress import ip_address
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from attrs import field, frozen
 
@@ -76,17 +77,48 @@ def split_url(url: str) -> SplitResult:
     return parts
 
 
-def _check_proxy(proxy: str | None) -> None:
-    if proxy is None:
-        return
-    try:
-        parts = split_url(proxy)
-    except ValueError as error:
-        raise ValueError(f"proxy: {error}") from None
-    if parts.scheme != "http":
-        raise ValueError("proxy: only http:// proxies are supported")
-    if parts.path not in ("", "/") or parts.query or parts.fragment:
-        raise ValueError("proxy: the URL must be of the form http://[user:password@]host:port")
+@frozen(kw_only=True)
+class Way:
+    """
+    A proxy, and what it wants to be told.
+
+    Attributes:
+        credentials: The value of ``Proxy-Authorization``, never shown.
+    """
+
+    host: str
+    port: int
+    credentials: bytes | None = field(default=None, repr=False)
+
+    @classmethod
+    def parse(cls, url: str) -> Way:
+        """
+        Read ``http://[user:password@]host:port``.
+
+        Raises:
+            ValueError: If it is something else; the message holds no password.
+        """
+        try:
+            parts = split_url(url)
+        except ValueError as error:
+            raise ValueError(f"proxy: {error}") from None
+        if parts.scheme != "http":
+            raise ValueError("proxy: only http:// proxies are supported")
+        if parts.path not in ("", "/") or parts.query or parts.fragment:
+            raise ValueError("proxy: the URL must be http://[user:password@]host:port")
+        credentials = None
+        if parts.username is not None:
+            pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+            credentials = b"Basic " + b64encode(pair.encode("utf-8"))
+        return cls(host=str(parts.hostname), port=parts.port or 80, credentials=credentials)
+
+    def ask(self, host: str, port: int) -> bytes:
+        """Write the request for a tunnel to *host*."""
+        there = authority(host, port).encode("ascii")
+        lines = [b"CONNECT %b HTTP/1.1\r\nHost: %b\r\n" % (there, there)]
+        if self.credentials is not None:
+            lines.append(b"Proxy-Authorization: %b\r\n" % self.credentials)
+        return b"".join((*lines, b"\r\n"))
 
 
 @frozen(kw_only=True)
@@ -137,7 +169,8 @@ class Origin:
             raise ValueError("the URL's path has characters or segments that it must not have")
         if parts.scheme == "http" and (ca_file or client_cert):
             raise ValueError("ca_file and client_cert have no meaning for an http:// URL")
-        _check_proxy(proxy)
+        if proxy is not None:
+            Way.parse(proxy)
         return cls(
             scheme=parts.scheme,
             host=str(parts.hostname),
@@ -171,7 +204,7 @@ def header_block(headers: Sequence[tuple[bytes, bytes]]) -> bytes:
     """
     block = b"".join([b"%b: %b\r\n" % header for header in headers])
     lines = len(headers)
-    if block.count(b"\n") != lines or block.count(b"\r") != lines or b"\0" in block:
+    if block.count(b"\n") != lines or block.count(b"\r") != lines or 0 in block:
         raise ValueError("a header value has a line break or a NUL in it")
     return block
 

@@ -47,7 +47,6 @@ class Outflow:
         "_mark",
         "_moved",
         "_producer",
-        "_registered",
         "_stalled",
         "_timer",
         "_transport",
@@ -71,7 +70,6 @@ class Outflow:
         self._base = _descriptor(transport)
         self._direct = transport if isinstance(transport, Connection) else None
         self._producer: IPushProducer | None = None
-        self._registered = False
         self._timer: Timer | None = None
         self._mark = (0, 0)
         self._moved = 0.0
@@ -100,9 +98,9 @@ class Outflow:
             and not direct.disconnecting
         ):
             sent = direct.writeSomeData(data)
-            if sent.__class__ is int:
-                if sent == len(data):
-                    return
+            if sent == len(data):
+                return
+            if sent.__class__ is int:  # and not the reason why the connection is lost
                 data = data[sent:]
         self._transport.write(data)
         if self._timer is None and self._base is not None:
@@ -151,33 +149,29 @@ class Outflow:
         if self._producer is not None:
             raise RuntimeError("Somebody writes already.")
         self._producer = producer
-        if not self._registered:
-            self._registered = True
-            self._transport.registerProducer(self, True)
+        self._transport.registerProducer(self, True)
 
     def detach(self) -> None:
         """Tell nobody any more."""
         self._producer = None
         self.paused = False
-        if self._registered:
-            self._registered = False
-            self._transport.unregisterProducer()
+        self._transport.unregisterProducer()
 
     def pauseProducing(self) -> None:
         """The transport holds enough."""
-        if not self.paused:
-            self.paused = True
-            if self._timer is None:
-                self._watch()
-            if self._producer is not None:
-                self._producer.pauseProducing()
+        if self.paused or self._producer is None:
+            return
+        self.paused = True
+        if self._timer is None:
+            self._watch()
+        self._producer.pauseProducing()
 
     def resumeProducing(self) -> None:
         """The transport has sent everything."""
-        if self.paused:
-            self.paused = False
-            if self._producer is not None:
-                self._producer.resumeProducing()
+        if not self.paused or self._producer is None:
+            return
+        self.paused = False
+        self._producer.resumeProducing()
 
     def stopProducing(self) -> None:
         """The connection is lost; its protocol is told next."""

@@ -19,7 +19,7 @@ from twisted.python.failure import Failure
 from lmgateway.errors import BackendError, BackendTimeout
 from lmgateway.wire.connection import Connection
 from lmgateway.wire.faults import connection_fault
-from lmgateway.wire.response import AskedRequest, Response
+from lmgateway.wire.response import Response
 from lmgateway.wire.timers import Timer, Wheel
 
 
@@ -29,7 +29,7 @@ class Flight:
 
     Args:
         pool: Whose connections may carry it.
-        request: What is asked, for the response to tell.
+        asked: Method and URI, for the response to tell.
         pieces: The bytes to send.
         head_seconds: How long the answer's head may take once they are sent.
     """
@@ -41,19 +41,19 @@ class Flight:
         "_pool",
         "_reused",
         "_timer",
+        "asked",
         "bodiless",
         "head_seconds",
         "pieces",
-        "request",
     )
 
     def __init__(
-        self, pool: Pool, request: AskedRequest, pieces: Sequence[bytes], head_seconds: float
+        self, pool: Pool, asked: tuple[bytes, bytes], pieces: Sequence[bytes], head_seconds: float
     ) -> None:
-        self.request = request
+        self.asked = asked
         self.pieces = pieces
         self.head_seconds = head_seconds
-        self.bodiless = request.method == b"HEAD"
+        self.bodiless = asked[0] == b"HEAD"
         self._pool = pool
         self._timer: Timer | None = None
         self._connection: Connection | None = None
@@ -85,7 +85,8 @@ class Flight:
 
     def answered(self, response: Response) -> None:
         """The head is there."""
-        answer = self._land()
+        answer, self._answer = self._answer, None
+        self._disarm()
         if answer is not None:
             answer.callback(response)
 

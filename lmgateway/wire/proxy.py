@@ -8,10 +8,7 @@ through the code, and the proxy need not be trusted with what goes through.
 from __future__ import annotations
 
 import re
-from base64 import b64encode
-from urllib.parse import unquote
 
-from attrs import field, frozen
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import (
     IAddress,
@@ -24,51 +21,10 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from lmgateway.errors import BackendError, ProtocolError, Unreachable
-from lmgateway.wire.origin import authority, split_url
+from lmgateway.wire.origin import Way
 
 _MAX_HEAD = 16384
 _STATUS = re.compile(rb"HTTP/1\.[01] ([1-5][0-9][0-9])(?: [^\r\n]*)?\r?\n")
-
-
-@frozen(kw_only=True)
-class Way:
-    """
-    A proxy, and what it wants to be told.
-
-    Attributes:
-        credentials: The value of ``Proxy-Authorization``, never shown.
-    """
-
-    host: str
-    port: int
-    credentials: bytes | None = field(default=None, repr=False)
-
-    @classmethod
-    def parse(cls, url: str) -> Way:
-        """
-        Read ``http://[user:password@]host:port``.
-
-        Raises:
-            ValueError: If it is something else; the message holds no password.
-        """
-        parts = split_url(url)
-        if parts.scheme != "http":
-            raise ValueError("only http:// proxies are supported")
-        if parts.path not in ("", "/") or parts.query or parts.fragment:
-            raise ValueError("the URL must be of the form http://[user:password@]host:port")
-        credentials = None
-        if parts.username is not None:
-            pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
-            credentials = b"Basic " + b64encode(pair.encode("utf-8"))
-        return cls(host=str(parts.hostname), port=parts.port or 80, credentials=credentials)
-
-    def ask(self, host: str, port: int) -> bytes:
-        """Write the request for a tunnel to *host*."""
-        there = authority(host, port).encode("ascii")
-        lines = [b"CONNECT %b HTTP/1.1\r\nHost: %b\r\n" % (there, there)]
-        if self.credentials is not None:
-            lines.append(b"Proxy-Authorization: %b\r\n" % self.credentials)
-        return b"".join((*lines, b"\r\n"))
 
 
 class _Tunnel(Protocol):

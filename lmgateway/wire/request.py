@@ -233,7 +233,7 @@ class Request(TwistedRequest):
             return
         if not self.startedWriting:
             if not data and not self.responseHeaders.hasHeader(b"content-length"):
-                self.responseHeaders.setRawHeaders(b"content-length", [b"0"])
+                self.responseHeaders.addRawHeader(b"content-length", b"0")
             self._begin_as_set(data)
             data = b""
         rest = (self._frame(data) if data else b"") + (LAST_CHUNK if self.chunked else b"")

@@ -150,7 +150,11 @@ class Resolver:
             self._free -= 1
             name = self._queue.popleft()
             # A daemon: the interpreter must not wait for it at exit.
-            Thread(target=self._work, args=(name,), daemon=True).start()
+            thread = Thread(target=self._work, args=(name,), daemon=True)
+            try:
+                thread.start()
+            except RuntimeError:  # no more threads
+                self._found(name, [])
 
     def _work(self, name: str) -> None:
         """In a thread: ask the system, which may take long."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, cast
 
 from twisted.internet.interfaces import IProtocol, ITransport
+from twisted.internet.protocol import Protocol
 from twisted.python.failure import Failure
 from twisted.web.client import ResponseDone
 from twisted.web.http import RESPONSES
@@ -67,13 +68,13 @@ class Response:
         code: int,
         raw_headers: list[tuple[bytes, bytes]],
         connection: Connection,
-        request: AskedRequest,
+        asked: tuple[bytes, bytes],
     ) -> None:
         self.code = code
         self.raw_headers = raw_headers
         self.length: int | object = UNKNOWN_LENGTH
         self.proper_end = True
-        self.request = request
+        self._asked = asked
         self._connection: Connection | None = connection
         self._parts: list[bytes] = []
         self._size = 0
@@ -87,6 +88,11 @@ class Response:
     def phrase(self) -> bytes:
         """The standard words for ``code``; what the backend said is not kept."""
         return RESPONSES.get(self.code, b"")
+
+    @property
+    def request(self) -> AskedRequest:
+        """What was asked."""
+        return AskedRequest(*self._asked)
 
     @property
     def headers(self) -> Headers:
@@ -138,6 +144,13 @@ class Response:
     stopProducing = abortConnection
     loseConnection = abortConnection
 
+    def claim(self) -> list[bytes] | None:
+        """Give a whole body that nobody reads yet, in one step; ``None`` if it is not there."""
+        if self._end is not DONE or self._reader is not None:
+            return None
+        self._reader = _CLAIMED
+        return self._parts
+
     # The connection's side -------------------------------------------------
     def push(self, data: bytes) -> None:
         """Take one more piece of the body."""
@@ -149,9 +162,12 @@ class Response:
         if self._size > HIGH_WATER:
             self.pauseProducing()
 
-    def detach(self) -> None:
-        """Let go of the connection: it has nothing more for this answer."""
+    def complete(self, data: bytes) -> None:
+        """Take the last piece; the connection may be another's by now and is let go first."""
         self._connection = None
+        if data:
+            self.push(data)
+        self.finish(DONE)
 
     def finish(self, reason: Failure) -> None:
         """Take note that no more will come, and why: ``ResponseDone`` if it is whole."""
@@ -159,6 +175,9 @@ class Response:
         self._end = reason
         if self._reader is not None:
             self._reader.connectionLost(reason)
+
+
+_CLAIMED = Protocol()
 
 
 class StockResponse:
@@ -186,6 +205,9 @@ class StockResponse:
     def get(self, name: bytes) -> bytes | None:
         """Give the first value of the header *name* (lower-case)."""
         return _first(self.raw_headers, name)
+
+    def claim(self) -> None:
+        """Give nothing: other agents tell their bodies piece by piece."""
 
     def deliverBody(self, protocol: IProtocol) -> None:
         """Give *protocol* the body."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import cast
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -134,11 +135,10 @@ class ServerTLS:
             authorities = x509.load_pem_x509_certificates(_read(self._client_ca))
         except ValueError:
             raise ConfigError([f"{self._client_ca}: not a PEM certificate"]) from None
-        store = context.get_cert_store()
-        if store is None:
-            raise ConfigError([f"{self._client_ca}: cannot be used"])
+        store = cast("crypto.X509Store", context.get_cert_store())
         for authority in authorities:
             store.add_cert(crypto.X509.from_cryptography(authority))
+            context.add_client_ca(authority)
         context.set_verify(SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT, self._verify)
 
     def _verify(

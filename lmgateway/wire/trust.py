@@ -13,17 +13,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from cryptography.x509 import load_pem_x509_certificates
 from OpenSSL.crypto import X509
-from OpenSSL.crypto import Error as CryptoError
 from OpenSSL.SSL import VERIFY_FAIL_IF_NO_PEER_CERT, VERIFY_PEER, Connection
-from OpenSSL.SSL import Error as SSLError
 from service_identity.hazmat import DNS_ID, IPAddress_ID, verify_service_identity
 from service_identity.pyopenssl import extract_patterns
 from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
 from twisted.internet.ssl import (
     Certificate,
-    PrivateCertificate,
     TLSVersion,
     optionsForClientTLS,
     platformTrust,
@@ -55,7 +53,7 @@ class Verified:
 
     def __init__(self, creator: IOpenSSLClientConnectionCreator, host: str) -> None:
         self._creator = creator
-        self._identity = IPAddress_ID(host) if is_literal(host) else DNS_ID(host.rstrip("."))
+        self._identity = IPAddress_ID(host) if is_literal(host) else DNS_ID(host)
 
     def clientConnectionForTLS(self, tls: TLSMemoryBIOProtocol) -> Connection:
         """Make the connection that *tls* speaks through."""
@@ -82,15 +80,23 @@ class Verified:
         return verify
 
 
-def _certificates(path: str) -> list[Certificate]:
-    loaded = load_pem_x509_certificates(Path(path).read_bytes())
-    return [Certificate(X509.from_cryptography(each)) for each in loaded]
-
-
 def _roots(ca_file: str | None) -> Any:
     if ca_file is None:
         return platformTrust()
-    return trustRootFromCertificates(_certificates(ca_file))
+    loaded = load_pem_x509_certificates(Path(ca_file).read_bytes())
+    roots = [Certificate(X509.from_cryptography(each)) for each in loaded]
+    return trustRootFromCertificates(roots)
+
+
+def _own(path: str | None) -> dict[str, Any]:
+    if path is None:
+        return {}
+    data = Path(path).read_bytes()
+    certificate, *chain = load_pem_x509_certificates(data)
+    key = load_pem_private_key(data, None)
+    if key.public_key() != certificate.public_key():
+        raise ValueError("the key is not the certificate's")
+    return {"certificate": certificate, "privateKey": key, "extraCertChain": chain}
 
 
 def tls_creator(origin: Origin) -> IOpenSSLClientConnectionCreator:
@@ -98,23 +104,23 @@ def tls_creator(origin: Origin) -> IOpenSSLClientConnectionCreator:
     Prepare TLS to *origin*.
 
     Raises:
-        ValueError: If a certificate file cannot be used; says which.
+        ValueError: If a certificate file cannot be used, says which; or for a host whose
+            name no certificate can hold.
     """
-    extra: dict[str, Any] = {"raiseMinimumTo": TLSVersion.TLSv1_2}
-    own = None
     path = origin.client_cert
     try:
-        if path is not None:
-            own = PrivateCertificate.loadPEM(Path(path).read_bytes())
-            extra["extraCertChain"] = [each.original for each in _certificates(path)[1:]]
+        own = _own(path)
         path = origin.ca_file
+        roots = _roots(path)
+    except (OSError, TypeError, ValueError) as error:
+        raise ValueError(f"{path}: no usable PEM certificates ({type(error).__name__})") from error
+    try:
         creator = optionsForClientTLS(
             origin.host,
-            trustRoot=_roots(origin.ca_file),
-            clientCertificate=own,
+            trustRoot=roots,
             acceptableProtocols=[b"http/1.1"],
-            extraCertificateOptions=extra,
+            extraCertificateOptions={"raiseMinimumTo": TLSVersion.TLSv1_2, **own},
         )
-    except (OSError, ValueError, CryptoError, SSLError) as error:
-        raise ValueError(f"{path}: no usable PEM certificates ({type(error).__name__})") from error
+    except UnicodeError:
+        raise ValueError("the host name is not one that a certificate can prove") from None
     return Verified(creator, origin.host)

@@ -182,4 +182,4 @@ class ReadTests(SynchronousTestCase):
         ):
             error = ANTHROPIC.read_error(400, {}, body)
             self.assertIs(type(error), Rejected)
-            self.assertEqual(str(error), "The model backend refused the request.")
+            self.assertEqual(str(error), "The model backend refused the request with status 400.")

@@ -38,13 +38,13 @@ reactor: Any = _reactor
 T = TypeVar("T")
 
 QUICK = Limits(
-    header_seconds=0.6,
-    body_seconds=0.8,
+    header_seconds=1.5,
+    body_seconds=2.0,
     stall_seconds=1.0,
     linger_seconds=0.5,
     keep_alive_seconds=1.5,
 )
-LATE = 3.0
+LATE = 10.0
 """Long after every limit above; short enough to fail soon."""
 
 

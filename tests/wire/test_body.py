@@ -58,6 +58,11 @@ class WholeTests(BodyTestCase):
         self.failureResultOf(run(reader.whole(100, 5)), ProtocolError)
         self.assertTrue(wire.aborted)
 
+    def test_whole_answer_over_the_limit(self) -> None:
+        """The limit holds too for an answer that has come at once."""
+        _, _, reader = self.begin(CHUNKED + chunked(b"x" * 101))
+        self.failureResultOf(run(reader.whole(100, 5)), ProtocolError)
+
     def test_exactly_the_limit(self) -> None:
         """The limit itself is allowed."""
         _, _, reader = self.begin(ok(b"x" * 100))

@@ -182,12 +182,24 @@ class FileTests(TLSTestCase):
         """A certificate file that cannot be used is an error at once, which names the file."""
         empty = self.folder / "empty.pem"
         empty.write_bytes(b"")
-        for key in ("ca_file", "client_cert"):
-            for path in (str(empty), str(self.folder / "missing.pem")):
+        mixed = self.folder / "mixed.pem"
+        certificate = Path(self.authority.path).read_bytes()
+        mixed.write_bytes(certificate + Path(self.authority.client_file()).read_bytes())
+        for key, paths in (
+            ("ca_file", [empty, self.folder / "missing.pem"]),
+            ("client_cert", [empty, self.folder / "missing.pem", mixed, self.authority.path]),
+        ):
+            for path in map(str, paths):
                 origin = Origin.parse("https://backend.test", **{key: path})
                 with self.assertRaises(ValueError) as caught:
                     WireAgent(reactor, self.wheel, origin)
                 self.assertIn(path, str(caught.exception))
+
+    async def test_name_that_no_certificate_holds(self) -> None:
+        """U11: a host name that cannot be verified is refused when it is configured."""
+        with self.assertRaises(ValueError) as caught:
+            WireAgent(reactor, self.wheel, Origin.parse("https://my_backend"))
+        self.assertIn("host name", str(caught.exception))
 
 
 class RetryTests(TLSTestCase):

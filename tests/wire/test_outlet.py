@@ -9,9 +9,9 @@ from twisted.internet.defer import CancelledError
 from twisted.trial.unittest import SynchronousTestCase
 
 from lmgateway.errors import Draining
+from lmgateway.wire.heads import render_head
 from lmgateway.wire.outlet import Outlet
 from lmgateway.wire.request import Request
-from lmgateway.wire.heads import render_head
 from tests.wire.serving import JSON, Client, Server, body_of, get, post, statuses
 
 
@@ -162,6 +162,52 @@ class OldClientTests(Answering):
         self.assertTrue(self.client.aborted)
 
 
+class BodilessTests(Answering):
+    """Streams that have no body."""
+
+    def test_head(self) -> None:
+        """A stream in answer to HEAD is its head alone, for old clients too."""
+        for version in (b"1.1", b"1.0"):
+            client = self.server.connect()
+            client.send(get(b"/stream", b"Connection: keep-alive", method=b"HEAD", version=version))
+            self.server.site.go()
+            self.assertEqual(body_of(client.received()), b"")
+            self.assertFalse(client.closing)
+
+    def test_not_modified(self) -> None:
+        """A stream with a status that has no body is its head alone."""
+        outlet = Outlet(self.request())
+        outlet.open(304, (), b"ignored")
+        outlet.write(b"ignored")
+        outlet.finish()
+        self.assertEqual(body_of(self.client.received()), b"")
+        self.assertNotIn(b"chunked", self.client.received())
+
+    def test_leaving_without_a_route(self) -> None:
+        """A client that leaves a request which nothing runs for is no trouble."""
+
+        class Forgetful:
+            def dispatch(self, request: Request) -> None:
+                """Neither answers nor says what runs."""
+
+        self.server.factory.resource = Forgetful()
+        self.client.send(get(b"/echo"))
+        self.server.factory.interrupt(Draining())
+        self.client.leave()
+        self.assertEqual(self.server.factory.connections, set())
+
+    def test_nothing_to_write(self) -> None:
+        """Writing nothing into a stream with a length sends nothing."""
+        request = self.request()
+        request.responseHeaders.addRawHeader(b"content-length", b"0")
+        request.write(b"")
+        request.write(b"")
+        request.write(b"too much")
+        request.finish()
+        self.assertEqual(body_of(self.client.received()), b"")
+        self.assertFalse(self.client.closing)
+
+
 class RequestTests(Answering):
     """What routes do with a request."""
 
@@ -203,6 +249,11 @@ class RequestTests(Answering):
         request.write(b"abc")
         request.finish()
         self.assertTrue(self.client.closing)
+
+    def test_finish_with_data(self) -> None:
+        """Finishing with the only word is a short stream."""
+        self.request().finish(b"word")
+        self.assertEqual(body_of(self.client.received()), b"4\r\nword\r\n0\r\n\r\n")
 
     def test_finish_alone(self) -> None:
         """Finishing without a word is an empty answer."""

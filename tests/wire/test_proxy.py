@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from lmgateway.errors import BackendError, ProtocolError, Unreachable
 from lmgateway.wire.body import BodyReader
 from lmgateway.wire.client import Origin
-from lmgateway.wire.proxy import Way
+from lmgateway.wire.origin import Way
 from tests.wire.dialing import Memory, Wire, ok
 from tests.wire.upstreams import (
     Authority,

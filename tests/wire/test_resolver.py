@@ -19,6 +19,8 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 from zope.interface.verify import verifyObject
 
 from lmgateway.errors import BackendTimeout, Unreachable
+from lmgateway.wire import race
+from lmgateway.wire import resolver as resolver_module
 from lmgateway.wire.resolver import Resolver, is_forbidden
 from tests.wire.dialing import ok
 from tests.wire.upstreams import SocketTestCase, answering
@@ -175,6 +177,19 @@ class LookUpTests(TestCase):
         self.assertEqual(self.successResultOf(self.ask("good").done), [])
         self.assertEqual(self.names.asked, ["hang-1"])
 
+    def test_no_thread_to_be_had(self) -> None:
+        """A process at its limit of threads fails the look-up, and tries again later."""
+
+        class NoThread:
+            def __init__(self, **how: object) -> None:
+                pass
+
+            def start(self) -> None:
+                raise RuntimeError("can't start new thread")
+
+        self.patch(resolver_module, "Thread", NoThread)
+        self.assertEqual(self.successResultOf(self.ask("good").done), [])
+
     def test_interface(self) -> None:
         """It is what a reactor wants for a resolver."""
         verifyObject(IHostnameResolver, self.resolver)
@@ -262,16 +277,54 @@ class ClientTests(SocketTestCase):
             self.fail("connected")
 
     async def test_one_dead_address_of_two(self) -> None:
-        """U9: the next address is tried when the first does not answer."""
+        """U9: the next address is tried when the first refuses."""
         lines = self.serve(answering(ok()), interface="127.0.0.2")
+        self.names.known["two_addresses"] = answers("127.0.0.1", "127.0.0.2")
+        self.patch(race, "STAGGER", 60.0)  # so that only the refusal can bring the next one on
+        client, target = self.client(lines, host="two_addresses")
+        self.assertEqual((await client.send(target, b"", head_seconds=5)).code, 200)
+
+    async def test_one_deaf_address_of_two(self) -> None:
+        """U9: the next address is tried when the first does not answer, and wins."""
+        port = self.deaf_port()
+        lines = self.serve(answering(ok()), interface="127.0.0.2", port=port)
         self.names.known["two.test"] = answers("127.0.0.1", "127.0.0.2")
         client, target = self.client(lines, host="two.test")
         self.assertEqual((await client.send(target, b"", head_seconds=5)).code, 200)
+        self.assertEqual((self.agent.opened, self.agent.idle), (1, 1))
+
+    async def test_all_addresses_dead(self) -> None:
+        """U9: if no address answers, the last failure is told."""
+        self.names.known["two.test"] = answers("127.0.0.1", "127.0.0.2")
+        client, target = self.client(1, host="two.test")
+        try:
+            await client.send(target, b"", head_seconds=5)
+        except Unreachable as error:
+            self.assertIn("refused", str(error))
+        else:
+            self.fail("connected")
+        self.assertEqual(self.wheel.pending, 0)
+
+    async def test_all_addresses_deaf(self) -> None:
+        """U3: connections that nobody answers are given up together, at the deadline."""
+        self.names.known["two.test"] = answers("127.0.0.1", "127.0.0.1")
+        client, target = self.client(
+            self.deaf_port(), host="two.test", agent={"connect_seconds": 0.4}
+        )
+        try:
+            await client.send(target, b"", head_seconds=5)
+        except BackendTimeout as error:
+            self.assertIn("connection", str(error))
+        else:
+            self.fail("connected")
+        self.assertEqual((self.wheel.pending, self.agent.active), (0, 0))
 
 
 EXIT = """
 import sys, time
 from twisted.internet import reactor
+from lmgateway.wire import race
+from lmgateway.wire import resolver as resolver_module
 from lmgateway.wire.resolver import Resolver
 resolver = Resolver(reactor, look_up=lambda *a, **k: time.sleep(30))
 class Receiver:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ssl
 import time
+import warnings
 from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -38,7 +39,9 @@ class TLSCase(SocketCase):
     ) -> ssl.SSLSocket:
         """A client that has shaken hands; blocks."""
         context = context or trusting(self.authority)
-        return context.wrap_socket(self.connect(window), server_hostname="localhost")
+        client = context.wrap_socket(self.connect(window), server_hostname="localhost")
+        self.addCleanup(client.close)
+        return client
 
     def ask(self, data: bytes, context: ssl.SSLContext | None = None) -> bytes:
         """One request and its answer on a new connection; blocks."""
@@ -62,6 +65,13 @@ class HandshakeTests(TLSCase):
         await self.serve(tls=ServerTLS(*self.pair))
         answer = await in_thread(self.ask, get(b"/big"))
         self.assertEqual(len(answer.partition(b"\r\n\r\n")[2]), 8_000_000)
+
+    async def test_chain(self) -> None:
+        """A chain behind the certificate is sent along."""
+        chain = self.pair[0].with_name("chain.pem")
+        chain.write_bytes(self.pair[0].read_bytes() + self.authority.path.read_bytes())
+        await self.serve(tls=ServerTLS(chain, self.pair[1]))
+        self.assertEqual(statuses(await in_thread(self.ask, get(b"/echo"))), [200])
 
     async def test_c22_protocols(self) -> None:
         """C22: of all protocols only HTTP/1.1 is chosen, and none where it is not offered."""
@@ -99,8 +109,10 @@ class HandshakeTests(TLSCase):
         await self.serve(tls=ServerTLS(*self.pair))
         context = trusting(self.authority)
         context.set_ciphers("ALL:@SECLEVEL=0")
-        context.minimum_version = ssl.TLSVersion.TLSv1
-        context.maximum_version = ssl.TLSVersion.TLSv1_1
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # we know that it is old
+            context.minimum_version = ssl.TLSVersion.TLSv1
+            context.maximum_version = ssl.TLSVersion.TLSv1_1
         with self.assertRaises((ssl.SSLError, ConnectionError)):
             await in_thread(self.open, context)
 
@@ -230,7 +242,7 @@ class RudeClientTests(TLSCase):
         await self.serve(tls=self.tls)
         client = self.connect()
         self.assertEqual(await in_thread(read_all, client), b"")
-        await self.empty(0.5)
+        await self.empty()
 
     async def test_c10_half_hello(self) -> None:
         """C10, row 35: so is one that stops in the middle of it."""
@@ -238,7 +250,7 @@ class RudeClientTests(TLSCase):
         client = self.connect()
         client.sendall(b"\x16\x03\x01\x02\x00\x01\x00")
         await in_thread(read_all, client)
-        await self.empty(0.5)
+        await self.empty()
 
     async def test_not_tls(self) -> None:
         """A client that speaks plain HTTP to the TLS port is let go, and no route runs."""
@@ -268,7 +280,7 @@ class RudeClientTests(TLSCase):
         start = time.monotonic()
         self.assertEqual(statuses(await in_thread(flood)), [431])
         await self.empty()
-        self.assertLess(time.monotonic() - start, 3)
+        self.assertLess(time.monotonic() - start, 8)
 
     async def test_c8_slow_headers(self) -> None:
         """C8: headers that do not come are 408 over TLS too."""
@@ -286,7 +298,7 @@ class RudeClientTests(TLSCase):
         client = await in_thread(self.open)
         client.sendall(get(b"/echo", b"Connection: close"))
         await in_thread(read_answer, client)
-        await self.empty(1.5)
+        await self.empty()
 
     async def test_c9_slow_stream(self) -> None:
         """C9, row 34: a stream over TLS to a client that does not read is aborted."""
@@ -297,7 +309,7 @@ class RudeClientTests(TLSCase):
         await pause(0.1)
         (channel,) = self.factory.connections
         self.assertLess(channel.outflow.unsent(), 300_000)
-        await self.empty(3)
+        await self.empty()
         self.assertEqual(self.site.cancelled, 1)
 
     async def test_c9_slow_last_answer(self) -> None:
@@ -306,7 +318,7 @@ class RudeClientTests(TLSCase):
         client = await in_thread(self.open, None, 4096)
         client.sendall(get(b"/big", b"Connection: close"))
         await self.until(lambda: self.site.requests)
-        await self.empty(3)
+        await self.empty()
 
     async def test_c15_leaving(self) -> None:
         """C15, row 32: leaving in mid-stream cancels the route, with a proper end of TLS or not."""
@@ -316,12 +328,12 @@ class RudeClientTests(TLSCase):
             client.sendall(get(b"/stream"))
             await in_thread(client.recv, 65536)
             client.close()
-            await self.empty(0.5)
+            await self.empty()
         client = await in_thread(self.open)
         client.sendall(get(b"/stream"))
         await in_thread(client.recv, 65536)
         await in_thread(_unwrap, client)
-        await self.empty(0.5)
+        await self.empty()
         self.assertEqual(self.site.cancelled, 3)
 
     async def test_c2_refused_upload(self) -> None:

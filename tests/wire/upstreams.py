@@ -13,7 +13,6 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
-from OpenSSL.crypto import X509, PKey
 from twisted.internet import reactor as installed
 from twisted.internet.defer import Deferred
 from twisted.internet.protocol import Factory, Protocol, connectionDone
@@ -111,19 +110,21 @@ class SocketTestCase(TestCase):
         self.wheel = Wheel(reactor, tick=0.01)
         self.addCleanup(self.wheel.stop)
 
-    def serve(self, script: Script, context: Any = None, interface: str = "127.0.0.1") -> Lines:
+    def serve(
+        self, script: Script, context: Any = None, interface: str = "127.0.0.1", port: int = 0
+    ) -> Lines:
         """Start a backend; its port is ``lines.port``."""
         lines = Lines(script)
         if context is None:
-            port = reactor.listenTCP(0, lines, interface=interface)
+            listener = reactor.listenTCP(port, lines, interface=interface)
         else:
-            port = reactor.listenSSL(0, lines, context, interface=interface)
-        lines.port = port.getHost().port
-        self.addCleanup(self._stop, port, lines)
+            listener = reactor.listenSSL(port, lines, context, interface=interface)
+        lines.port = listener.getHost().port
+        self.addCleanup(self._stop, listener, lines)
         return lines
 
-    async def _stop(self, port: Any, lines: Lines) -> None:
-        await port.stopListening()
+    async def _stop(self, listener: Any, lines: Lines) -> None:
+        await listener.stopListening()
         for line in lines.lines:
             if not line.closed.called:
                 line.transport.abortConnection()  # type: ignore[union-attr]  # made
@@ -215,11 +216,9 @@ class Authority:
         # Twisted's server fails the handshake of a client that offers ALPN to it without these.
         settings = {"acceptableProtocols": [b"http/1.1"], **how.pop("settings", {})}
         certificate, key = self.issue(names, **how)
-        return CertificateOptions(
-            privateKey=PKey.from_cryptography_key(key),
-            certificate=X509.from_cryptography(certificate),
-            **settings,
-        )
+        # Twisted's types want pyOpenSSL's objects, which warn of their own deprecation.
+        own: dict[str, Any] = {"privateKey": key, "certificate": certificate}
+        return CertificateOptions(**own, **settings)
 
     def client_file(self) -> str:
         """Write a client's certificate and key; give the path."""
