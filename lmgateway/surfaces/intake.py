@@ -28,11 +28,11 @@ from lmgateway.wire.timers import Wheel
 
 _log = Logger()
 
-_FORWARDED = (b"traceparent", b"tracestate")
-_OWN = {
-    "openai": (b"openai-beta",),
-    "responses": (b"openai-beta",),
-    "anthropic": (b"anthropic-version", b"anthropic-beta"),
+_TRACE = frozenset((b"traceparent", b"tracestate"))
+_FORWARDED = {
+    "openai": _TRACE | {b"openai-beta"},
+    "responses": _TRACE | {b"openai-beta"},
+    "anthropic": _TRACE | {b"anthropic-version", b"anthropic-beta"},
 }
 
 
@@ -99,10 +99,10 @@ def _ours(head: Head) -> dict[str, str]:
     return {
         name.decode("latin-1"): value.decode("latin-1")
         for name, value in head.headers
-        if name.startswith(b"x-lmg-")
+        if name[:6] == b"x-lmg-"
     }
 
 
 def _forwarded(head: Head, surface: str) -> dict[bytes, bytes]:
-    names = _FORWARDED + _OWN.get(surface, ())
+    names = _FORWARDED.get(surface, _TRACE)
     return {name: value for name, value in head.headers if name in names}
