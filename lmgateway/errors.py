@@ -1,11 +1,10 @@
 """
 What can go wrong, as types.
 
-An error says what went wrong (``kind``), which HTTP status that is, whether
-another target may be tried (``retryable``) and who is to blame (``origin``).
-It never says how that looks on the wire: only a dialect turns an error into
-bytes.  ``str(error)`` is fit for the client: no secret, no prompt and no
-upstream body ever goes into it.
+An error says what went wrong (``kind``), which HTTP status that is, whether another target may
+be tried (``retryable``) and who is to blame (``origin``).  It never says how that looks on the
+wire: only a dialect turns an error into bytes.  ``str(error)`` is fit for the client: no secret,
+no prompt and no upstream body ever goes into it.
 
 ``docs/errors.md`` lists every kind, and a test compares it with these classes.
 """
@@ -13,7 +12,7 @@ upstream body ever goes into it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 Origin = Literal["client", "gateway", "upstream"]
 
@@ -180,9 +179,10 @@ class Forbidden(AccessError):
 
 # Limits --------------------------------------------------------------------
 class LimitError(GatewayError):
-    """A limit of this gateway, not of a provider."""
+    """A limit of this gateway, not of a provider; ``standings`` begin with the one reached."""
 
     status = 429
+    standings: Sequence[Any] = ()
 
 
 class RateLimited(LimitError):

@@ -8,7 +8,7 @@ learns it, and ``telemetry`` reads it once, at the end.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, Protocol
 
 from attrs import define, field, frozen
@@ -33,6 +33,11 @@ class Principal:
         allow_profiles: Globs of other profiles that may be named; ``None``: none.
         allow_models: Globs of the tiers and aliases that may be named; ``None``: those up to
             the profile's ceiling.
+        allow_endpoints: Globs of the paths that may be asked; ``None``: all.
+        group: The group that this client is in; empty if it is in none.
+        tags: What records say of this client besides.
+        default_priority: Of requests that name no priority; ``None`` leaves it to the tier.
+        priority_ceiling: The highest priority that may be named; ``None``: any.
     """
 
     name: str
@@ -41,6 +46,31 @@ class Principal:
     anonymous: bool = False
     allow_profiles: tuple[str, ...] | None = None
     allow_models: tuple[str, ...] | None = None
+    allow_endpoints: tuple[str, ...] | None = None
+    group: str = ""
+    tags: tuple[str, ...] = ()
+    default_priority: int | None = None
+    priority_ceiling: int | None = None
+
+
+@frozen
+class Standing:
+    """
+    How a limit stands.
+
+    Attributes:
+        what: ``requests``, ``tokens`` or ``concurrency``.
+        scope: Whose limit it is.
+        limit: How many a minute, or at once.
+        remaining: How many more now.
+        reset: Seconds until all of it can be used again.
+    """
+
+    what: str
+    scope: str
+    limit: int
+    remaining: int
+    reset: float
 
 
 @define(kw_only=True)
@@ -53,6 +83,8 @@ class Attempt:
         started: Reactor seconds.
         seconds: How long it took to commit, or to fail.
         status: The backend's HTTP status, if one came.
+        settled: Whether it was charged.
+        cost: Nano-dollars, once settled; ``None`` if the target has no price.
         purpose: What it was for; only an ``answer`` is for the client.
     """
 
@@ -64,6 +96,8 @@ class Attempt:
     outcome: str = "open"
     status: int | None = None
     usage: Usage | None = None
+    settled: bool = False
+    cost: int | None = 0
     purpose: Literal["answer", "classify", "judge"] = "answer"
 
 
@@ -88,6 +122,14 @@ class Account(Protocol):
     Kept here, below both floors, so that neither imports the other.
     """
 
+    def enter(self, profile: str) -> None:
+        """
+        Count the request for the profile that routes it.
+
+        Raises:
+            LimitError: If the profile has had too many.
+        """
+
     def reserve(self, attempt: Attempt, request: ChatRequest) -> None:
         """
         Set aside tokens and money at this target's price.
@@ -99,15 +141,32 @@ class Account(Protocol):
     def settle(self, attempt: Attempt) -> None:
         """Charge what the attempt really used; give the rest back.  Called once per attempt."""
 
+    def price(self, attempt: Attempt, usage: Usage | None) -> int | None:
+        """Say what *usage* costs there, in nano-dollars; ``None`` if it has no price."""
+
+    def standings(self) -> Sequence[Standing]:
+        """Say how the limits that apply stand, the tightest of each kind."""
+
 
 class Unaccounted:
     """The account of a caller for whom nothing is counted."""
+
+    def enter(self, profile: str) -> None:
+        """Allow it."""
 
     def reserve(self, attempt: Attempt, request: ChatRequest) -> None:
         """Allow it."""
 
     def settle(self, attempt: Attempt) -> None:
         """Nothing was set aside."""
+
+    def price(self, attempt: Attempt, usage: Usage | None) -> int | None:
+        """Know no price."""
+        return None
+
+    def standings(self) -> Sequence[Standing]:
+        """Know no limit."""
+        return ()
 
 
 def _uninterrupted() -> GatewayError | None:
@@ -123,7 +182,8 @@ class Exchange:
         id: The request id, ours or the client's.
         surface: Which API was spoken: ``openai``, ``anthropic``, ``ollama``.
         path: The request path, without query.
-        peer: The client's address, for records.
+        peer: The client's address, as its limits and records have it.
+        admitted: Reactor seconds at which the door let it in, before its body was read.
         headers: The client's ``x-lmg-*`` headers, lower-case names.
         forwarded: The client's headers that a backend is sent too; never credentials.
         started: Reactor seconds at which the request was complete.
@@ -131,6 +191,8 @@ class Exchange:
         principal: Who asks, once known.
         request: What is asked, once parsed.
         dropped: What of the request the backend had no word for.
+        priority: How urgent it is: higher goes first.
+        overflowed: Whether it went to another tier because its own had too long a queue.
         expose_routing: Whether the client is told which backend served it.
         friendly_errors: Whether failures are told as plain text with status 200.
         escalated: Whether a dearer tier than the cheapest one tried first answered.
@@ -147,12 +209,15 @@ class Exchange:
     peer: str
     started: float
     wall: float
+    admitted: float = 0.0
     headers: Mapping[str, str] = field(factory=dict)
     forwarded: Mapping[bytes, bytes] = field(factory=dict)
     principal: Principal | None = None
     account: Account = field(factory=Unaccounted)
     request: ChatRequest | None = None
 
+    priority: int = 0
+    overflowed: bool = False
     expose_routing: bool = True
     friendly_errors: bool = False
     mode: str = ""
@@ -178,6 +243,12 @@ class Exchange:
     outcome: Outcome = "open"
     error: GatewayError | None = None
     seconds: float = 0.0
+
+    @property
+    def cost(self) -> int | None:
+        """Nano-dollars of all attempts so far; ``None`` if one of them has no price."""
+        costs = [attempt.cost for attempt in self.attempts]
+        return None if None in costs else sum(cost or 0 for cost in costs)
 
     @property
     def requested_model(self) -> str | None:

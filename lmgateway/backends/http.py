@@ -9,7 +9,7 @@ whatever reason, aborts its connection.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 
@@ -34,6 +34,15 @@ from lmgateway.wire.timers import Wheel
 
 MAX_ANSWER = 32 * 1024 * 1024
 MAX_REFUSAL = 64 * 1024
+REFUSAL_SECONDS = 5.0
+"""For the text of a refusal: what its status says does not wait longer."""
+
+_GRAMMARS: Mapping[bytes, Sequence[str]] = {
+    b"anthropic-beta": ("anthropic",),
+    b"anthropic-version": ("anthropic",),
+    b"openai-beta": ("completions", "openai"),
+}
+"""Headers that mean something in one provider's grammar, and are sent to no other."""
 
 _PASSED_ON = frozenset((b"openai-processing-ms", b"openai-version", b"openai-organization"))
 
@@ -59,6 +68,8 @@ class HTTPBackend:
         targets: Where each call goes, credentials included; by the path that the dialect
             knows it by.
         listing: Where a free listing is had, to see whether the backend is well.
+        defaults: Headers of requests that do not bring their own.
+        fixed: Names of headers that the targets have and no client may add.
     """
 
     name: str
@@ -70,6 +81,8 @@ class HTTPBackend:
     targets: Mapping[str, Target]
     listing: Target
     patience: Patience
+    defaults: tuple[tuple[bytes, bytes], ...] = ()
+    fixed: frozenset[bytes] = frozenset()
 
     @property
     def dialect(self) -> str:
@@ -79,6 +92,16 @@ class HTTPBackend:
     def open(self, call: Call) -> AbstractAsyncContextManager[Reply]:
         """Ask, and enter once the answer is committed: see ``backends.base.Backend``."""
         return _Attempt(self, call)
+
+    def headers(self, codec: Dialect, call: Call) -> list[tuple[bytes, bytes]]:
+        """Give what a call adds to its target's headers."""
+        own = {
+            name: value
+            for name, value in call.headers.items()
+            if codec.name in _GRAMMARS.get(name, (codec.name,)) and name not in self.fixed
+        }
+        added = [header for header in self.defaults if header[0] not in own]
+        return [(b"x-request-id", call.request_id.encode()), *added, *own.items()]
 
     async def probe(self) -> None:
         """Ask for the listing."""
@@ -132,7 +155,7 @@ class _Attempt:
             if request.endpoint == "count_tokens":
                 return counted(request)
             raise Unsupported(f"This model's backend has no {request.endpoint}.")
-        dropped = _dropped(codec, call)
+        dropped = _dropped(codec, call, backend.quirks)
         now, patience = backend.wheel.now(), backend.patience
         due = min(
             now + (patience.first_output if request.stream else patience.whole), call.commit_by
@@ -140,7 +163,7 @@ class _Attempt:
         response = await backend.client.send(
             target,
             codec.render(request, call.overrides, backend.quirks),
-            [(b"x-request-id", call.request_id.encode()), *call.headers.items()],
+            backend.headers(codec, call),
             head_seconds=_left(due, now),
         )
         body = self._body = BodyReader(response, backend.wheel)
@@ -155,7 +178,12 @@ class _Attempt:
     async def _refusal(
         self, response: Response, body: BodyReader, codec: Dialect, due: float
     ) -> BackendError:
-        text = await body.whole(MAX_REFUSAL, _left(due, self._backend.wheel.now()))
+        """Say what a refusal means: by its status alone, where its text does not come whole."""
+        try:
+            left = min(_left(due, self._backend.wheel.now()), REFUSAL_SECONDS)
+            text = await body.whole(MAX_REFUSAL, left, certain=False)
+        except BackendError:
+            text = b""
         refusal = codec.read_error(response.code, dict(response.raw_headers), text)
         refusal.upstream_status = response.code
         return refusal
@@ -196,6 +224,8 @@ class _Attempt:
         )
 
 
+_QUIETLY = frozenset({"stream_options"})
+"""Left out without a word: what it asks for is told all the same."""
 _JSON_KINDS = (b"application/json",)
 _STREAM_KINDS = {
     "sse": (b"text/event-stream",),
@@ -221,9 +251,15 @@ def _check(response: Response, codec: Dialect, *, stream: bool) -> None:
         raise ProtocolError(f"The model backend did not answer with {what}.")
 
 
-def _dropped(codec: Dialect, call: Call) -> tuple[str, ...]:
+def _dropped(codec: Dialect, call: Call, quirks: Quirks) -> tuple[str, ...]:
     """Name what a backend will not be told, or refuse to leave it out."""
-    dropped = codec.dropped(call.request)
+    request = call.request
+    dropped = codec.dropped(request)
+    if codec.name == "openai" and request.dialect != "openai" and not quirks.takes_think:
+        dropped += ("think",) if "think" in request.hub else ()
+    if quirks.drop:
+        refused = [name for name in request.hub if name in quirks.drop and name not in _QUIETLY]
+        dropped += tuple(sorted({*refused} - {*dropped}))
     if dropped and call.strict:
         raise UnsupportedParameter(
             f"This model's backend has no word for {dropped[0]!r}.", param=dropped[0]

@@ -12,6 +12,8 @@ from lmgateway.config.providers import is_local_address
 from lmgateway.config.report import Report, looks_like_key, quoted
 from lmgateway.config.schema import (
     BackendSection,
+    ClientSection,
+    GroupSection,
     ProfileSection,
     RuleSection,
     SecretSource,
@@ -35,7 +37,7 @@ def advise(settings: Settings, report: Report, environ: Mapping[str, str], base_
     """
     _advise_gateway(settings, report)
     _advise_literals(report)
-    used = {tier.backend for tier in settings.tiers}
+    used = {target.backend for tier in settings.tiers for target in tier.all_targets}
     for name, backend in settings.backends.items():
         path: KeyPath = ("backends", name)
         _advise_backend(path, backend, report)
@@ -49,6 +51,7 @@ def advise(settings: Settings, report: Report, environ: Mapping[str, str], base_
     _advise_names(settings, report)
     for name, profile in settings.profiles.items():
         _advise_profile(("profiles", name), profile, settings, report)
+    _advise_limits(settings, report)
     for path, source in _secret_sources(settings):
         _advise_secret(path, source, report, environ, base_dir)
 
@@ -151,6 +154,21 @@ def _advise_order(path: KeyPath, profile: ProfileSection, report: Report) -> Non
 def _covers(earlier: RuleSection, later: RuleSection) -> bool:
     wanted = {tag: value.lower() for tag, value in later.when.items()}
     return all(wanted.get(tag) == value.lower() for tag, value in earlier.when.items())
+
+
+# Limits ----------------------------------------------------------------------
+def _advise_limits(settings: Settings, report: Report) -> None:
+    sections: list[tuple[KeyPath, ClientSection | GroupSection]] = [
+        *((("clients", i), client) for i, client in enumerate(settings.clients)),
+        *((("groups", name), group) for name, group in settings.groups.items()),
+    ]
+    for path, section in sections:
+        if section.burst is not None and not section.rate_limit_rpm:
+            report.warning((*path, "burst"), "has no effect without rate_limit_rpm")
+    used = {client.group for client in settings.clients}
+    for name in settings.groups:
+        if name not in used:
+            report.warning(("groups", name), "no client is in this group")
 
 
 # Secrets ---------------------------------------------------------------------

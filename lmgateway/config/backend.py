@@ -112,8 +112,8 @@ class BackendSection:
         idle_timeout_ms: Milliseconds of silence within a stream.
         pool_idle_ms: Milliseconds that an idle connection is kept; less than the upstream does.
         max_concurrent: Requests at once; unlimited if not given.
-        queue_depth: Requests that may wait for their turn; unlimited if not given.
-        queue_timeout_ms: Milliseconds that a request may wait for its turn.
+        queue_depth: Requests that may wait for their turn; 1000 if not given.
+        queue_timeout_ms: Milliseconds that a request may wait for its turn; 60000 if not given.
         ca_file: Certificates to trust for this backend, instead of the system's.
         client_cert: A PEM file with certificate and key to show to this backend.
         headers: Fixed headers sent with every request.

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from lmgateway.config.check_tiers import check_tiers, target_paths
 from lmgateway.config.exposure import check_exposure
 from lmgateway.config.merge import KeyPath
 from lmgateway.config.report import Report, looks_like_key, quoted, suggestion
@@ -96,8 +97,11 @@ def _check_ladder(settings: Settings, report: Report) -> None:
         report.problem(("tiers",), "there is no tier: at least one [[tiers]] is needed")
     for position, tier in enumerate(settings.tiers):
         who = f"tier {quoted(tier.name)}: "
-        path = ("tiers", position, "backend")
-        _check_known(path, who, "backend", tier.backend, settings.backends, report)
+        for path, target in target_paths(position, tier):
+            if target.backend or tier.targets:
+                here = (*path, "backend")
+                _check_known(here, who, "backend", target.backend, settings.backends, report)
+    check_tiers(settings, report)
     paths = [("tiers", i, "name") for i in range(len(settings.tiers))]
     _check_duplicates("tier", paths, _tier_names(settings), report)
 
@@ -222,7 +226,14 @@ def _check_client(path: KeyPath, client: ClientSection, settings: Settings, repo
     for position, name in enumerate(client.allow_models or ()):
         here = (*path, "allow_models", position)
         _check_known(here, who, "tier or alias", name, models, report)
+    if client.group is not None:
+        _check_known((*path, "group"), who, "group", client.group, settings.groups, report)
+    for position, glob in enumerate(client.allow_endpoints or ()):
+        if not glob.startswith("/"):
+            report.problem((*path, "allow_endpoints", position), 'must begin with "/"')
     _check_secret_source((*path, "key_secret"), client.key_secret, report)
+    if (client.default_priority or 0) > client.most_priority:
+        report.problem((*path, "default_priority"), f"{who}is above priority_ceiling")
     given = [client.key_env, client.key_secret, client.key_sha256]
     if sum(source is not None for source in given) != 1:
         report.problem(path, f"{who}give one of key_env, key_secret and key_sha256")

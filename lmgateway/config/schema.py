@@ -23,6 +23,7 @@ from lmgateway.config.backend import (
     SecretSource,
     source_of,
 )
+from lmgateway.config.client import ClientSection, GroupSection
 from lmgateway.config.gates import (
     GatesSection,
     JudgeGate,
@@ -31,10 +32,10 @@ from lmgateway.config.gates import (
     RepetitionGate,
 )
 from lmgateway.config.merge import Origins
+from lmgateway.config.tier import Capability, PriceSection, Strategy, TargetSection, TierSection
 from lmgateway.config.values import (
     Count,
     EnvName,
-    HexDigest,
     ListenHost,
     LogLevel,
     Milliseconds,
@@ -44,7 +45,6 @@ from lmgateway.config.values import (
     Origin,
     Port,
     PositiveCount,
-    Price,
     Ratio,
 )
 
@@ -57,6 +57,7 @@ __all__ = [
     "FaultSection",
     "GatesSection",
     "GatewaySection",
+    "GroupSection",
     "JudgeGate",
     "LengthGate",
     "MockSection",
@@ -68,6 +69,8 @@ __all__ = [
     "RuleSection",
     "SecretSource",
     "Settings",
+    "Strategy",
+    "TargetSection",
     "TierSection",
     "TlsSection",
     "UnknownModelPolicy",
@@ -76,16 +79,6 @@ __all__ = [
 Mode: TypeAlias = Literal["dispatch", "escalate", "classify", "reply"]
 ErrorStyle: TypeAlias = Literal["native", "friendly"]
 UnknownModelPolicy: TypeAlias = Literal["fallback", "reject"]
-Capability: TypeAlias = Literal[
-    "tools",
-    "vision",
-    "audio",
-    "video",
-    "file",
-    "json_schema",
-    "reasoning",
-    "embeddings",
-]
 
 
 @frozen(kw_only=True)
@@ -197,54 +190,6 @@ class GatewaySection:
 
 
 @frozen(kw_only=True)
-class PriceSection:
-    """
-    What a tier costs, in USD per million tokens.
-
-    Attributes:
-        input: Input tokens.
-        output: Output tokens.
-        cached_read: Input tokens read from the provider's cache; as ``input`` if not given.
-        cached_write: Input tokens written to the provider's cache; as ``input`` if not given.
-        reasoning: Output tokens spent on reasoning; as ``output`` if not given.
-        request: USD for each request, whatever its tokens.
-    """
-
-    input: Price
-    output: Price
-    cached_read: Price | None = None
-    cached_write: Price | None = None
-    reasoning: Price | None = None
-    request: Price | None = None
-
-
-@frozen(kw_only=True)
-class TierSection:
-    """
-    One rung of the ladder; the file lists them cheapest first.
-
-    Attributes:
-        name: What clients, aliases and rules call it.
-        backend: The backend that serves it.
-        model: What that backend calls the model.
-        think: Sets the ``think`` flag of requests that have none.
-        max_context_tokens: The largest prompt that fits; unlimited if not given.
-        max_output_tokens: The largest answer that the model gives.
-        capabilities: What the model can take or do; anything if not given.
-        price: What it costs.
-    """
-
-    name: Name
-    backend: str
-    model: str
-    think: bool | None = None
-    max_context_tokens: PositiveCount | None = None
-    max_output_tokens: PositiveCount | None = None
-    capabilities: tuple[Capability, ...] | None = None
-    price: PriceSection | None = None
-
-
-@frozen(kw_only=True)
 class RuleSection:
     """
     Where a classified request goes.
@@ -325,38 +270,6 @@ class ProfileSection:
 
 
 @frozen(kw_only=True)
-class ClientSection:
-    """
-    One key and what its holder may do.
-
-    Attributes:
-        name: What records call this client; made of the key's source if not given.
-        key_env: The environment variable that holds the key.
-        key_secret: Where the key is read from.
-        key_sha256: The SHA-256 of the key, in hexadecimal digits.
-        profile: The profile that the key is bound to.
-        allow_profiles: Other profiles that this client may name.
-        allow_models: The tiers and aliases that this client may name; any up to its profile's
-            ceiling if not given.
-        expert: Whether this client may go above the ceiling.
-    """
-
-    name: Name = ""
-    key_env: EnvName | None = None
-    key_secret: SecretSource | None = None
-    key_sha256: HexDigest | None = None
-    profile: str
-    allow_profiles: tuple[str, ...] = ()
-    allow_models: tuple[str, ...] | None = None
-    expert: bool = False
-
-    @property
-    def key_source(self) -> SecretSource | None:
-        """Where the key comes from; ``None`` if only its digest is known."""
-        return source_of(self.key_env, self.key_secret)
-
-
-@frozen(kw_only=True)
 class Settings:
     """
     A whole config file.
@@ -368,6 +281,7 @@ class Settings:
         aliases: Other names for tiers.
         profiles: Routing policies, by name.
         clients: Keys and what their holders may do; none opens the client port to all.
+        groups: What clients may use together, by name.
     """
 
     gateway: GatewaySection
@@ -376,6 +290,7 @@ class Settings:
     aliases: Mapping[Name, str] = field(factory=dict)
     profiles: Mapping[Name, ProfileSection] = field(factory=dict)
     clients: tuple[ClientSection, ...] = ()
+    groups: Mapping[Name, GroupSection] = field(factory=dict)
 
 
 @frozen(kw_only=True)

@@ -20,6 +20,7 @@ from lmgateway.exchange import Exchange
 from lmgateway.routing.escalate import Escalation
 from lmgateway.routing.ladder import Climber, Step, Tier
 from lmgateway.routing.policy import Directory, Policy
+from lmgateway.routing.urgency import place
 
 DEFAULT_REPLY = "This assistant is not available at the moment."
 
@@ -56,10 +57,12 @@ class Router:
             endpoint=request.endpoint,
         )
         self._note(exchange, policy)
+        exchange.account.enter(policy.name)
         if policy.mode == "reply" or tier is None:
             exchange.tier = "reply"
             exchange.backend = "none"
             return nullcontext(canned(request, policy.reply_message or DEFAULT_REPLY))
+        tier = place(self.directory.ladder, tier, exchange)
         return self._answer(policy, tier, exchange, request.endpoint)
 
     def _answer(

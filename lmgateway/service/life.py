@@ -113,6 +113,7 @@ class GatewayService(Service):
             raise
         self.client.apply(graph.client, client)
         self.admin.apply(graph.admin, admin)
+        graph.settle()
 
     def _changed(self) -> None:
         try:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from random import Random
 from time import time
 
-from attrs import define, field
+from attrs import Factory, define, field
 from twisted.internet.interfaces import (
     IReactorCore,
     IReactorFromThreads,
@@ -16,7 +16,9 @@ from twisted.internet.interfaces import (
 )
 from twisted.logger import LogLevelFilterPredicate
 
-from lmgateway.governance.admission import Admission
+from lmgateway.backends.health import Health
+from lmgateway.governance.admission import Tally
+from lmgateway.routing.queues import Gates
 from lmgateway.telemetry.access import AccessLog
 from lmgateway.telemetry.traffic import Traffic
 from lmgateway.wire.client import Origin, WireAgent, WireClient
@@ -38,6 +40,9 @@ class Resources:
     Attributes:
         environ: The environment that secrets are looked up in.
         wall: Seconds since the epoch; only for records.
+        queues: Of the tiers, by queue id.
+        bulkheads: Of the backends.
+        health: Of all targets.
     """
 
     reactor: Reactor
@@ -45,12 +50,15 @@ class Resources:
     wheel: Wheel
     traffic: Traffic
     access: AccessLog
-    admission: Admission = field(factory=Admission)
+    tally: Tally = field(factory=Tally)
     levels: LogLevelFilterPredicate = field(factory=LogLevelFilterPredicate)
     random: Random = field(factory=Random)
     wall: Callable[[], float] = time
     started: float = 0.0
     leaving: bool = False
+    queues: Gates = Factory(lambda self: Gates(self.wheel), takes_self=True)
+    bulkheads: Gates = Factory(lambda self: Gates(self.wheel), takes_self=True)
+    health: Health = Factory(lambda self: Health(self.wheel.now), takes_self=True)
     _clients: dict[AgentKey, WireClient] = field(factory=dict)
     _agents: dict[AgentKey, WireAgent] = field(factory=dict)
 

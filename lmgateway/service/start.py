@@ -26,6 +26,12 @@ class Options(usage.Options):
         ["config", "c", None, f"The config file; default $LMG_CONFIG, then {DEFAULT_CONFIG}."],
     ]
 
+    def postOptions(self) -> None:
+        """Write no pid file, unless ``--pidfile`` asks for one."""
+        twistd = self.parent
+        if twistd is not None and twistd.get("pidfile") == "twistd.pid":
+            twistd["pidfile"] = ""
+
 
 def makeService(options: Mapping[str, Any]) -> IService:
     """Make the service for twistd."""

@@ -5,8 +5,11 @@ from __future__ import annotations
 from functools import lru_cache
 from math import ceil
 
-from lmgateway.errors import GatewayError, MethodNotAllowed, Unauthenticated
+from lmgateway.chat import Usage
+from lmgateway.errors import GatewayError, LimitError, MethodNotAllowed, Unauthenticated
 from lmgateway.exchange import Exchange
+from lmgateway.governance.pricing import usd
+from lmgateway.surfaces.limit_headers import refusal_headers
 
 MAX_DROPPED = 1000
 
@@ -48,11 +51,28 @@ def _named(chain: tuple[str, ...]) -> bytes:
     return _text(" -> ".join(chain))
 
 
+def cost_headers(exchange: Exchange, usage: Usage | None) -> list[tuple[bytes, bytes]]:
+    """
+    Say what a whole answer costs, if that is known and the client is told such things.
+
+    Args:
+        usage: That of the attempt which answered, and is not settled yet.
+    """
+    price = exchange.account.price
+    open_ = [attempt for attempt in exchange.attempts if not attempt.settled]
+    costs = [exchange.cost, *(price(attempt, attempt.usage or usage) for attempt in open_)]
+    if None in costs or not exchange.expose_routing:
+        return []
+    return [(b"x-lmg-cost", usd(sum(cost or 0 for cost in costs)).encode())]
+
+
 def error_headers(error: GatewayError, exchange: Exchange | None) -> list[tuple[bytes, bytes]]:
     """Say what kind of failure this is, and when to come back."""
     headers = [(b"x-lmg-error", error.kind.encode())]
     if error.retry_after is not None:
         headers.append((b"retry-after", b"%d" % max(1, ceil(error.retry_after))))
+    if isinstance(error, LimitError):
+        headers += refusal_headers(error)
     if isinstance(error, Unauthenticated):
         headers.append((b"www-authenticate", b'Bearer realm="lm-gateway"'))
     if isinstance(error, MethodNotAllowed):

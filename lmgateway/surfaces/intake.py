@@ -17,7 +17,7 @@ from twisted.logger import Logger
 from lmgateway.chat import Endpoint
 from lmgateway.dialects.base import Dialect, SurfaceDialect
 from lmgateway.errors import GatewayError
-from lmgateway.exchange import Exchange, Principal
+from lmgateway.exchange import Exchange
 from lmgateway.gateway import Gateway
 from lmgateway.surfaces.cors import Cors
 from lmgateway.surfaces.responder import Responder
@@ -30,6 +30,7 @@ _log = Logger()
 
 _TRACE = frozenset((b"traceparent", b"tracestate"))
 _FORWARDED = {
+    "completions": _TRACE | {b"openai-beta"},
     "openai": _TRACE | {b"openai-beta"},
     "responses": _TRACE | {b"openai-beta"},
     "anthropic": _TRACE | {b"anthropic-version", b"anthropic-beta"},
@@ -59,7 +60,7 @@ class Intake:
         """Serve one request in the grammar of *dialect*; all failures are told to the client."""
         exchange = self.begin(request, dialect.name)
         extra = [(b"x-request-id", exchange.id.encode()), *self.cors.headers(request.head)]
-        responder = Responder(request, dialect, self.dialects, self.wheel, extra)
+        responder = Responder(request, dialect, self.dialects, self.wheel, extra, self.wall)
         read = partial(dialect.parse, request.body, endpoint)
         try:
             await self.gateway.serve(exchange, read, responder)
@@ -75,24 +76,21 @@ class Intake:
 
     def begin(self, request: Request, surface: str) -> Exchange:
         """Open the ledger of one request."""
-        head = request.head
+        head, admitted = request.head, request.pass_
         return Exchange(
             id=request_id(head),
             surface=surface,
             path=head.path.decode("latin-1"),
-            peer=head.peer,
+            peer=admitted.address or head.peer,
+            admitted=admitted.admitted,
             started=self.wheel.now(),
             wall=self.wall(),
             headers=_ours(head),
             forwarded=_forwarded(head, surface),
-            principal=_principal(request),
+            principal=admitted.principal,
             interruption=lambda: request.interruption,
             friendly_errors=self.friendly_errors,
         )
-
-
-def _principal(request: Request) -> Principal | None:
-    return request.pass_.principal
 
 
 def _ours(head: Head) -> dict[str, str]:
@@ -105,4 +103,8 @@ def _ours(head: Head) -> dict[str, str]:
 
 def _forwarded(head: Head, surface: str) -> dict[bytes, bytes]:
     names = _FORWARDED.get(surface, _TRACE)
-    return {name: value for name, value in head.headers if name in names}
+    forwarded: dict[bytes, bytes] = {}
+    for name, value in head.headers:
+        if name in names:
+            forwarded[name] = forwarded[name] + b"," + value if name in forwarded else value
+    return forwarded

@@ -67,9 +67,12 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=False):
     class_label: str | msgspec.UnsetType = msgspec.UNSET
     profile_chain: Sequence[str] | msgspec.UnsetType = msgspec.UNSET
 
+    overflowed: bool
     surface: str
     path: str
     client: str | None
+    group: str | None
+    tags: Sequence[str] | msgspec.UnsetType = msgspec.UNSET
     model: str | None
     status: int
     outcome: str
@@ -79,6 +82,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=False):
     input_tokens: int | None
     output_tokens: int | None
     usage_estimated: bool
+    cost_usd: float | None
     finish_reason: str | None
     bytes_out: int
     attempts: Sequence[AttemptEntry]
@@ -194,7 +198,7 @@ def entry_of(exchange: Exchange) -> Entry:
     """Give what is kept of an exchange."""
     usage, request = exchange.usage, exchange.request
     first = exchange.first_output
-    chain = exchange.profile_chain
+    chain, principal = exchange.profile_chain, exchange.principal
     return Entry(
         id=exchange.id,
         timestamp=_timestamp(exchange.wall),
@@ -207,12 +211,15 @@ def entry_of(exchange: Exchange) -> Entry:
         latency_ms=_ms(exchange.seconds),
         success=exchange.outcome == "ok",
         error=_told(exchange),
-        priority=0,
+        priority=exchange.priority,
+        overflowed=exchange.overflowed,
         class_label=exchange.label or msgspec.UNSET,
         profile_chain=chain if len(chain) > 1 else msgspec.UNSET,
         surface=exchange.surface,
         path=exchange.path,
-        client=exchange.principal.name or None if exchange.principal else None,
+        client=None if principal is None else principal.name or None,
+        group=None if principal is None else principal.group or None,
+        tags=msgspec.UNSET if principal is None else principal.tags or msgspec.UNSET,
         model=exchange.model or None,
         status=exchange.status,
         outcome=exchange.outcome,
@@ -222,6 +229,7 @@ def entry_of(exchange: Exchange) -> Entry:
         input_tokens=None if usage is None else usage.input_tokens,
         output_tokens=None if usage is None else usage.output_tokens,
         usage_estimated=usage is not None and usage.estimated,
+        cost_usd=None if exchange.cost is None else exchange.cost / 1e9,
         finish_reason=exchange.finish_reason,
         bytes_out=exchange.bytes_out,
         attempts=[
