@@ -25,6 +25,7 @@ from lmgateway.service.resources import Resources
 from lmgateway.service.start import DEFAULT_CONFIG
 from lmgateway.telemetry.logs import observer
 from lmgateway.wire.resolver import Resolver
+from lmgateway.wire.turns import lighten
 
 EX_CONFIG = 78
 EX_STARTUP = 1
@@ -43,6 +44,7 @@ def make_service(path: Path, environ: Mapping[str, str], reactor: Any) -> Gatewa
         ConfigError: If the file cannot be used.
     """
     reactor.seconds = time.monotonic  # O1: a step of the wall clock moves no timer
+    lighten(reactor)
     config = load(path, environ)
     resolver = Resolver(reactor)
     reactor.installNameResolver(resolver)
