@@ -34,6 +34,8 @@ from lmgateway.wire.timers import Wheel
 
 MAX_ANSWER = 32 * 1024 * 1024
 MAX_REFUSAL = 64 * 1024
+REFUSAL_SECONDS = 5.0
+"""For the text of a refusal: what its status says does not wait longer."""
 MAX_HELD = 1024 * 1024
 """Bytes of quiet events kept before the first output-bearing one."""
 
@@ -165,10 +167,7 @@ class HTTPBackend:
         """Raise unless this is a good answer of the kind that was asked for."""
         code = response.code
         if code >= 400:
-            text = await body.whole(MAX_REFUSAL, self._left(due))
-            refusal = codec.read_error(code, dict(response.raw_headers), text)
-            refusal.upstream_status = code
-            raise refusal
+            raise await self._refusal(response, body, codec, due)
         if code != 200:
             raise ProtocolError(f"The model backend answered with status {code}.")
         kind = (response.get(b"content-type") or b"").partition(b";")[0].strip().lower()
@@ -176,6 +175,20 @@ class HTTPBackend:
         if kind not in wanted:
             what = "a stream" if stream else "JSON"
             raise ProtocolError(f"The model backend did not answer with {what}.")
+
+    async def _refusal(
+        self, response: Response, body: BodyReader, codec: Dialect, due: float
+    ) -> BackendError:
+        """Say what a refusal means: by its status alone, where its text does not come whole."""
+        try:
+            text = await body.whole(
+                MAX_REFUSAL, min(self._left(due), REFUSAL_SECONDS), certain=False
+            )
+        except BackendError:
+            text = b""
+        refusal = codec.read_error(response.code, dict(response.raw_headers), text)
+        refusal.upstream_status = response.code
+        return refusal
 
     async def _whole(
         self, response: Response, body: BodyReader, codec: Dialect, due: float
@@ -269,7 +282,7 @@ async def _after(first: Batch, batches: AsyncGenerator[Batch, None]) -> AsyncGen
 def _dropped(codec: Dialect, call: Call, quirks: Quirks) -> tuple[str, ...]:
     """Name what a backend will not be told, or refuse to leave it out."""
     request = call.request
-    dropped = codec.dropped(request)
+    dropped = codec.dropped(request, call.overrides)
     if codec.name == "openai" and request.dialect != "openai" and not quirks.takes_think:
         dropped += ("think",) if "think" in request.hub else ()
     if quirks.drop:

@@ -121,8 +121,8 @@ class GatewaySection:
         public_profile: The profile of requests that show no key, when there are clients.
         max_retries: Further tries of the same target after a failure.
         retry_delay_ms: Milliseconds before the first retry; doubles each time, up to 2000.
-        health_window: How many attempts per backend its health is judged by; 0 for never.
-        health_error_threshold: The error rate from which a backend is unhealthy.
+        health_window: How many attempts at a target its health is judged by; 0 for never.
+        health_error_threshold: The share of failures from which a target is left alone for a while.
         request_timeout_ms: Milliseconds to the first output, all attempts included; 0 is off.
         total_timeout_ms: Milliseconds to the last byte; 0 is off.
         traffic_log_debug: Whether the traffic log also keeps request bodies.

@@ -30,7 +30,7 @@ from lmgateway.chat import ChatRequest, Overrides, Usage
 from lmgateway.errors import BackendError, ContextExceeded, TooManyConcurrent
 from lmgateway.exchange import Attempt, Exchange
 from lmgateway.routing.balance import Balance, Target, Targets
-from lmgateway.routing.queues import Gate
+from lmgateway.routing.queues import Gate, Permit
 from lmgateway.routing.tried import Barred, Tried
 from lmgateway.wire.timers import Wheel
 
@@ -202,18 +202,19 @@ class Climber:
         """
         async with AsyncExitStack() as scope:
             for gate in (step.tier.queue, target.bulkhead):
-                if gate is not None:
-                    await self._enter(gate, step, exchange, tried, scope)
-                    if target.health is not None and target.health.blocked_for():
-                        tried.bars(step.tier.queue, target)
-                        raise Barred
+                if gate is None:
+                    continue
+                permit = gate.take(exchange.priority)
+                if permit is None:
+                    permit = await self._wait(gate, step, target, exchange, tried)
+                scope.callback(permit.release)
             reply = await self._open(step, target, exchange, scope)
             return reply, scope.pop_all()
 
-    async def _enter(
-        self, gate: Gate, step: Step, exchange: Exchange, tried: Tried, scope: AsyncExitStack
-    ) -> None:
-        """Wait for a place, and hold it until *scope* is left."""
+    async def _wait(
+        self, gate: Gate, step: Step, target: Target, exchange: Exchange, tried: Tried
+    ) -> Permit:
+        """Wait for a place; whose breaker opened meanwhile is not tried."""
         try:
             permit = await gate.enter(exchange.priority, self._left(exchange))
         except TooManyConcurrent as error:
@@ -221,7 +222,10 @@ class Climber:
                 raise
             tried.refusals[gate] = error
             raise Barred from error
-        scope.callback(permit.release)
+        if tried.bars(step.tier.queue, target):
+            permit.release()
+            raise Barred
+        return permit
 
     async def _open(
         self, step: Step, target: Target, exchange: Exchange, scope: AsyncExitStack

@@ -68,7 +68,7 @@ class Graph:
     Everything that a config becomes.
 
     Attributes:
-        settle: Makes what outlives a config hold to this one; once it is served.
+        settle: Makes what outlives every graph fit this one; called once it is served.
     """
 
     config: Config
@@ -94,10 +94,10 @@ def assemble(config: Config, resources: Resources, reload: Callable[[], None]) -
     directory = Directory(
         ladder=ladder, policies=policies_of(config, ladder), open=not config.clients
     )
-    resources.traffic.resize(config.gateway.traffic_log_capacity)
     limits = Limits.of(config, resources.tally.counters, resources.wheel.now)
 
     def settle() -> None:
+        resources.traffic.resize(config.gateway.traffic_log_capacity)
         backends.settle()
         tiers.settle()
         resources.tally.counters.keep_only(limits.names())
