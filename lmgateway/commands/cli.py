@@ -71,7 +71,7 @@ def main(invocation: click.Context, ask: bool) -> None:
 @_config_option
 def serve(source: Path) -> None:
     """Serve until told to stop."""
-    from lmgateway.service.tap import run  # the reactor is for this command only
+    from lmgateway.service.start import run  # the reactor is for this command only
 
     run(str(source))
 

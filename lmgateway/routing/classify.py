@@ -248,7 +248,13 @@ class Classifier:
         self, tier: Tier, policy: Policy, request: ChatRequest, exchange: Exchange
     ) -> str:
         now = self.climber.wheel.now()
-        attempt = Attempt(tier=tier.name, backend=tier.backend.name, model=tier.model, started=now)
+        attempt = Attempt(
+            tier=tier.name,
+            backend=tier.backend.name,
+            model=tier.model,
+            started=now,
+            purpose="classify",
+        )
         exchange.attempts.append(attempt)
         exchange.account.reserve(attempt, request)
         due = min(now + policy.classifier_seconds, exchange.started + self.climber.commit_seconds)
