@@ -9,7 +9,7 @@ whatever reason, aborts its connection.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from typing import Protocol
 
@@ -34,9 +34,17 @@ from lmgateway.wire.timers import Wheel
 
 MAX_ANSWER = 32 * 1024 * 1024
 MAX_REFUSAL = 64 * 1024
+REFUSAL_SECONDS = 5.0
+"""For the text of a refusal: what its status says does not wait longer."""
 MAX_HELD = 1024 * 1024
 """Bytes of quiet events kept before the first output-bearing one."""
 
+_GRAMMARS: Mapping[bytes, Sequence[str]] = {
+    b"anthropic-beta": ("anthropic",),
+    b"anthropic-version": ("anthropic",),
+    b"openai-beta": ("completions", "openai"),
+}
+"""Headers that mean something in one provider's grammar, and are sent to no other."""
 _PASSED_ON = (b"openai-processing-ms", b"openai-version", b"openai-organization")
 
 
@@ -68,6 +76,8 @@ class HTTPBackend:
         targets: Where each call goes, credentials included; by the path that the dialect
             knows it by.
         listing: Where a free listing is had, to see whether the backend is well.
+        defaults: Headers of requests that do not bring their own.
+        fixed: Names of headers that the targets have and no client may add.
     """
 
     name: str
@@ -79,6 +89,8 @@ class HTTPBackend:
     targets: Mapping[str, Target]
     listing: Target
     patience: Patience
+    defaults: tuple[tuple[bytes, bytes], ...] = ()
+    fixed: frozenset[bytes] = frozenset()
 
     @property
     def dialect(self) -> str:
@@ -96,14 +108,14 @@ class HTTPBackend:
                 yield counted(request)
                 return
             raise Unsupported(f"This model's backend has no {request.endpoint}.")
-        dropped = _dropped(codec, call)
+        dropped = _dropped(codec, call, self.quirks)
         patience = self.patience.first_output if request.stream else self.patience.whole
         due = min(self.wheel.now() + patience, call.commit_by)
         try:
             response = await self.client.send(
                 target,
                 codec.render(request, call.overrides, self.quirks),
-                [(b"x-request-id", call.request_id.encode()), *call.headers.items()],
+                self._headers(codec, call),
                 head_seconds=self._left(due),
             )
             body = BodyReader(response, self.wheel)
@@ -134,6 +146,15 @@ class HTTPBackend:
         if response.code >= 300:
             raise self.codec.read_error(response.code, dict(response.raw_headers), listing)
 
+    def _headers(self, codec: Dialect, call: Call) -> list[tuple[bytes, bytes]]:
+        own = {
+            name: value
+            for name, value in call.headers.items()
+            if codec.name in _GRAMMARS.get(name, (codec.name,)) and name not in self.fixed
+        }
+        added = [header for header in self.defaults if header[0] not in own]
+        return [(b"x-request-id", call.request_id.encode()), *added, *own.items()]
+
     def _left(self, due: float) -> float:
         left = due - self.wheel.now()
         if left <= 0:
@@ -146,10 +167,7 @@ class HTTPBackend:
         """Raise unless this is a good answer of the kind that was asked for."""
         code = response.code
         if code >= 400:
-            text = await body.whole(MAX_REFUSAL, self._left(due))
-            refusal = codec.read_error(code, dict(response.raw_headers), text)
-            refusal.upstream_status = code
-            raise refusal
+            raise await self._refusal(response, body, codec, due)
         if code != 200:
             raise ProtocolError(f"The model backend answered with status {code}.")
         kind = (response.get(b"content-type") or b"").partition(b";")[0].strip().lower()
@@ -157,6 +175,20 @@ class HTTPBackend:
         if kind not in wanted:
             what = "a stream" if stream else "JSON"
             raise ProtocolError(f"The model backend did not answer with {what}.")
+
+    async def _refusal(
+        self, response: Response, body: BodyReader, codec: Dialect, due: float
+    ) -> BackendError:
+        """Say what a refusal means: by its status alone, where its text does not come whole."""
+        try:
+            text = await body.whole(
+                MAX_REFUSAL, min(self._left(due), REFUSAL_SECONDS), certain=False
+            )
+        except BackendError:
+            text = b""
+        refusal = codec.read_error(response.code, dict(response.raw_headers), text)
+        refusal.upstream_status = response.code
+        return refusal
 
     async def _whole(
         self, response: Response, body: BodyReader, codec: Dialect, due: float
@@ -217,6 +249,8 @@ class HTTPBackend:
                 return
 
 
+_QUIETLY = frozenset({"stream_options"})
+"""Left out without a word: what it asks for is told all the same."""
 _JSON_KINDS = (b"application/json",)
 _STREAM_KINDS = {
     "sse": (b"text/event-stream",),
@@ -245,9 +279,15 @@ async def _after(first: Batch, batches: AsyncGenerator[Batch, None]) -> AsyncGen
         yield batch
 
 
-def _dropped(codec: Dialect, call: Call) -> tuple[str, ...]:
+def _dropped(codec: Dialect, call: Call, quirks: Quirks) -> tuple[str, ...]:
     """Name what a backend will not be told, or refuse to leave it out."""
-    dropped = codec.dropped(call.request)
+    request = call.request
+    dropped = codec.dropped(request)
+    if codec.name == "openai" and request.dialect != "openai" and not quirks.takes_think:
+        dropped += ("think",) if "think" in request.hub else ()
+    if quirks.drop:
+        refused = [name for name in request.hub if name in quirks.drop and name not in _QUIETLY]
+        dropped += tuple(sorted({*refused} - {*dropped}))
     if dropped and call.strict:
         raise UnsupportedParameter(
             f"This model's backend has no word for {dropped[0]!r}.", param=dropped[0]

@@ -23,6 +23,8 @@ Embeddings (``/v1/embeddings``) ride along: same envelope, no stream.
 
 from __future__ import annotations
 
+import struct
+from base64 import b64encode
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -33,6 +35,7 @@ from lmgateway.chat import ChatRequest, Document, Endpoint, Overrides
 from lmgateway.dialects import hub, openai_errors
 from lmgateway.dialects.base import Answer, Quirks, StreamReader, StreamWriter
 from lmgateway.dialects.document import encode, read, splice
+from lmgateway.dialects.hub import objects
 from lmgateway.dialects.hub_extensions import plain
 from lmgateway.dialects.openai_stream import OpenAIReader, OpenAIWriter, UsageMember
 from lmgateway.errors import BackendError, GatewayError, MalformedRequest, ProtocolError
@@ -187,7 +190,9 @@ class OpenAI:
         return answer.document
 
     def write_answer(self, hub: Document, request: ChatRequest) -> bytes:
-        """Give the hub answer itself."""
+        """Give the hub answer itself; vectors in base64, if the client asked for that."""
+        if request.endpoint == "embeddings" and request.hub.get("encoding_format") == "base64":
+            hub = {**hub, "data": [_packed(item) for item in objects(hub.get("data"))]}
         return encode(hub)
 
     def reader(self, quirks: Quirks) -> StreamReader:
@@ -271,6 +276,17 @@ def _answer(body: bytes) -> Document:
     if not isinstance(document, dict):
         raise ProtocolError("The model backend's answer is not a JSON object.")
     return document
+
+
+def _packed(item: Document) -> Document:
+    vector = item.get("embedding")
+    if not isinstance(vector, list):
+        return item
+    try:
+        floats = struct.pack(f"<{len(vector)}f", *vector)
+    except (struct.error, OverflowError):
+        raise ProtocolError("The model backend's vectors are not of numbers.") from None
+    return {**item, "embedding": b64encode(floats).decode()}
 
 
 def _usage(member: Any) -> Any:

@@ -71,7 +71,7 @@ class Graph:
     Everything that a config becomes.
 
     Attributes:
-        settle: Makes what outlives a config hold to this one; once it is served.
+        settle: Makes what outlives every graph fit this one; called once it is served.
     """
 
     config: Config
@@ -102,10 +102,10 @@ def assemble(config: Config, resources: Resources, reload: Callable[[], None]) -
         ladder=ladder, policies=_policies(config, ladder), open=not config.clients
     )
     budgets = Budgets.of(config, resources.tally.purses, resources.wall)
-    resources.traffic.resize(config.gateway.traffic_log_capacity)
     limits = Limits.of(config, resources.tally.counters, resources.wheel.now)
 
     def settle() -> None:
+        resources.traffic.resize(config.gateway.traffic_log_capacity)
         backends.settle()
         tiers.settle()
         resources.tally.counters.keep_only(limits.names())

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from socket import SO_REUSEPORT, SOL_SOCKET, socket
 from typing import Any
 
 from attrs import define
 from twisted.internet.defer import Deferred
 from twisted.internet.error import CannotListenError
-from twisted.internet.interfaces import IListeningPort
+from twisted.internet.protocol import Factory
+from twisted.internet.tcp import Port as Socket
 
 from lmgateway.config.schema import TlsSection
 from lmgateway.errors import ConfigError
@@ -22,13 +24,14 @@ BACKLOG = 4096
 
 @define(eq=False)
 class _Bound:
-    """A listening socket, with what it was opened for."""
+    """A listening socket, with what it is open for."""
 
     host: str
     number: int
     tls: TlsSection | None
     certificate: ServerTLS | None
-    socket: IListeningPort
+    factory: Factory
+    socket: Any  # of twisted.internet.tcp
 
 
 class Listener:
@@ -51,29 +54,21 @@ class Listener:
         Open whatever *port* needs that is not open yet; nothing is changed for clients.
 
         Returns:
-            The new socket, or ``None`` if the present one serves.
+            What is new, or ``None`` if all is as it was.
 
         Raises:
             ConfigError: If the address cannot be listened on, or the certificate not used.
         """
-        bound = self._bound
-        if bound is not None and (bound.host, bound.number, bound.tls) == (
-            port.host,
-            port.number,
-            port.tls,
-        ):
-            if bound.certificate is not None:
-                bound.certificate.reload()
-            return None
         if self.factory is None:
-            self.factory = ServerFactory(
-                port.routes,
-                port.door,
-                port.limits,
-                self._resources.wheel,
-                secure=port.tls is not None,
-            )
-        return self._bind(port, self.factory)
+            self.factory = ServerFactory(port.routes, port.door, port.limits, self._resources.wheel)
+        bound = self._bound
+        if bound is None or (bound.host, bound.number) != (port.host, port.number):
+            return self._bind(port, self.factory)
+        if bound.tls != port.tls:
+            return self._dress(port, self.factory, bound.socket)
+        if bound.certificate is not None:
+            bound.certificate.reload()
+        return None
 
     def apply(self, port: Port, bound: _Bound | None) -> None:
         """Serve *port* from now on, on the socket that ``prepare`` gave."""
@@ -81,15 +76,30 @@ class Listener:
         self.factory.resource = port.routes
         self.factory.door = port.door
         self.factory.limits = port.limits
+        self.factory.secure = port.tls is not None
         if bound is not None:
             old, self._bound = self._bound, bound
-            if old is not None:
-                old.socket.stopListening()
+            self._take_over(bound, old)
 
     def discard(self, bound: _Bound | None) -> None:
         """Close a socket that ``prepare`` gave and nothing will use."""
-        if bound is not None:
-            bound.socket.stopListening()
+        present = None if self._bound is None else self._bound.socket
+        if bound is None or bound.socket is present:
+            return
+        bound.socket.stopListening()
+        if present is not None:
+            _share(present, False)
+
+    def _take_over(self, bound: _Bound, old: _Bound | None) -> None:
+        if old is None:
+            return
+        if old.socket is bound.socket:
+            bound.factory.doStart()
+            bound.socket.factory = bound.factory
+            old.factory.doStop()
+        else:
+            old.socket.stopListening()
+            _share(bound.socket, False)
 
     @property
     def address(self) -> str:
@@ -104,20 +114,38 @@ class Listener:
         return None if bound is None else bound.socket.stopListening()
 
     def _bind(self, port: Port, factory: ServerFactory) -> _Bound:
-        certificate = None if port.tls is None else self._certificate(port.tls)
-        wrapped: Any = factory
-        if certificate is not None:
-            wrapped = certificate.wrap(factory, self._resources.reactor)
+        bound = self._dress(port, factory, None)
         try:
-            socket = self._resources.reactor.listenTCP(
-                port.number, wrapped, backlog=BACKLOG, interface=port.host
-            )
+            bound.socket = self._listen(port, bound.factory)
         except CannotListenError as error:
             why = getattr(error.socketError, "strerror", None) or error.socketError
             raise ConfigError(
                 [f"cannot listen on {port.host}:{port.number} ({self._name} port): {why}"]
             ) from error
-        return _Bound(port.host, port.number, port.tls, certificate, socket)
+        return bound
+
+    def _listen(self, port: Port, factory: Factory) -> Any:
+        """Open a socket: beside our present one, if only the host changes."""
+        reactor: Any = self._resources.reactor
+        old = self._bound
+        if old is None or old.number != port.number:
+            return reactor.listenTCP(port.number, factory, backlog=BACKLOG, interface=port.host)
+        beside = _Beside(port.number, factory, BACKLOG, port.host, reactor)
+        _share(old.socket, True)
+        try:
+            beside.startListening()
+        except CannotListenError:
+            _share(old.socket, False)
+            raise
+        return beside
+
+    def _dress(self, port: Port, factory: ServerFactory, socket: Any) -> _Bound:
+        """Put TLS round the connections, if there is to be any."""
+        certificate = None if port.tls is None else self._certificate(port.tls)
+        wrapped: Any = factory
+        if certificate is not None:
+            wrapped = certificate.wrap(factory, self._resources.reactor)
+        return _Bound(port.host, port.number, port.tls, certificate, wrapped, socket)
 
     def _certificate(self, tls: TlsSection) -> ServerTLS:
         folder = self._folder
@@ -127,3 +155,17 @@ class Listener:
             None if tls.client_ca is None else folder / tls.client_ca,
             tls.client_names,
         )
+
+
+class _Beside(Socket):
+    """A socket on the port number of one that is open, until that is closed."""
+
+    def createInternetSocket(self) -> socket:  # noqa: N802  # twisted's own name
+        made: socket = Socket.createInternetSocket(self)
+        made.setsockopt(SOL_SOCKET, SO_REUSEPORT, True)
+        return made
+
+
+def _share(listening: Any, allowed: bool) -> None:
+    """Say whether others of this user may listen on the same port number."""
+    listening.socket.setsockopt(SOL_SOCKET, SO_REUSEPORT, allowed)

@@ -39,6 +39,12 @@ class Options(usage.Options):
         ["config", "c", None, f"The config file; default $LMG_CONFIG, then {DEFAULT_CONFIG}."],
     ]
 
+    def postOptions(self) -> None:
+        """Write no pid file, unless ``--pidfile`` asks for one."""
+        twistd = self.parent
+        if twistd is not None and twistd.get("pidfile") == "twistd.pid":
+            twistd["pidfile"] = ""
+
 
 def config_path(given: str | None, environ: Mapping[str, str]) -> Path:
     """Say which config file to read."""

@@ -30,6 +30,7 @@ _log = Logger()
 
 _FORWARDED = (b"traceparent", b"tracestate")
 _OWN = {
+    "completions": (b"openai-beta",),
     "openai": (b"openai-beta",),
     "responses": (b"openai-beta",),
     "anthropic": (b"anthropic-version", b"anthropic-beta"),
@@ -102,4 +103,8 @@ def _ours(head: Head) -> dict[str, str]:
 
 def _forwarded(head: Head, surface: str) -> dict[bytes, bytes]:
     names = _FORWARDED + _OWN.get(surface, ())
-    return {name: value for name, value in head.headers if name in names}
+    forwarded: dict[bytes, bytes] = {}
+    for name, value in head.headers:
+        if name in names:
+            forwarded[name] = forwarded[name] + b"," + value if name in forwarded else value
+    return forwarded

@@ -63,13 +63,14 @@ class BodyReader(Protocol):
             response.deliverBody(self)
 
     # Reading ---------------------------------------------------------------
-    async def whole(self, limit: int, seconds: float) -> bytes:
+    async def whole(self, limit: int, seconds: float, *, certain: bool = True) -> bytes:
         """
         Give the body, once it is complete.
 
         Args:
             limit: The most bytes it may have.
             seconds: How long it may take from now.
+            certain: Whether a body is refused that may have been cut, since it has no length.
 
         Raises:
             BackendError: If it is cut, too large or too slow; the connection is closed then.
@@ -83,7 +84,7 @@ class BodyReader(Protocol):
             while not self._ended:
                 await self._wait(due)
         self._raise_fault()
-        if not self.proper_end:
+        if certain and not self.proper_end:
             raise ProtocolError("The backend's answer has no length: it may have been cut.")
         return self._take()
 

@@ -21,7 +21,7 @@ from lmgateway.dialects.base import Dialect, Mark
 from lmgateway.dialects.ollama import OLLAMA
 from lmgateway.dialects.openai import OPENAI
 from lmgateway.errors import BackendError, BackendFailed, BudgetExhausted, Insufficient
-from lmgateway.exchange import Attempt, Exchange
+from lmgateway.exchange import Attempt, Exchange, Unaccounted
 from lmgateway.routing.escalate import Escalation, Standard
 from lmgateway.routing.gate_judge import Judge
 from lmgateway.routing.ladder import Climber, Step, Tier
@@ -38,18 +38,19 @@ Part: TypeAlias = bytes | float | BackendError
 
 
 @define
-class Ledger:
+class Ledger(Unaccounted):
     """An account that remembers, and refuses what it is told to."""
 
     reserved: list[Attempt] = field(factory=list)
     settled: list[Attempt] = field(factory=list)
     refused: tuple[str, ...] = ()
 
-    def reserve(self, attempt: Attempt, request: ChatRequest) -> None:
+    def reserve(self, attempt: Attempt, request: ChatRequest) -> int | None:
         """Remember a reservation."""
         if attempt.tier in self.refused:
             raise BudgetExhausted()
         self.reserved.append(attempt)
+        return None
 
     def settle(self, attempt: Attempt) -> None:
         """Remember a settlement."""

@@ -84,9 +84,7 @@ class ProcessTests(SynchronousTestCase):
 
     def serve(self) -> subprocess.Popen[bytes]:
         """Start the gateway by twistd, and wait until it answers."""
-        process = self.spawn(
-            "tests.twistd", "-n", "--pidfile=", "lmgateway", "--config", str(self.config)
-        )
+        process = self.spawn("tests.twistd", "-n", "lmgateway", "--config", str(self.config))
         self.wait(lambda: self.get("/healthz") == 200, process)
         return process
 
@@ -214,8 +212,9 @@ class ProcessTests(SynchronousTestCase):
         self.wait(lambda: self.get("/v1/models/new") == 200, process)
 
     def test_O8_nothing_is_written(self) -> None:
-        """Nothing is left in the folder where it was started."""
+        """Nothing is written into the folder where it is started: no pid file either."""
         process = self.serve()
+        self.assertEqual(os.listdir(self.folder / "cwd"), [])
         process.send_signal(signal.SIGTERM)
         self.assertEqual(process.wait(timeout=10), 0)
         self.assertEqual(os.listdir(self.folder / "cwd"), [])
