@@ -16,8 +16,8 @@ more target that cannot be tried now, as is one whose breaker is open.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from random import Random
 from types import TracebackType
 
@@ -30,7 +30,7 @@ from lmgateway.chat import ChatRequest, Overrides, Usage
 from lmgateway.errors import BackendError, ContextExceeded, TooManyConcurrent
 from lmgateway.exchange import Attempt, Exchange
 from lmgateway.routing.balance import Balance, Target, Targets
-from lmgateway.routing.queues import Gate
+from lmgateway.routing.queues import Gate, Permit
 from lmgateway.routing.tried import Barred, Tried
 from lmgateway.wire.timers import Wheel
 
@@ -63,6 +63,7 @@ class Tier:
         backend: The first target's.
         model: The first target's.
         max_context_tokens: Its window; ``None`` is unlimited.
+        capabilities: What it can take or do; ``None`` is anything.
         priority: Of requests that bring none of their own.
         queue: The places for its requests; ``None`` if they are neither limited nor counted.
         balance: Orders the targets; ``None`` leaves them as they are.
@@ -75,6 +76,7 @@ class Tier:
     think: bool | None = None
     max_context_tokens: int | None = None
     max_output_tokens: int | None = None
+    capabilities: frozenset[str] | None = None
     priority: int = 0
     queue: Gate | None = None
     overflow: Overflow | None = None
@@ -140,8 +142,9 @@ class Climber:
     commit_seconds: float = 120.0
     total_seconds: float = 600.0
 
-    @asynccontextmanager
-    async def climb(self, steps: Iterable[Step], exchange: Exchange) -> AsyncIterator[Reply]:
+    def climb(
+        self, steps: Iterable[Step], exchange: Exchange
+    ) -> AbstractAsyncContextManager[Reply]:
         """
         Enter with the reply of the first step that commits.
 
@@ -150,14 +153,10 @@ class Climber:
             TooManyConcurrent: If there was no place for any attempt.
             LadderExhausted: If nothing could be tried.
         """
-        reply, scope = await self._ascend(steps, exchange)
-        async with scope:
-            yield reply
+        return _Climb(self, steps, exchange)
 
-    async def _ascend(
-        self, steps: Iterable[Step], exchange: Exchange
-    ) -> tuple[Reply, AsyncExitStack]:
-        """Find the step that commits; give its reply and the scope that holds what it needs."""
+    async def ascend(self, steps: Iterable[Step], exchange: Exchange) -> tuple[Reply, _Hold]:
+        """Find the step that commits; give its reply and what it holds."""
         tried = Tried()
         for step in _fitting(steps, tried.failures):
             for target in step.tier.order(exchange):
@@ -170,7 +169,7 @@ class Climber:
 
     async def _persist(
         self, step: Step, target: Target, exchange: Exchange, tried: Tried
-    ) -> tuple[Reply, AsyncExitStack] | None:
+    ) -> tuple[Reply, _Hold] | None:
         """Try one target as often as the plan says; a breaker's trial only once."""
         if tried.bars(step.tier.queue, target):
             return None
@@ -191,27 +190,31 @@ class Climber:
 
     async def _try(
         self, step: Step, target: Target, exchange: Exchange, tried: Tried
-    ) -> tuple[Reply, AsyncExitStack]:
+    ) -> tuple[Reply, _Hold]:
         """
         Make one attempt, once there is a place for it.
 
         Raises:
             Barred: If it was not made.
         """
-        async with AsyncExitStack() as scope:
+        hold = _Hold()
+        try:
             for gate in (step.tier.queue, target.bulkhead):
-                if gate is not None:
-                    await self._enter(gate, step, exchange, tried, scope)
-                    if target.health is not None and target.health.blocked_for():
-                        tried.bars(step.tier.queue, target)
-                        raise Barred
-            reply = await self._open(step, target, exchange, scope)
-            return reply, scope.pop_all()
+                if gate is None:
+                    continue
+                permit = gate.take(exchange.priority)
+                if permit is None:
+                    permit = await self._wait(gate, step, target, exchange, tried)
+                hold.permits.append(permit)
+            return await self._open(step, target, exchange, hold), hold
+        except BaseException as error:
+            await hold.let_go(error)
+            raise
 
-    async def _enter(
-        self, gate: Gate, step: Step, exchange: Exchange, tried: Tried, scope: AsyncExitStack
-    ) -> None:
-        """Wait for a place, and hold it until *scope* is left."""
+    async def _wait(
+        self, gate: Gate, step: Step, target: Target, exchange: Exchange, tried: Tried
+    ) -> Permit:
+        """Wait for a place; whose breaker opened meanwhile is not tried."""
         try:
             permit = await gate.enter(exchange.priority, self._left(exchange))
         except TooManyConcurrent as error:
@@ -219,11 +222,12 @@ class Climber:
                 raise
             tried.refusals[gate] = error
             raise Barred from error
-        scope.callback(permit.release)
+        if tried.bars(step.tier.queue, target):
+            permit.release()
+            raise Barred
+        return permit
 
-    async def _open(
-        self, step: Step, target: Target, exchange: Exchange, scope: AsyncExitStack
-    ) -> Reply:
+    async def _open(self, step: Step, target: Target, exchange: Exchange, hold: _Hold) -> Reply:
         request = exchange.request
         assert request is not None, "only parsed requests are routed"
         now = self.wheel.now()
@@ -233,10 +237,9 @@ class Climber:
         bound = exchange.account.reserve(attempt, request)
         exchange.attempts.append(attempt)
         watch = None if target.health is None else target.health.begin()
+        opened = target.backend.open(self._call(step, target, request, exchange, bound))
         try:
-            reply = await scope.enter_async_context(
-                target.backend.open(self._call(step, target, request, exchange, bound))
-            )
+            reply = await opened.__aenter__()
         except BaseException as error:
             attempt.outcome = getattr(error, "kind", "cancelled")
             attempt.status = getattr(error, "upstream_status", None)
@@ -246,7 +249,8 @@ class Climber:
                 watch.end(error)
             raise
         attempt.seconds = self.wheel.now() - now
-        scope.push(_Settlement(exchange, attempt, reply, watch).__exit__)
+        hold.opened = opened
+        hold.settlement = _Settlement(exchange, attempt, reply, watch)
         if target.health is not None and watch is not None:
             pace = target.health.whole if reply.reader is None else target.health.first_output
             watch.commit(pace, self.wheel.now())
@@ -310,8 +314,58 @@ def _fitting(steps: Iterable[Step], failures: Sequence[BackendError]) -> Iterato
         yield step
 
 
+class _Climb:
+    """One climb, as a scope: see ``Climber.climb``."""
+
+    __slots__ = ("_climber", "_exchange", "_hold", "_steps")
+
+    def __init__(self, climber: Climber, steps: Iterable[Step], exchange: Exchange) -> None:
+        self._climber = climber
+        self._steps = steps
+        self._exchange = exchange
+
+    async def __aenter__(self) -> Reply:
+        reply, self._hold = await self._climber.ascend(self._steps, self._exchange)
+        return reply
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self._hold.let_go(error)
+
+
+class _Hold:
+    """What an attempt holds: places, and once it has committed its backend's scope."""
+
+    __slots__ = ("opened", "permits", "settlement")
+
+    def __init__(self) -> None:
+        self.permits: list[Permit] = []
+        self.opened: AbstractAsyncContextManager[Reply] | None = None
+        self.settlement: _Settlement | None = None
+
+    async def let_go(self, error: BaseException | None) -> None:
+        """Settle, close and give back, in this order and whatever fails of it."""
+        try:
+            if self.settlement is not None:
+                self.settlement.settle(error)
+        finally:
+            try:
+                if self.opened is not None:
+                    trace = None if error is None else error.__traceback__
+                    await self.opened.__aexit__(type(error) if error else None, error, trace)
+            finally:
+                for permit in reversed(self.permits):
+                    permit.release()
+
+
 class _Settlement:
     """Settles a committed attempt when its scope is left."""
+
+    __slots__ = ("_attempt", "_exchange", "_reply", "_watch")
 
     def __init__(
         self, exchange: Exchange, attempt: Attempt, reply: Reply, watch: Watch | None
@@ -321,12 +375,7 @@ class _Settlement:
         self._reply = reply
         self._watch = watch
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def settle(self, error: BaseException | None) -> None:
         """Charge what was really used."""
         exchange, attempt, reply = self._exchange, self._attempt, self._reply
         if self._watch is not None:

@@ -8,7 +8,7 @@ not see is as unknown to it as what does not exist.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Literal
 
@@ -19,6 +19,7 @@ from lmgateway.errors import Forbidden, LadderExhausted, UnknownModel
 from lmgateway.exchange import Principal
 from lmgateway.routing.escalate import Standard
 from lmgateway.routing.ladder import Ladder, Tier
+from lmgateway.routing.rules import NO_RULES, RuleSet
 
 Mode = Literal["dispatch", "escalate", "classify", "reply"]
 
@@ -27,6 +28,8 @@ UNJUDGED = frozenset({"embeddings", "count_tokens"})
 """Calls whose answers say nothing that could be judged: they go where the name says."""
 
 DEFAULT = "default"
+MAX_NAME = 256
+"""Characters of an unknown name that its refusal repeats."""
 
 
 @frozen(kw_only=True)
@@ -38,6 +41,11 @@ class Policy:
         fallback: The tier for unknown names; ``None`` only in reply mode.
         ceiling: The highest tier that is climbed to unasked.
         chain: Tiers to fail over to, in this order; ``None`` is the rest of the ladder.
+        rules: Where requests go by what is known of them.
+        class_prompts: System text by class, in lower case.
+        thinking_messages: By tier, the words one of which a stream begins with.
+        classifier_fallback: Who classifies when ``fallback`` cannot.
+        classifier_latest: How many messages the classifier is shown; ``None``: all.
         standard: What an answer has to reach, in ``escalate`` mode.
     """
 
@@ -54,6 +62,14 @@ class Policy:
     expose_routing: bool = True
     friendly_errors: bool = False
     strict: bool = False
+    rules: RuleSet = NO_RULES
+    class_prompts: Mapping[str, str] = field(factory=dict)
+    thinking_messages: Mapping[str, Sequence[str]] = field(factory=dict)
+    classifier_fallback: Tier | None = None
+    classifier_prompt: str | None = None
+    classifier_think: bool = False
+    classifier_seconds: float = 10.0
+    classifier_latest: int | None = None
     standard: Standard = field(factory=Standard)
 
     def escalates(self, endpoint: Endpoint) -> bool:
@@ -116,7 +132,7 @@ class Directory:
             return named, named.fallback
         if own.mode == "reply":
             return own, None
-        tier = self._tier(own, requested)
+        tier = self._tier(own, principal, requested)
         if not own.escalates(endpoint):
             self._permit(own, principal, tier, requested, expert=expert)
         return own, tier
@@ -135,16 +151,28 @@ class Directory:
         own = self.policy(principal.profile)
         tiers = [tier for tier in self.ladder.tiers if self._within(own, principal, tier)]
         names = {tier.name for tier in tiers}
-        aliases = [alias for alias, name in self.ladder.aliases.items() if name in names]
+        aliases = [
+            alias
+            for alias, name in self.ladder.aliases.items()
+            if name in names or self._within(own, principal, self.ladder.by_name[name], alias)
+        ]
         profiles = [name for name in self.policies if self._may_use(principal, name)]
         profiles.sort(key=lambda name: (name != DEFAULT, name))
         return tiers, aliases, profiles
 
-    def _tier(self, policy: Policy, requested: str | None) -> Tier:
+    def hinted(self, policy: Policy, requested: str | None) -> Tier | None:
+        """Give the tier of a request that a rule led to *policy*: as named, or its own."""
+        tier = self.ladder.find(requested or "")
+        if tier is not None and tier.index <= policy.ceiling.index:
+            return tier
+        return policy.fallback
+
+    def _tier(self, policy: Policy, principal: Principal, requested: str | None) -> Tier:
         name = (requested or "").removesuffix(":latest")
         tier = self.ladder.find(requested or "") or self.ladder.find(name)
         if tier is None and name == AUTO:
-            return self.ladder.tiers[0]
+            tiers = self.ladder.tiers
+            return next((t for t in tiers if self._within(policy, principal, t)), tiers[0])
         if tier is None and policy.reject_unknown:
             raise _unknown(requested)
         tier = tier or policy.fallback
@@ -154,21 +182,22 @@ class Directory:
     def _permit(
         self, policy: Policy, principal: Principal, tier: Tier, name: str | None, *, expert: bool
     ) -> None:
-        if policy.expert_requires_flag and tier.index > policy.ceiling.index:
-            if principal.expert or (self.open and expert):
-                return
-            if self.open:
-                raise Forbidden(f"The tier {tier.name!r} needs the header 'X-LMG-Expert: true'.")
+        gated = policy.expert_requires_flag and tier.index > policy.ceiling.index
+        if gated and self.open and not expert:
+            raise Forbidden(f"The tier {tier.name!r} needs the header 'X-LMG-Expert: true'.")
         if not self._within(policy, principal, tier, name):
             raise _unknown(name)
 
     def _within(
         self, policy: Policy, principal: Principal, tier: Tier, name: str | None = None
     ) -> bool:
+        above = tier.index > policy.ceiling.index
+        if above and policy.expert_requires_flag and not (self.open or principal.expert):
+            return False
         if principal.allow_models is not None:
             names = (tier.name, name or tier.name)
             return any(fnmatchcase(n, glob) for n in names for glob in principal.allow_models)
-        return self.open or principal.expert or tier.index <= policy.ceiling.index
+        return self.open or principal.expert or not above
 
     def _may_use(self, principal: Principal, profile: str) -> bool:
         if self.open or profile == principal.profile:
@@ -177,4 +206,6 @@ class Directory:
 
 
 def _unknown(name: str | None) -> UnknownModel:
-    return UnknownModel(f"There is no model {name!r} here.", param="model")
+    if not name:
+        return UnknownModel("No model is named.", param="model")
+    return UnknownModel(f"There is no model {name[:MAX_NAME]!r} here.", param="model")
