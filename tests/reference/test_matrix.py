@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any
 
 from tests import vectors
@@ -43,19 +44,24 @@ class MatrixCase(ThreeCase):
             "ollama": self.ollama_seen,
         }
 
+    timeout = 90  # a busy machine needs long for hundreds of calls
+
     @property
     def url(self) -> str:
         """Where the gateway is."""
         return f"http://127.0.0.1:{self.client_port}"
 
+    @cached_property
     def openai(self) -> Any:
         """Make a client."""
         return openai.OpenAI(base_url=self.url + "/v1", api_key="k", max_retries=0, timeout=10)
 
+    @cached_property
     def anthropic(self) -> Any:
         """Make a client."""
         return anthropic.Anthropic(base_url=self.url, api_key="k", max_retries=0, timeout=10)
 
+    @cached_property
     def ollama_client(self) -> Any:
         """Make a client."""
         return ollama.Client(host=self.url, timeout=10)
@@ -65,7 +71,7 @@ class MatrixCase(ThreeCase):
         more: dict[str, Any] = {"tools": TOOLS} if tools else {}
         if stream:
             more["stream_options"] = {"include_usage": True}
-        got = self.openai().chat.completions.create(
+        got = self.openai.chat.completions.create(
             model=model, messages=[{"role": "user", "content": "hi"}], stream=stream, **more
         )
         if not stream:
@@ -93,7 +99,7 @@ class MatrixCase(ThreeCase):
     def completions_seen(self, model: str, stream: bool, tools: bool) -> Seen:
         """Ask for a completion."""
         more = {"stream_options": {"include_usage": True}} if stream else {}
-        got = self.openai().completions.create(model=model, prompt="hi", stream=stream, **more)
+        got = self.openai.completions.create(model=model, prompt="hi", stream=stream, **more)
         text, reason, used = "", None, None
         for chunk in got if stream else [got]:
             if chunk.usage:
@@ -106,7 +112,7 @@ class MatrixCase(ThreeCase):
     def responses_seen(self, model: str, stream: bool, tools: bool) -> Seen:
         """Ask for a response."""
         more = {"tools": RESPONSES_TOOLS} if tools else {}
-        got = self.openai().responses.create(model=model, input="hi", stream=stream, **more)
+        got = self.openai.responses.create(model=model, input="hi", stream=stream, **more)
         text = ""
         if stream:
             done = None
@@ -128,10 +134,10 @@ class MatrixCase(ThreeCase):
         more: dict[str, Any] = {"tools": ANTHROPIC_TOOLS} if tools else {}
         asked = {"model": model, "max_tokens": 9, "messages": [{"role": "user", "content": "hi"}]}
         if stream:
-            with self.anthropic().messages.stream(**asked, **more) as events:
+            with self.anthropic.messages.stream(**asked, **more) as events:
                 got = events.get_final_message()
         else:
-            got = self.anthropic().messages.create(**asked, **more)
+            got = self.anthropic.messages.create(**asked, **more)
         text = "".join(b.text for b in got.content if b.type == "text")
         calls = [(b.name, b.input) for b in got.content if b.type == "tool_use"]
         words = {"end_turn": "stop", "max_tokens": "length", "tool_use": "tool_calls"}
@@ -145,7 +151,7 @@ class MatrixCase(ThreeCase):
     def ollama_seen(self, model: str, stream: bool, tools: bool) -> Seen:
         """Ask Ollama's chat."""
         more: dict[str, Any] = {"tools": TOOLS} if tools else {}
-        got = self.ollama_client().chat(
+        got = self.ollama_client.chat(
             model=model, messages=[{"role": "user", "content": "hi"}], stream=stream, **more
         )
         text, calls, last = "", [], None
