@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 from tests import vectors
-from tests.reference.three import TOOLS, ThreeCase
+from tests.reference.three import MESSAGES, TOOLS, ThreeCase
 
 try:
     import anthropic
     import ollama
     import openai
+    import pydantic
 except ImportError:
     openai = None  # type: ignore[assignment]
 
@@ -264,3 +265,81 @@ _CLASSES = {
     429: "RateLimitError",
     502: "InternalServerError",
 }
+
+
+class HelperTests(MatrixCase):
+    """Tests for what the clients build on top."""
+
+    def says(self, dialect: str, text: str) -> None:
+        """Let the backend say one text, whole or streamed."""
+        told = json.dumps(text, ensure_ascii=False)[1:-1]
+        whole = json.loads(json.dumps(vectors.text(dialect)).replace(_ESCAPED, told))
+        parts = vectors.streamed_text(dialect)
+        place = next(n for n, part in enumerate(parts) if vectors.PIECES[0].encode() in part)
+        first = parts[place].replace(vectors.PIECES[0].encode(), told.encode())
+        self.backend.script = vectors.answering(
+            whole, [*parts[:place], first, *parts[place + len(vectors.PIECES) :]]
+        )
+
+    async def test_structured_output(self) -> None:
+        """The clients' own parsers get what they asked for, whole and streamed."""
+        self.serve()
+
+        class Answer(pydantic.BaseModel):
+            n: int
+
+        asked: list[Any] = [{"role": "user", "content": "hi"}]
+
+        def chat(dialect: str) -> Any:
+            got = self.openai.chat.completions.parse(
+                model=dialect, messages=asked, response_format=Answer
+            )
+            return got.choices[0].message.parsed
+
+        def chat_streamed(dialect: str) -> Any:
+            with self.openai.chat.completions.stream(
+                model=dialect, messages=asked, response_format=Answer
+            ) as events:
+                return events.get_final_completion().choices[0].message.parsed
+
+        def responses(dialect: str) -> Any:
+            got = self.openai.responses.parse(model=dialect, input="hi", text_format=Answer)
+            return got.output_parsed
+
+        def responses_streamed(dialect: str) -> Any:
+            with self.openai.responses.stream(
+                model=dialect, input="hi", text_format=Answer
+            ) as events:
+                return events.get_final_response().output_parsed
+
+        for dialect in vectors.DIALECTS:
+            self.says(dialect, '{"n": 5}')
+            for call in (chat, chat_streamed, responses, responses_streamed):
+                parsed = await self.client(partial(call, dialect))
+                self.assertEqual(parsed.n, 5, dialect)
+
+    async def test_beta(self) -> None:
+        """The beta calls of Anthropic's client have a query; their betas are forwarded."""
+        self.serve()
+        self.says("anthropic", "Well.")
+        asked = {"model": "anthropic", "max_tokens": 9, "messages": MESSAGES}
+
+        def call() -> Any:
+            return self.anthropic.beta.messages.create(**asked, betas=["one-1", "two-2"])
+
+        got = await self.client(call)
+        self.assertEqual(got.content[0].text, "Well.")
+        self.assertEqual(self.backend.asked[-1].headers["anthropic-beta"], "one-1,two-2")
+
+        def listing() -> Any:
+            try:
+                return self.anthropic.models.retrieve("nope")
+            except anthropic.NotFoundError as error:
+                return error.body
+
+        self.assertEqual((await self.client(listing))["type"], "error")
+        names = await self.client(lambda: [m.id for m in self.anthropic.models.list()])
+        self.assertIn("ollama", names)
+
+
+_ESCAPED = json.dumps(vectors.SAID)[1:-1]
