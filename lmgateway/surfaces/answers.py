@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from attrs import frozen
 
+from lmgateway.dialects.anthropic import ANTHROPIC
 from lmgateway.dialects.base import SurfaceDialect
 from lmgateway.errors import GatewayError, LimitError, MethodNotAllowed, NotFound
 from lmgateway.surfaces.cors import Cors
@@ -93,6 +94,8 @@ class Answers:
 
     def _dialect(self, head: Head | None) -> SurfaceDialect:
         path = b"" if head is None else head.path
+        if head is not None and path.startswith(b"/v1/") and head.get(b"anthropic-version"):
+            return ANTHROPIC  # its listing of models has the path of OpenAI's
         for prefix, dialect in self.surfaces:
             if path.startswith(prefix):
                 return dialect
