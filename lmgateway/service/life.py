@@ -192,4 +192,6 @@ def _watched(config: Config) -> list[Path]:
     for tls in (gateway.client_tls, gateway.admin_tls):
         named += [] if tls is None else [tls.cert, tls.key]
         named += [] if tls is None or tls.client_ca is None else [tls.client_ca]
+    for backend in config.backends.values():
+        named += [name for name in (backend.ca_file, backend.client_cert) if name is not None]
     return [*watched(config), *(folder / name for name in named)]

@@ -32,6 +32,10 @@ class AdviceTests(FolderTestCase):
         """Without them everyone has the default profile."""
         self.assertIn("has no effect", self.warned(based('public_profile = "default"')))
 
+    def test_bodies_are_never_kept(self) -> None:
+        """The reference's key for it is taken, and warned of."""
+        self.assertIn("no bodies are kept", self.warned(based("traffic_log_debug = true")))
+
     def test_the_whole_takes_longer_than_its_beginning(self) -> None:
         """Otherwise the shorter time is the only one; 0 is none."""
         text = based("request_timeout_ms = 700000")

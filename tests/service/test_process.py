@@ -232,6 +232,18 @@ class ProcessTests(SynchronousTestCase):
         self.assertEqual(process.wait(timeout=10), 0)
         self.assertEqual(os.listdir(self.folder / "cwd"), [])
 
+    def test_nobody_reads_standard_output(self) -> None:
+        """A reader of the access log that sleeps holds up nobody."""
+        self.serve()  # its standard output is a pipe of 64 KiB, which nobody reads
+        body = json.dumps({"model": "t", "messages": [{"role": "user", "content": "hi"}]})
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
+        self.addCleanup(connection.close)
+        for _ in range(300):
+            connection.request(
+                "POST", "/v1/chat/completions", body, {"content-type": "application/json"}
+            )
+            self.assertEqual(connection.getresponse().read()[:1], b"{")
+
     def test_R_C24_environment_names_the_config(self) -> None:
         """``LMG_CONFIG`` says which file, by the console script too."""
         os.environ["LMG_CONFIG"] = str(self.config)
