@@ -271,11 +271,14 @@ class DeadlineTests(MockTestCase):
         backend = self.backend(style="echo", tokens_per_second=10)
         readers: list[Any] = []
 
+        async def after(batches: Any) -> Any:
+            return await anext(batches)
+
         async def race() -> None:
             async with backend.open(call_of(chat("a b c", stream=True))) as reply:
                 assert reply.batches is not None
                 await anext(reply.batches)
-                readers.append(started(anext_of(reply.batches)))
+                readers.append(started(after(reply.batches)))
 
         self.successResultOf(started(race()))
         self.failureResultOf(readers[0], CancelledError)

@@ -31,8 +31,6 @@ Seen = tuple[str, list[tuple[str, Any]], str | None, tuple[int, int] | None]
 class MatrixCase(ThreeCase):
     """Runs the clients in threads."""
 
-    timeout = 240
-
     if openai is None:
         skip = "the official clients are not installed"
 
@@ -47,7 +45,7 @@ class MatrixCase(ThreeCase):
             "ollama": self.ollama_seen,
         }
 
-    timeout = 90  # a busy machine needs long for hundreds of calls
+    timeout = 240  # a busy machine needs long for hundreds of calls
 
     @property
     def url(self) -> str:
