@@ -13,7 +13,7 @@ from typing import Literal, Protocol
 
 from attrs import define, field, frozen
 
-from lmgateway.chat import ChatRequest, Usage
+from lmgateway.chat import ChatRequest, Document, Usage
 from lmgateway.errors import GatewayError
 
 Outcome = Literal["open", "ok", "client_closed"] | str
@@ -184,7 +184,7 @@ class Exchange:
         path: The request path, without query.
         peer: The client's address, as its limits and records have it.
         admitted: Reactor seconds at which the door let it in, before its body was read.
-        headers: The client's ``x-lmg-*`` headers, lower-case names.
+        headers: The client's ``x-lmg-*`` headers, and those that rules look at; lower-case names.
         forwarded: The client's headers that a backend is sent too; never credentials.
         started: Reactor seconds at which the request was complete.
         wall: Seconds since the epoch at the same moment, for records only.
@@ -195,6 +195,7 @@ class Exchange:
         overflowed: Whether it went to another tier because its own had too long a queue.
         expose_routing: Whether the client is told which backend served it.
         friendly_errors: Whether failures are told as plain text with status 200.
+        explanation: How the request was routed, if the client asked to be told.
         escalated: Whether a dearer tier than the cheapest one tried first answered.
         insufficient: The gate that the answer failed, where it is sent for want of a better.
         climbs: Each step up the ladder.
@@ -234,6 +235,7 @@ class Exchange:
     interruption: Callable[[], GatewayError | None] = _uninterrupted
     attempts: list[Attempt] = field(factory=list)
 
+    explanation: Document | None = None
     usage: Usage | None = None
     finish_reason: str | None = None
     first_output: float | None = None

@@ -274,6 +274,11 @@ def send(request: Request, asked: Asked, parts: list[bytes]) -> None:
         request.write(_data(_as_text(json.loads(part[6:]))) if legacy else part)
 
 
+def saying(document: Body) -> Script:
+    """Make a script that answers every request with one document."""
+    return lambda request, asked: document
+
+
 def breaking(parts: list[bytes]) -> Script:
     """Make a script that streams *parts* and cuts the connection."""
 

@@ -24,7 +24,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Literal
 
-from lmgateway.errors import BackendError, CredentialRefused, StreamInterrupted
+from lmgateway.errors import BackendError, BackendLimited, CredentialRefused, StreamInterrupted
 
 State = Literal["closed", "open", "half_open"]
 
@@ -71,6 +71,7 @@ class TargetHealth:
         in_flight: Attempts that are under way, open streams included.
         first_output: The time that streams take to their first output.
         whole: The time that whole answers take.
+        limited: Whether an open breaker is open because the backend asked for a wait.
     """
 
     def __init__(self, backend: str, model: str, health: Health) -> None:
@@ -87,6 +88,7 @@ class TargetHealth:
         self._open_until: float | None = None
         self._open_seconds = SHORTEST_OPEN
         self._trial: Watch | None = None
+        self.limited = False
 
     @property
     def state(self) -> State:
@@ -140,6 +142,7 @@ class TargetHealth:
             self._succeeded(on_trial)
         else:
             self._failed(on_trial, getattr(error, "retry_after", None) or 0.0)
+            self.limited = isinstance(error, BackendLimited)
 
     def _succeeded(self, on_trial: bool) -> None:
         if on_trial:

@@ -254,7 +254,7 @@ def _check(response: Response, codec: Dialect, *, stream: bool) -> None:
 def _dropped(codec: Dialect, call: Call, quirks: Quirks) -> tuple[str, ...]:
     """Name what a backend will not be told, or refuse to leave it out."""
     request = call.request
-    dropped = codec.dropped(request)
+    dropped = codec.dropped(request, call.overrides)
     if codec.name == "openai" and request.dialect != "openai" and not quirks.takes_think:
         dropped += ("think",) if "think" in request.hub else ()
     if quirks.drop:

@@ -116,16 +116,9 @@ def _advise_profile(
     path: KeyPath, profile: ProfileSection, settings: Settings, report: Report
 ) -> None:
     for tier in profile.thinking_messages:
-        if all(tier != known.name for known in settings.tiers):
-            report.warning((*path, "thinking_messages", tier), "is not the name of a tier")
-    for label in profile.class_prompts:
-        if label != label.lower():
-            report.warning((*path, "class_prompts", label), "never matches: labels are lower-case")
-    for position, rule in enumerate(profile.rules):
-        for tag in rule.when:
-            if tag != tag.lower():
-                here = (*path, "rules", position, "when", tag)
-                report.warning(here, "never matches: tags are lower-case")
+        if tier not in settings.aliases and all(tier != t.name for t in settings.tiers):
+            text = "is not the name of a tier or alias"
+            report.warning((*path, "thinking_messages", tier), text)
     _advise_order(path, profile, report)
     _advise_gates(path, profile, report)
 

@@ -125,6 +125,7 @@ class BackendSection:
         tool_format: ``xml`` for models that write tool calls as tagged text.
         max_tokens_field: The name of the output bound that this server takes.
         stream_usage: Whether this server can tell the usage in streams.
+        takes_think: Whether this server understands a ``think`` member.
         mock: How the mock backend answers (``provider = "mock"``).
     """
 
@@ -151,6 +152,7 @@ class BackendSection:
     tool_format: Literal["json", "xml"] = "json"
     max_tokens_field: Literal["max_tokens", "max_completion_tokens"] | None = None
     stream_usage: bool | None = None
+    takes_think: bool | None = None
     mock: MockSection | None = None
 
     @property

@@ -13,6 +13,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from lmgateway.config.check_tiers import check_tiers, target_paths
+from lmgateway.config.conditions import check_rule, targets
 from lmgateway.config.exposure import check_exposure
 from lmgateway.config.merge import KeyPath
 from lmgateway.config.report import Report, looks_like_key, quoted, suggestion
@@ -170,14 +171,8 @@ def _check_profile(
         )
     for key, name in _tiers_named(profile):
         _check_known((*path, *key), who, "tier", name, tiers, report)
-    targets = {*settings.profiles, *settings.aliases, *tiers}
     for position, rule in enumerate(profile.rules):
-        here = (*path, "rules", position)
-        what = "profile, tier or alias"
-        _check_known((*here, "route_to"), who, what, rule.route_to, sorted(targets), report)
-        for tag in rule.when:
-            if tag.startswith("@") or not tag:
-                report.problem((*here, "when", tag), "is not the name of a tag")
+        check_rule((*path, "rules", position), who, rule, settings, report)
 
 
 def _tiers_named(profile: ProfileSection) -> Iterator[tuple[KeyPath, str]]:
@@ -198,8 +193,7 @@ def _check_cascade(profiles: Mapping[str, ProfileSection], report: Report) -> No
     done: set[str] = set()
 
     def follow(name: str, way: tuple[str, ...]) -> None:
-        for position, rule in enumerate(profiles[name].rules):
-            target = rule.route_to
+        for position, target in targets(profiles[name]):
             if target in way:
                 circle = " -> ".join((*way[way.index(target) :], target))
                 path = ("profiles", name, "rules", position, "route_to")

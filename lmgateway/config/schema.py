@@ -32,6 +32,7 @@ from lmgateway.config.gates import (
     RepetitionGate,
 )
 from lmgateway.config.merge import Origins
+from lmgateway.config.rule import RuleSection, SplitSection
 from lmgateway.config.tier import Capability, PriceSection, Strategy, TargetSection, TierSection
 from lmgateway.config.values import (
     Count,
@@ -69,6 +70,7 @@ __all__ = [
     "RuleSection",
     "SecretSource",
     "Settings",
+    "SplitSection",
     "Strategy",
     "TargetSection",
     "TierSection",
@@ -119,8 +121,8 @@ class GatewaySection:
         public_profile: The profile of requests that show no key, when there are clients.
         max_retries: Further tries of the same target after a failure.
         retry_delay_ms: Milliseconds before the first retry; doubles each time, up to 2000.
-        health_window: How many attempts per backend its health is judged by; 0 for never.
-        health_error_threshold: The error rate from which a backend is unhealthy.
+        health_window: How many attempts at a target its health is judged by; 0 for never.
+        health_error_threshold: The share of failures from which a target is left alone for a while.
         request_timeout_ms: Milliseconds to the first output, all attempts included; 0 is off.
         total_timeout_ms: Milliseconds to the last byte; 0 is off.
         traffic_log_debug: Whether the traffic log also keeps request bodies.
@@ -187,22 +189,6 @@ class GatewaySection:
     def admin_token_source(self) -> SecretSource | None:
         """Where the admin token comes from, whichever way that is written."""
         return source_of(self.admin_token_env, self.admin_token_secret)
-
-
-@frozen(kw_only=True)
-class RuleSection:
-    """
-    Where a classified request goes.
-
-    Attributes:
-        when: The tags that must all be there, with their values; empty matches always.
-        route_to: A profile, a tier or an alias.
-        priority: Higher ones are looked at first; equal ones in the order written.
-    """
-
-    when: Mapping[str, str] = field(factory=dict)
-    route_to: str
-    priority: int = 0
 
 
 @frozen(kw_only=True)

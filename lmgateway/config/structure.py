@@ -226,10 +226,25 @@ def _kind_hook(kind: Any, converter: Converter) -> Hook:
 
 def _optional_hook(kind: Any, converter: Converter) -> Hook:
     """Structure what may also be left out."""
-    (inner,) = [part for part in get_args(kind) if part is not type(None)]
+    kinds = [part for part in get_args(kind) if part is not type(None)]
+    if len(kinds) > 1:
+        return _name_or_list_hook(kinds, converter)
+    (inner,) = kinds
 
     def hook(value: Any, _: Any) -> Any:
         return converter.structure(value, inner)
+
+    return hook
+
+
+def _name_or_list_hook(kinds: list[Any], converter: Converter) -> Hook:
+    """Structure a text, or a list of tables that say more."""
+    name_kind, list_kind = kinds
+
+    def hook(value: Any, _: Any) -> Any:
+        if not isinstance(value, str | list):
+            raise WrongType("text or a list", value)
+        return converter.structure(value, list_kind if isinstance(value, list) else name_kind)
 
     return hook
 

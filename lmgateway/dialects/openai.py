@@ -171,7 +171,7 @@ class OpenAI:
         """Give the path of what takes ``render``'s body."""
         return _PATHS.get(request.endpoint, "/v1/chat/completions")
 
-    def dropped(self, request: ChatRequest) -> tuple[str, ...]:
+    def dropped(self, request: ChatRequest, overrides: Overrides | None = None) -> tuple[str, ...]:
         """Give what a client of another grammar said and this one cannot."""
         if request.dialect == self.name:
             return ()

@@ -9,8 +9,10 @@ is looked at: a long story in which somebody says "I don't know" is an answer.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
+
+from attrs import frozen
 
 LOOKED_AT = 600
 """Characters of an answer within which a phrase counts."""
@@ -128,6 +130,23 @@ PHRASES = (
 _APOSTROPHES = str.maketrans({"\u2018": "'", "\u2019": "'", "\u02bc": "'", "`": "'"})
 
 
+_WORD = re.compile(r"\w+")
+
+
+@frozen
+class _Phrases:
+    """
+    Phrases, so laid out that few are compared at any place.
+
+    Attributes:
+        by_word: Those of scripts with spaces, by their first word; the longest first.
+        others: Those found anywhere: of scripts without spaces, or begun by a sign.
+    """
+
+    by_word: Mapping[str, Sequence[str]]
+    others: Sequence[str]
+
+
 def refusal_in(text: str, more: tuple[str, ...] = ()) -> str | None:
     """
     Give the phrase by which the beginning of *text* refuses, if it does.
@@ -135,31 +154,43 @@ def refusal_in(text: str, more: tuple[str, ...] = ()) -> str | None:
     Args:
         more: Phrases of the operator's.
     """
-    match = _pattern(more).search(_plain(text[:LOOKED_AT]))
-    return None if match is None else match[0]
+    phrases, plain = _laid_out(more), _plain(text[:LOOKED_AT])
+    for match in _WORD.finditer(plain):
+        for phrase in phrases.by_word.get(match[0], ()):
+            if plain.startswith(phrase, match.start()) and _ends(plain, match.start(), phrase):
+                return phrase
+    for phrase in phrases.others:
+        place = plain.find(phrase)
+        while place >= 0:
+            if _ends(plain, place, phrase):
+                return phrase
+            place = plain.find(phrase, place + 1)
+    return None
 
 
 def _plain(text: str) -> str:
     return " ".join(text.translate(_APOSTROPHES).casefold().split())
 
 
+def _ends(text: str, place: int, phrase: str) -> bool:
+    """Whether the phrase is not the beginning of a longer word there."""
+    end = place + len(phrase)
+    return not _is_spaced(phrase[-1]) or not _WORD.match(text, end)
+
+
 @lru_cache(maxsize=64)
-def _pattern(more: tuple[str, ...]) -> re.Pattern[str]:
-    """One alternation: literals only, so it takes linear time."""
-    phrases = [_plain(phrase) for phrase in (*PHRASES, *more)]
-    return re.compile("|".join(_bounded(p) for p in _longest_first(phrases) if p))
+def _laid_out(more: tuple[str, ...]) -> _Phrases:
+    by_word: dict[str, list[str]] = {}
+    others: list[str] = []
+    for phrase in sorted(filter(None, map(_plain, (*PHRASES, *more))), key=len, reverse=True):
+        word = _WORD.match(phrase)
+        if word is not None and _is_spaced(phrase[0]):
+            by_word.setdefault(word[0], []).append(phrase)
+        else:
+            others.append(phrase)
+    return _Phrases(by_word, others)
 
 
-def _bounded(phrase: str) -> str:
-    left = r"(?<!\w)" if _spaced(phrase[0]) else ""
-    right = r"(?!\w)" if _spaced(phrase[-1]) else ""
-    return f"{left}{re.escape(phrase)}{right}"
-
-
-def _spaced(letter: str) -> bool:
-    """Whether this letter is of a script that puts spaces between words."""
-    return letter < "\u0e00"
-
-
-def _longest_first(phrases: Iterable[str]) -> list[str]:
-    return sorted(phrases, key=len, reverse=True)
+def _is_spaced(letter: str) -> bool:
+    """Whether it is a letter or digit of a script that puts spaces between words."""
+    return letter < "\u0e00" and _WORD.match(letter) is not None

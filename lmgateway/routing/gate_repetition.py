@@ -10,11 +10,12 @@ only so many words at the end of an answer, where a loop would be, are compared.
 from __future__ import annotations
 
 import re
+from operator import eq
 
 LONGEST = 32
 """Words in the longest phrase whose repetition is seen."""
 
-LOOKED_AT = 8_000
+LOOKED_AT = 3_000
 """Characters at the end of an answer that are looked at."""
 
 LEAST = 60
@@ -38,14 +39,18 @@ def repeated(text: str, times: int) -> str | None:
 
 
 def _loop(words: list[str], period: int, times: int) -> str | None:
-    run = 0
-    for i in range(period, len(words)):
-        run = run + 1 if words[i] == words[i - period] else 0
-        if run >= period * (times - 1):
-            whole = words[i + 1 - run - period : i + 1]
-            phrase = "".join(words[i + 1 - period : i + 1])
-            if sum(map(len, whole)) + len(whole) >= LEAST and _has_letter(phrase):
-                return " ".join(words[i + 1 - period : i + 1])
+    """Give the phrase of the first loop of that period."""
+    same = bytes(map(eq, words[period:], words))
+    needed = b"\x01" * (period * (times - 1))
+    start = same.find(needed)
+    while start >= 0:
+        end = same.find(0, start)
+        end = len(same) if end < 0 else end
+        whole = words[start : end + period]
+        phrase = whole[:period]
+        if sum(map(len, whole)) + len(whole) >= LEAST and _has_letter("".join(phrase)):
+            return " ".join(phrase)
+        start = same.find(needed, end)
     return None
 
 

@@ -63,6 +63,7 @@ class Tier:
         backend: The first target's.
         model: The first target's.
         max_context_tokens: Its window; ``None`` is unlimited.
+        capabilities: What it can take or do; ``None`` is anything.
         priority: Of requests that bring none of their own.
         queue: The places for its requests; ``None`` if they are neither limited nor counted.
         balance: Orders the targets; ``None`` leaves them as they are.
@@ -75,6 +76,7 @@ class Tier:
     think: bool | None = None
     max_context_tokens: int | None = None
     max_output_tokens: int | None = None
+    capabilities: frozenset[str] | None = None
     priority: int = 0
     queue: Gate | None = None
     overflow: Overflow | None = None
@@ -198,25 +200,32 @@ class Climber:
         hold = _Hold()
         try:
             for gate in (step.tier.queue, target.bulkhead):
-                if gate is not None:
-                    hold.permits.append(await self._enter(gate, step, exchange, tried))
-                    if target.health is not None and target.health.blocked_for():
-                        tried.bars(step.tier.queue, target)
-                        raise Barred
+                if gate is None:
+                    continue
+                permit = gate.take(exchange.priority)
+                if permit is None:
+                    permit = await self._wait(gate, step, target, exchange, tried)
+                hold.permits.append(permit)
             return await self._open(step, target, exchange, hold), hold
         except BaseException as error:
             await hold.let_go(error)
             raise
 
-    async def _enter(self, gate: Gate, step: Step, exchange: Exchange, tried: Tried) -> Permit:
-        """Wait for a place."""
+    async def _wait(
+        self, gate: Gate, step: Step, target: Target, exchange: Exchange, tried: Tried
+    ) -> Permit:
+        """Wait for a place; whose breaker opened meanwhile is not tried."""
         try:
-            return await gate.enter(exchange.priority, self._left(exchange))
+            permit = await gate.enter(exchange.priority, self._left(exchange))
         except TooManyConcurrent as error:
             if gate is step.tier.queue and tried.nothing:
                 raise
             tried.refusals[gate] = error
             raise Barred from error
+        if tried.bars(step.tier.queue, target):
+            permit.release()
+            raise Barred
+        return permit
 
     async def _open(self, step: Step, target: Target, exchange: Exchange, hold: _Hold) -> Reply:
         request = exchange.request

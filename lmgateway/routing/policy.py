@@ -8,7 +8,7 @@ not see is as unknown to it as what does not exist.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Literal
 
@@ -19,6 +19,7 @@ from lmgateway.errors import Forbidden, LadderExhausted, UnknownModel
 from lmgateway.exchange import Principal
 from lmgateway.routing.escalate import Standard
 from lmgateway.routing.ladder import Ladder, Tier
+from lmgateway.routing.rules import NO_RULES, RuleSet
 
 Mode = Literal["dispatch", "escalate", "classify", "reply"]
 
@@ -38,6 +39,11 @@ class Policy:
         fallback: The tier for unknown names; ``None`` only in reply mode.
         ceiling: The highest tier that is climbed to unasked.
         chain: Tiers to fail over to, in this order; ``None`` is the rest of the ladder.
+        rules: Where requests go by what is known of them.
+        class_prompts: System text by class, in lower case.
+        thinking_messages: By tier, the words one of which a stream begins with.
+        classifier_fallback: Who classifies when ``fallback`` cannot.
+        classifier_latest: How many messages the classifier is shown; ``None``: all.
         standard: What an answer has to reach, in ``escalate`` mode.
     """
 
@@ -54,6 +60,14 @@ class Policy:
     expose_routing: bool = True
     friendly_errors: bool = False
     strict: bool = False
+    rules: RuleSet = NO_RULES
+    class_prompts: Mapping[str, str] = field(factory=dict)
+    thinking_messages: Mapping[str, Sequence[str]] = field(factory=dict)
+    classifier_fallback: Tier | None = None
+    classifier_prompt: str | None = None
+    classifier_think: bool = False
+    classifier_seconds: float = 10.0
+    classifier_latest: int | None = None
     standard: Standard = field(factory=Standard)
 
     def escalates(self, endpoint: Endpoint) -> bool:
@@ -139,6 +153,13 @@ class Directory:
         profiles = [name for name in self.policies if self._may_use(principal, name)]
         profiles.sort(key=lambda name: (name != DEFAULT, name))
         return tiers, aliases, profiles
+
+    def hinted(self, policy: Policy, requested: str | None) -> Tier | None:
+        """Give the tier of a request that a rule led to *policy*: as named, or its own."""
+        tier = self.ladder.find(requested or "")
+        if tier is not None and tier.index <= policy.ceiling.index:
+            return tier
+        return policy.fallback
 
     def _tier(self, policy: Policy, requested: str | None) -> Tier:
         name = (requested or "").removesuffix(":latest")

@@ -153,6 +153,10 @@ class Gate:
         return min(max(wait, SHORTEST_WAIT), LONGEST_WAIT)
 
     # in -----------------------------------------------------------------------
+    def take(self, priority: int) -> Permit | None:
+        """Take a place if that needs no waiting."""
+        return self._grant(priority) if self._admits(priority) else None
+
     async def enter(self, priority: int, seconds: float) -> Permit:
         """
         Wait for a place.
@@ -164,8 +168,9 @@ class Gate:
         Raises:
             TooManyConcurrent: If the queue is full, or no place became free in time.
         """
-        if self._admits(priority):
-            return self._grant(priority)
+        permit = self.take(priority)
+        if permit is not None:
+            return permit
         limits = self._limits
         if len(self._by_rank) >= limits.queue_depth or seconds <= 0:
             raise TooManyConcurrent(

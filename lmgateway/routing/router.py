@@ -1,28 +1,34 @@
 """
 Which target answers a request: profile, mode, plan, climb.
 
-``Router.open`` is the spine's third scope.  It settles on a profile and a
-mode, makes a plan (an explicit list of steps) and has it climbed.
+``Router.open`` is the spine's third scope.  It decides (see ``cascade``) and
+has the plan climbed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, nullcontext
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from types import TracebackType
 
-from attrs import field, frozen
+from attrs import frozen
 
 from lmgateway.backends.base import Reply
 from lmgateway.backends.canned import canned
-from lmgateway.chat import Endpoint, Overrides
-from lmgateway.dialects.base import Dialect
+from lmgateway.chat import ChatRequest
+from lmgateway.dialects.base import Answer, Dialect
+from lmgateway.dialects.document import encode
+from lmgateway.dialects.openai import OPENAI
+from lmgateway.errors import Forbidden
 from lmgateway.exchange import Exchange
+from lmgateway.routing.cascade import LIVE, Cascade, Hint
+from lmgateway.routing.classify import read_label
 from lmgateway.routing.escalate import Escalation
-from lmgateway.routing.ladder import Climber, Step, Tier
+from lmgateway.routing.explain import Explaining
+from lmgateway.routing.ladder import Climber
+from lmgateway.routing.opening import opened, opening_of
+from lmgateway.routing.plan import Decision, Plan
 from lmgateway.routing.policy import Directory, Policy
-from lmgateway.routing.urgency import place
-
-DEFAULT_REPLY = "This assistant is not available at the moment."
 
 
 @frozen(kw_only=True)
@@ -32,21 +38,98 @@ class Router:
 
     Attributes:
         dialects: All of them, by name: what a backend may have spoken.
-        tries: How often one target is tried before the next.
     """
 
     directory: Directory
     climber: Climber
     dialects: Mapping[str, Dialect]
-    tries: int = 1
-    _plans: dict[tuple[str, str], Sequence[Step]] = field(factory=dict, init=False)
+    cascade: Cascade
+    explaining: Explaining
 
     def open(self, exchange: Exchange) -> AbstractAsyncContextManager[Reply]:
         """
-        Give the scope of a committed reply.
+        Enter with a committed reply.
 
         Raises:
             GatewayError: Whatever kept every target from committing.
+        """
+        return _Opening(self, exchange)
+
+    async def begin(self, exchange: Exchange) -> AbstractAsyncContextManager[Reply]:
+        """
+        Decide; give the scope of the reply, which is entered next.
+
+        Raises:
+            GatewayError: If nothing is to be tried.
+        """
+        request = exchange.request
+        assert request is not None, "only parsed requests are routed"
+        decision = await self.decide(exchange)
+        if _says_true(exchange, "x-lmg-explain") and exchange.expose_routing:
+            exchange.explanation = self.explaining.document(decision, request)
+        if decision.refusal is not None:
+            raise decision.refusal
+        if decision.reply is not None or decision.plan is None:
+            exchange.tier = "reply"
+            exchange.backend = "none"
+            return nullcontext(canned(request, decision.reply or ""))
+        climb = self._climb(decision.policy, decision.plan, exchange)
+        words = opening_of(decision, request, self.climber.random)
+        if words is not None:
+            return nullcontext(opened(words, self._announce(decision, exchange), climb))
+        return climb
+
+    def _climb(
+        self, policy: Policy, plan: Plan, exchange: Exchange
+    ) -> AbstractAsyncContextManager[Reply]:
+        assert exchange.request is not None, "only parsed requests are routed"
+        if not policy.escalates(exchange.request.endpoint):
+            return self.climber.climb(plan, exchange)
+        escalation = Escalation(
+            climber=self.climber, dialects=self.dialects, standard=policy.standard
+        )
+        return escalation.open(plan, exchange)
+
+    @asynccontextmanager
+    async def explain(self, exchange: Exchange) -> AsyncIterator[Reply]:
+        """
+        Enter with what ``open`` would do, as a document; no backend is asked but a classifier.
+
+        Raises:
+            GatewayError: What ``open`` would raise before it decides anything.
+        """
+        request = exchange.request
+        assert request is not None, "only parsed requests are routed"
+        decision = await self.decide(exchange, _hint(request))
+        exchange.mode = "explain"
+        if not exchange.expose_routing:
+            raise Forbidden("This profile does not tell how it routes.")
+        document = self.explaining.document(decision, request)
+        yield Reply(
+            dialect=OPENAI.name,
+            body=encode(document),
+            answer=Answer(document=document, usage=None, finish_reason=None, model=None),
+        )
+
+    def _announce(self, decision: Decision, exchange: Exchange) -> str:
+        """Note the tier to be tried first, for headers that go out before it answers."""
+        tier = decision.choice
+        assert tier is not None, "only a plan with a first tier begins with words"
+        exchange.tier = tier.name
+        exchange.backend = tier.backend.name
+        exchange.model = tier.model
+        return tier.model
+
+    async def decide(self, exchange: Exchange, hint: Hint = LIVE) -> Decision:
+        """
+        Say what is done with a request, and note it on the exchange.
+
+        Args:
+            hint: What an explanation supposes; live traffic is simply served.
+
+        Raises:
+            UnknownModel: If the name is unknown, or not for this client.
+            Forbidden: If the tier is behind the expert gate.
         """
         request, principal = exchange.request, exchange.principal
         assert request is not None and principal is not None, "admitted exchanges have both"
@@ -57,63 +140,49 @@ class Router:
             endpoint=request.endpoint,
         )
         self._note(exchange, policy)
-        exchange.account.enter(policy.name)
-        if policy.mode == "reply" or tier is None:
-            exchange.tier = "reply"
-            exchange.backend = "none"
-            return nullcontext(canned(request, policy.reply_message or DEFAULT_REPLY))
-        tier = place(self.directory.ladder, tier, exchange)
-        return self._answer(policy, tier, exchange, request.endpoint)
-
-    def _answer(
-        self, policy: Policy, tier: Tier, exchange: Exchange, endpoint: Endpoint
-    ) -> AbstractAsyncContextManager[Reply]:
-        if not policy.escalates(endpoint):
-            return self.climber.climb(self._plan(policy, tier), exchange)
-        escalation = Escalation(
-            climber=self.climber, dialects=self.dialects, standard=policy.standard
-        )
-        return escalation.open(self.ascent(policy), exchange)
-
-    def _plan(self, policy: Policy, tier: Tier) -> Sequence[Step]:
-        """Give the plan for a tier; each is made once."""
-        key = (policy.name, tier.name)
-        plan = self._plans.get(key)
-        if plan is None:
-            plan = self._plans[key] = self.plan(policy, tier)
-        return plan
-
-    def ascent(self, policy: Policy) -> list[Step]:
-        """Give the steps of escalation: every tier up to the ceiling, whatever was asked for."""
-        rungs = self.directory.ladder.tiers[: policy.ceiling.index + 1]
-        return [self._step(policy, rung) for rung in rungs]
-
-    def plan(self, policy: Policy, tier: Tier) -> list[Step]:
-        """Give the steps for a tier: itself, then what is failed over to."""
-        rungs = [tier]
-        if policy.failover:
-            rest = policy.chain
-            if rest is None:
-                ceiling = max(policy.ceiling.index, tier.index)
-                rest = self.directory.ladder.tiers[tier.index + 1 : ceiling + 1]
-            rungs += [rung for rung in rest if rung is not tier]
-        return [self._step(policy, rung) for rung in rungs]
-
-    def _step(self, policy: Policy, tier: Tier) -> Step:
-        return Step(
-            tier=tier,
-            tries=self.tries,
-            strict=policy.strict,
-            overrides=Overrides(
-                model=tier.model, system_prompt=policy.system_prompt, think=tier.think
-            ),
-        )
+        if hint is LIVE:
+            exchange.account.enter(policy.name)
+        decision = await self.cascade.decide(exchange, policy, tier, hint)
+        self._note(exchange, decision.policy)
+        exchange.mode = decision.mode
+        exchange.profile_chain = decision.chain
+        exchange.label = decision.label
+        return decision
 
     def _note(self, exchange: Exchange, policy: Policy) -> None:
         exchange.mode = policy.mode
         exchange.profile_chain = (policy.name,)
         exchange.expose_routing = policy.expose_routing
         exchange.friendly_errors = policy.friendly_errors
+
+
+class _Opening:
+    """The scope of one reply: see ``Router.open``."""
+
+    __slots__ = ("_exchange", "_router", "_scope")
+
+    def __init__(self, router: Router, exchange: Exchange) -> None:
+        self._router = router
+        self._exchange = exchange
+
+    async def __aenter__(self) -> Reply:
+        self._scope = await self._router.begin(self._exchange)
+        return await self._scope.__aenter__()
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> bool | None:
+        return await self._scope.__aexit__(kind, error, trace)
+
+
+def _hint(request: ChatRequest) -> Hint:
+    """Read what an explanation is to suppose from two members of its body."""
+    label = request.document.get("label")
+    said = read_label(label) if isinstance(label, str) else None
+    return Hint(ask=request.document.get("classify") is True, said=said)
 
 
 def _says_true(exchange: Exchange, header: str) -> bool:

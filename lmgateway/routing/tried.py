@@ -30,11 +30,13 @@ class Tried:
         failures: Of the attempts.
         refusals: Of the gates that had no place.
         waits: How long the breakers met are still open.
+        limited: How many of those are open because the backend asked for a wait.
     """
 
     failures: list[BackendError] = field(factory=list)
     refusals: dict[Gate, TooManyConcurrent] = field(factory=dict)
     waits: list[float] = field(factory=list)
+    limited: int = 0
 
     @property
     def nothing(self) -> bool:
@@ -54,10 +56,11 @@ class Tried:
         if self.refusals and (queue in self.refusals or target.bulkhead in self.refusals):
             return True
         health = target.health
-        wait = 0.0 if health is None else health.blocked_for()
-        if wait:
-            self.waits.append(wait)
-        return wait > 0.0
+        if health is None or not (wait := health.blocked_for()):
+            return False
+        self.waits.append(wait)
+        self.limited += health.limited
+        return True
 
     def verdict(self, exchange: Exchange) -> GatewayError:
         """Give what the client is told when no step committed."""
@@ -67,6 +70,10 @@ class Tried:
             error = self.failures[-1]
         elif refusals:
             error = refusals[-1]
+        elif self.waits and self.limited == len(self.waits):
+            error = BackendLimited(
+                "The model backend is rate limited.", retry_after=min(self.waits)
+            )
         else:
             error = LadderExhausted(retry_after=min(self.waits, default=None))
         if all(isinstance(failure, BackendLimited) for failure in self.failures):

@@ -16,27 +16,8 @@ from lmgateway.routing.ladder import Ladder, Tier
 _NUMBER = re.compile(r"\s*[+-]?[0-9]{1,9}\s*", re.ASCII)
 
 
-def place(ladder: Ladder, tier: Tier, exchange: Exchange) -> Tier:
-    """
-    Settle the priority of an exchange, and the tier that it begins at.
-
-    Returns:
-        *tier*, or the one that it overflows to.
-    """
-    exchange.priority = priority = _priority(exchange, tier)
-    overflow = tier.overflow
-    if overflow is None or tier.queue is None or priority < overflow.min_priority:
-        return tier
-    limits = [overflow.depth, _whole(exchange.headers.get("x-lmg-max-queue"))]
-    tolerated = [limit for limit in limits if limit is not None]
-    other = ladder.find(overflow.to)
-    if other is None or not tolerated or tier.queue.depth <= min(tolerated):
-        return tier
-    exchange.overflowed = True
-    return other
-
-
-def _priority(exchange: Exchange, tier: Tier) -> int:
+def priority(exchange: Exchange, tier: Tier) -> int:
+    """Say how urgent a request is that begins at *tier*."""
     principal = exchange.principal
     text = exchange.headers.get("x-lmg-priority")
     if text is not None:
@@ -47,6 +28,26 @@ def _priority(exchange: Exchange, tier: Tier) -> int:
     if principal is not None and principal.default_priority is not None:
         return principal.default_priority
     return tier.priority
+
+
+def place(ladder: Ladder, tier: Tier, exchange: Exchange) -> Tier:
+    """
+    Settle the priority of an exchange, and the tier that it begins at.
+
+    Returns:
+        *tier*, or the one that it overflows to.
+    """
+    exchange.priority = priority(exchange, tier)
+    overflow = tier.overflow
+    if overflow is None or tier.queue is None or exchange.priority < overflow.min_priority:
+        return tier
+    limits = [overflow.depth, _whole(exchange.headers.get("x-lmg-max-queue"))]
+    tolerated = [limit for limit in limits if limit is not None]
+    other = ladder.find(overflow.to)
+    if other is None or not tolerated or tier.queue.depth <= min(tolerated):
+        return tier
+    exchange.overflowed = True
+    return other
 
 
 def _whole(text: str | None) -> int | None:

@@ -143,6 +143,8 @@ def _quirks(section: BackendSection, base_url: str) -> ProviderQuirks:
         quirks = evolve(quirks, max_tokens_field=section.max_tokens_field)
     if section.stream_usage is not None:
         quirks = evolve(quirks, stream_usage=section.stream_usage)
+    if section.takes_think is not None:
+        quirks = evolve(quirks, takes_think=section.takes_think)
     return quirks
 
 

@@ -10,13 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from lmgateway.admin.answers import Fallback
 from lmgateway.admin.app import AdminPort
 from lmgateway.admin.door import AdminDoor
 from lmgateway.config.redact import redacted
-from lmgateway.config.schema import ClientSection, Config, ProfileSection, TlsSection
+from lmgateway.config.schema import ClientSection, Config, TlsSection
 from lmgateway.config.secrets import Secret, resolve
 from lmgateway.config.values import moment
 from lmgateway.errors import ConfigError
@@ -27,18 +27,18 @@ from lmgateway.governance.admission import Admission
 from lmgateway.governance.keys import Keys, digest
 from lmgateway.governance.limits import Limits
 from lmgateway.governance.pricing import Prices
-from lmgateway.routing.ladder import Climber, Ladder
-from lmgateway.routing.policy import DEFAULT, Directory, Policy
+from lmgateway.routing.policy import DEFAULT, Directory
 from lmgateway.routing.router import Router
 from lmgateway.service.backends import Backends
-from lmgateway.service.escalation import standard_of
 from lmgateway.service.resources import Resources
+from lmgateway.service.routing import policies_of, router_of
 from lmgateway.service.tiers import Tiers, queue_limits
 from lmgateway.service.wellness import Wellness
 from lmgateway.surfaces.answers import Answers
 from lmgateway.surfaces.anthropic import AnthropicSurface
 from lmgateway.surfaces.cors import Cors
 from lmgateway.surfaces.door import ClientDoor
+from lmgateway.surfaces.explain import ExplainSurface
 from lmgateway.surfaces.grammars import BACKEND_DIALECTS, ERROR_GRAMMARS
 from lmgateway.surfaces.health import HealthSurface
 from lmgateway.surfaces.intake import Intake
@@ -48,8 +48,6 @@ from lmgateway.surfaces.ollama import OllamaSurface
 from lmgateway.surfaces.openai import OpenAISurface
 from lmgateway.wire.routes import Routes
 from lmgateway.wire.server import Limits as WireLimits
-
-FOREVER = 10 * 365 * 86400.0
 
 
 @frozen(kw_only=True)
@@ -74,14 +72,10 @@ class Graph:
     """
 
     config: Config
+    router: Router
     client: Port
     admin: Port
     settle: Callable[[], None]
-
-
-def seconds(milliseconds: int) -> float:
-    """Give a duration of the config; 0 means that it is off."""
-    return milliseconds / 1000 if milliseconds else FOREVER
 
 
 def assemble(config: Config, resources: Resources, reload: Callable[[], None]) -> Graph:
@@ -98,7 +92,7 @@ def assemble(config: Config, resources: Resources, reload: Callable[[], None]) -
     tiers = Tiers(config, backends.by_name, resources)
     ladder = tiers.ladder
     directory = Directory(
-        ladder=ladder, policies=_policies(config, ladder), open=not config.clients
+        ladder=ladder, policies=policies_of(config, ladder), open=not config.clients
     )
     limits = Limits.of(config, resources.tally.counters, resources.wheel.now)
 
@@ -108,42 +102,14 @@ def assemble(config: Config, resources: Resources, reload: Callable[[], None]) -
         tiers.settle()
         resources.tally.counters.keep_only(limits.names())
 
+    router = router_of(config, resources, directory)
     return Graph(
         config=config,
-        client=_client_port(config, resources, directory, limits, backends.missing_keys),
+        router=router,
+        client=_client_port(config, resources, router, limits, backends.missing_keys),
         admin=_admin_port(config, resources, backends, reload),
         settle=settle,
     )
-
-
-def _policies(config: Config, ladder: Ladder) -> dict[str, Policy]:
-    return {name: _policy(name, p, config, ladder) for name, p in config.profiles.items()}
-
-
-def _policy(name: str, profile: ProfileSection, config: Config, ladder: Ladder) -> Policy:
-    gateway = config.gateway
-    style = profile.error_style or gateway.error_style
-    unknown = profile.unknown_model or gateway.unknown_model
-    return Policy(
-        name=name,
-        mode=profile.mode,
-        fallback=ladder.find(profile.classifier),
-        ceiling=ladder.find(profile.max_auto_tier) or ladder.tiers[-1],
-        expert_requires_flag=profile.expert_requires_flag,
-        system_prompt=profile.system_prompt,
-        reply_message=profile.reply_message,
-        failover=_own(profile.failover, gateway.failover),
-        chain=tuple(t for t in map(ladder.find, profile.fallback) if t) or None,
-        reject_unknown=unknown == "reject",
-        expose_routing=_own(profile.expose_routing, gateway.expose_routing),
-        friendly_errors=style == "friendly",
-        strict=_own(profile.strict, gateway.strict),
-        standard=standard_of(profile, ladder),
-    )
-
-
-def _own(own: bool | None, inherited: bool) -> bool:
-    return inherited if own is None else own
 
 
 def _keys(config: Config, resources: Resources) -> Keys:
@@ -189,25 +155,14 @@ def secret_of(source: Any, config: Config, resources: Resources) -> Secret | Non
 def _client_port(
     config: Config,
     resources: Resources,
-    directory: Directory,
+    router: Router,
     limits: Limits,
     missing_keys: Callable[[], int],
 ) -> Port:
     gateway, wheel = config.gateway, resources.wheel
     cors = Cors(frozenset(gateway.cors_origins))
     answers = Answers(ERROR_GRAMMARS, cors, resources.wall)
-    router = Router(
-        directory=directory,
-        dialects=BACKEND_DIALECTS,
-        tries=1 + gateway.max_retries,
-        climber=Climber(
-            wheel=wheel,
-            random=resources.random,
-            retry_seconds=gateway.retry_delay_ms / 1000,
-            commit_seconds=seconds(gateway.request_timeout_ms),
-            total_seconds=seconds(gateway.total_timeout_ms),
-        ),
-    )
+    directory = router.directory
     admission = Admission(
         tally=resources.tally,
         limits=limits,
@@ -221,7 +176,11 @@ def _client_port(
         wall=resources.wall,
         cors=cors,
         friendly_errors=gateway.error_style == "friendly",
+        noted_headers=frozenset[str]().union(
+            *(policy.rules.headers for policy in directory.policies.values())
+        ),
     )
+    explaining = Gateway(resources.traffic.recording, admission.admit, router.explain)
     health = HealthSurface(
         answers=answers,
         traffic=resources.traffic,
@@ -233,6 +192,7 @@ def _client_port(
     me = MeSurface(answers, directory, limits, admission.prices, resources.tally.spending)
     surfaces = (
         health,
+        ExplainSurface(evolve(intake, gateway=explaining)),
         me,
         OpenAISurface(intake, models),
         AnthropicSurface(intake),

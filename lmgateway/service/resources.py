@@ -6,14 +6,17 @@ import os
 from collections.abc import Callable, Mapping
 from random import Random
 from time import time
+from typing import TypeVar
 
 from attrs import Factory, define, field
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import (
     IReactorCore,
-    IReactorFromThreads,
     IReactorTCP,
+    IReactorThreads,
     IReactorTime,
 )
+from twisted.internet.threads import deferToThreadPool
 from twisted.logger import LogLevelFilterPredicate
 
 from lmgateway.backends.health import Health
@@ -25,9 +28,11 @@ from lmgateway.wire.client import Origin, WireAgent, WireClient
 from lmgateway.wire.timers import Wheel
 
 
-class Reactor(IReactorTime, IReactorTCP, IReactorCore, IReactorFromThreads):
+class Reactor(IReactorTime, IReactorTCP, IReactorCore, IReactorThreads):
     """What we use of a reactor."""
 
+
+Result = TypeVar("Result")
 
 AgentKey = tuple[Origin, float, float]
 
@@ -102,6 +107,10 @@ class Resources:
         for key in [key for key, client in self._clients.items() if client not in clients]:
             del self._clients[key]
             self._agents.pop(key).close()
+
+    def in_thread(self, function: Callable[[], Result]) -> Deferred[Result]:
+        """Run what would hold up the reactor in one of its threads."""
+        return deferToThreadPool(self.reactor, self.reactor.getThreadPool(), function)
 
     def uptime(self) -> float:
         """Seconds since the start."""

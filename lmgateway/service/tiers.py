@@ -60,6 +60,7 @@ class Tiers:
             think=tier.think,
             max_context_tokens=tier.max_context_tokens,
             max_output_tokens=tier.max_output_tokens,
+            capabilities=None if tier.capabilities is None else frozenset(tier.capabilities),
             priority=tier.priority,
             queue=self._queue(tier.queue),
             overflow=_overflow(tier),

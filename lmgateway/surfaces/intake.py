@@ -47,6 +47,7 @@ class Intake:
         dialects: What backends speak, by name.
         wall: Seconds since the epoch, for records.
         friendly_errors: What holds until a profile says otherwise.
+        noted_headers: The names of further headers that routing rules look at.
     """
 
     gateway: Gateway
@@ -55,6 +56,7 @@ class Intake:
     wall: Callable[[], float]
     cors: Cors
     friendly_errors: bool = False
+    noted_headers: frozenset[str] = frozenset()
 
     async def take(self, request: Request, dialect: SurfaceDialect, endpoint: Endpoint) -> None:
         """Serve one request in the grammar of *dialect*; all failures are told to the client."""
@@ -85,7 +87,7 @@ class Intake:
             admitted=admitted.admitted,
             started=self.wheel.now(),
             wall=self.wall(),
-            headers=_ours(head),
+            headers=_noted(head, self.noted_headers),
             forwarded=_forwarded(head, surface),
             principal=admitted.principal,
             interruption=lambda: request.interruption,
@@ -93,12 +95,16 @@ class Intake:
         )
 
 
-def _ours(head: Head) -> dict[str, str]:
-    return {
+def _noted(head: Head, names: frozenset[str]) -> dict[str, str]:
+    noted = {
         name.decode("latin-1"): value.decode("latin-1")
         for name, value in head.headers
         if name[:6] == b"x-lmg-"
     }
+    for name in names:
+        if (value := head.get(name.encode())) is not None:
+            noted[name] = value.decode("latin-1")
+    return noted
 
 
 def _forwarded(head: Head, surface: str) -> dict[bytes, bytes]:

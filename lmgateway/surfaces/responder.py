@@ -14,6 +14,7 @@ from contextlib import aclosing
 
 from lmgateway.backends.base import Batch, Reply
 from lmgateway.dialects.base import Dialect, SurfaceDialect
+from lmgateway.dialects.document import encode
 from lmgateway.dialects.transcode import Transcoder, Translated, Verbatim
 from lmgateway.errors import BackendError, GatewayError, LimitError, StreamInterrupted
 from lmgateway.exchange import Exchange
@@ -74,7 +75,8 @@ class Responder:
         headers += self._limits(exchange)
         if reply.answer is not None:
             headers += cost_headers(exchange, reply.usage or estimated(exchange.request, reply))
-            self._send(exchange, self._whole(exchange, reply), headers)
+            body = explained(exchange, self._whole(exchange, reply))
+            self._send(exchange, body, headers)
         else:
             await self._stream(exchange, reply, headers)
 
@@ -100,7 +102,11 @@ class Responder:
         transcoder = self._transcoder = self._transcode(exchange, reply)
         outlet = self._outlet = Outlet(self._request)
         exchange.status = 200
-        outlet.open(200, [_STREAM[self._dialect.framing], *_UNBUFFERED, *headers, *self._extra])
+        outlet.open(
+            200,
+            [_STREAM[self._dialect.framing], *_UNBUFFERED, *headers, *self._extra],
+            self._comment(exchange),
+        )
         self._written = self._wheel.now()
         self._beat = self._wheel.start(BEAT_SECONDS, self._keep_alive)
         try:
@@ -114,6 +120,12 @@ class Responder:
         finally:
             self._beat.cancel()
         outlet.finish()
+
+    def _comment(self, exchange: Exchange) -> bytes:
+        """How it was routed, if the client asked to be told and its grammar has comments."""
+        if exchange.explanation is None or self._dialect.framing != "sse":
+            return b""
+        return b": lmg " + encode(exchange.explanation) + b"\n\n"
 
     def _taken(self, transcoder: Transcoder, batch: Batch, exchange: Exchange) -> bytes:
         take = transcoder.take
@@ -159,3 +171,12 @@ class Responder:
         """Tell whether a failure is told as an answer; limits never are: clients must slow down."""
         kind = exchange.friendly_errors and not isinstance(error, LimitError)
         return kind and exchange.request is not None
+
+
+def explained(exchange: Exchange, body: bytes) -> bytes:
+    """Give a JSON answer with a member ``lmg``, if the client asked how it was routed."""
+    if exchange.explanation is None:
+        return body
+    members = body.rstrip().removesuffix(b"}").rstrip()
+    comma = b"" if members.endswith(b"{") else b","
+    return members + comma + b'"lmg":' + encode(exchange.explanation) + b"}"

@@ -63,12 +63,30 @@ class ReferenceTests(FolderTestCase):
             'did you mean "default"?',
         )
 
-    def test_a_rule_matches_tags(self) -> None:
-        """What is no tag is refused, instead of never matching."""
-        problem = self.problem(
-            BASE + 'rules = [{ when = { "@model" = "x" }, route_to = "local:fast" }]'
-        )
-        self.assertIn('when."@model": is not the name of a tag', problem)
+    def test_a_rule_matches_tags_and_facts(self) -> None:
+        """What is neither is refused, instead of never matching; so is what could take long."""
+        for when, fault in (
+            ('"@modle" = "x"', 'is no fact; did you mean "@model"?'),
+            ('"" = "x"', "is not the name of a tag"),
+            ('"@header.Authorization" = "x"', "is a header that carries a credential"),
+            ('"@tokens" = "many"', "must be a comparison with a number, as in '>8000'"),
+            ('"@needs" = "visoin"', "names 'visoin'; did you mean \"vision\"?"),
+            ('"@text" = "~(a+)+b"', "could take too long"),
+            ('"@text" = "~("', "is not a regular expression"),
+        ):
+            problem = self.problem(
+                BASE + f'rules = [{{ when = {{ {when} }}, route_to = "local:fast" }}]'
+            )
+            self.assertIn(fault, problem)
+
+    def test_a_rule_leads_somewhere(self) -> None:
+        """Every place of a split must be there, and there must be one."""
+        for to, fault in (
+            ('[{ to = "local:fst" }]', 'did you mean "local:fast"?'),
+            ("[]", "must name at least one"),
+        ):
+            problem = self.problem(BASE + f'rules = [{{ when = {{ a = "b" }}, route_to = {to} }}]')
+            self.assertIn(fault, problem)
 
     def test_all_a_client_may_name_must_be_there(self) -> None:
         """Profiles, tiers, aliases; a profile is no model."""

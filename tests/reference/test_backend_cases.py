@@ -20,8 +20,8 @@ def openai_says(**message: Any) -> dict[str, Any]:
     return answer
 
 
-_HI = {"messages": MESSAGES}
-_ASKED = {
+_HI: dict[str, Any] = {"messages": MESSAGES}
+_ASKED: dict[str, dict[str, Any]] = {
     "/v1/chat/completions": _HI,
     "/v1/completions": {"prompt": "hi"},
     "/v1/responses": {"input": "hi"},
@@ -70,7 +70,7 @@ class BackendCases(ScriptedCase):
         """Reasons are translated, the usage is summed, the id is kept."""
         self.serve()
         for reason in ("stop", "length"):
-            self.backend.script = lambda r, a, why=reason: vectors.text("anthropic", why)
+            self.backend.script = vectors.saying(vectors.text("anthropic", reason))
             body = (await self.chat("anthropic")).json
             self.assertEqual(body["choices"][0]["finish_reason"], reason)
         self.assertEqual(body["usage"]["total_tokens"], vectors.IN + vectors.OUT)
@@ -195,7 +195,7 @@ class BackendCases(ScriptedCase):
         ):
             answer = vectors.text("ollama")
             answer["message"]["content"] = text
-            self.backend.script = lambda r, a, what=answer: what
+            self.backend.script = vectors.saying(answer)
             message = (await self.chat("ollama", tools=TOOLS)).json["choices"][0]["message"]
             made = message.get("tool_calls")
             got = made and [json.loads(call["function"]["arguments"]) for call in made]
@@ -261,7 +261,7 @@ class HeaderTests(ScriptedCase):
         }
         await self.ask("POST", "/v1/messages", body, Anthropic_Beta=["one", "two"])
         asked = self.backend.requests[-1].requestHeaders
-        sent = ",".join(asked.getRawHeaders("anthropic-beta"))
+        sent = ",".join(asked.getRawHeaders("anthropic-beta", []))
         self.assertEqual(sent.replace(" ", ""), "one,two")
 
     async def test_request_ids_both_ways(self) -> None:

@@ -197,6 +197,15 @@ class EscalateCases(GatewayCase):
         got = await self.chat("cloud:economy")
         self.assertEqual(got.headers["x-lmg-tier"], "local:fast")
 
+    async def test_R_E10_window(self) -> None:
+        """A tier whose window is too small is skipped, not asked."""
+        small = '    model = "fast-model"\n    max_context_tokens = 10\n'
+        self.start(ESCALATE.replace('    model = "fast-model"\n', small))
+        long = [{"role": "user", "content": "many words " * 20}]
+        got = await self.chat(messages=long)
+        self.assertEqual(got.headers["x-lmg-tier"], "cloud:economy")
+        self.assertEqual(self.backend.models, ["economy-model"])
+
     async def test_failover_off_climbs_all_the_same(self) -> None:
         """Escalation is not failover: it climbs where failover is off."""
         self.begin_with(says("Sure."), says(LONG), profile="failover = false")

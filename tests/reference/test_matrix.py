@@ -19,10 +19,7 @@ except ImportError:
 ANTHROPIC_TOOLS = [
     {"name": t["function"]["name"], "input_schema": t["function"]["parameters"]} for t in TOOLS
 ]
-RESPONSES_TOOLS = [
-    {"type": "function", "strict": False, **t["function"]}  # type: ignore[dict-item]
-    for t in TOOLS
-]
+RESPONSES_TOOLS = [{"type": "function", "strict": False, **t["function"]} for t in TOOLS]
 MADE = [(name, json.loads(arguments)) for name, arguments in vectors.CALLS]
 
 Seen = tuple[str, list[tuple[str, Any]], str | None, tuple[int, int] | None]
@@ -191,7 +188,7 @@ class MatrixTests(MatrixCase):
                     vectors.text(dialect, reason), vectors.streamed_text(dialect, reason)
                 )
                 seen = await self.see(surface, dialect, stream)
-                want = (vectors.SAID, [], reason, USED)
+                want: Seen = (vectors.SAID, [], reason, USED)
                 self.assertEqual(seen, want, f"{surface} {dialect} {stream}")
                 if surface != "completions":
                     self.assertEqual(self.backend.asked[-1].path, vectors.PATHS[dialect])

@@ -144,10 +144,11 @@ class OllamaCases(ScriptedCase):
         self.start(BASE, more=house + client, gateway='unknown_model = "reject"')
         body = {"model": "default:latest", "messages": MESSAGES, "stream": False}
         self.assertEqual((await self.ask("POST", "/api/chat", body)).code, 401)
-        bearer = {"Authorization": "Bearer a-key"}
-        self.assertEqual((await self.ask("POST", "/api/chat", body, **bearer)).code, 200)
+        self.assertEqual(
+            (await self.ask("POST", "/api/chat", body, Authorization="Bearer a-key")).code, 200
+        )
         body["model"] = "house:latest"
-        got = await self.ask("POST", "/api/chat", body, **bearer)
+        got = await self.ask("POST", "/api/chat", body, Authorization="Bearer a-key")
         self.assertEqual((got.code, next(iter(got.json))), (404, "error"))
 
 
@@ -162,7 +163,7 @@ class OllamaCallsTests(ScriptedCase):
             if dialect == "ollama":
                 whole = {**vectors.text("ollama"), "response": vectors.SAID}
                 del whole["message"]
-                self.backend.script = lambda r, a, what=whole: what
+                self.backend.script = vectors.saying(whole)
             asked = {"model": dialect, "prompt": "hi", "system": "Be.", "stream": False}
             got = (await self.ask("POST", "/api/generate", asked)).json
             self.assertEqual((got["response"], got["done"]), (vectors.SAID, True))
@@ -208,7 +209,7 @@ class OllamaCallsTests(ScriptedCase):
                 },
             ),
         ):
-            self.backend.script = lambda r, a, what=answer: what
+            self.backend.script = vectors.saying(answer)
             got = await self.ask("POST", "/api/embed", {"model": dialect, "input": "x"})
             self.assertEqual(got.json["embeddings"], [[0.5, 1.0]])
             got = await self.ask("POST", "/v1/embeddings", {"model": dialect, "input": "x"})

@@ -16,6 +16,7 @@ THREE = """
     [gateway]
     client_port = {client}
     admin_port = {admin}
+    health_window = 0
     unknown_model = "reject"
     {gateway}
 
@@ -54,11 +55,11 @@ THREE = """
 """
 
 SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}}
-TOOLS = [
+TOOLS: list[dict[str, Any]] = [
     {"type": "function", "function": {"name": name, "description": "It.", "parameters": SCHEMA}}
     for name, _ in CALLS
 ]
-MESSAGES = [{"role": "user", "content": "hi"}]
+MESSAGES: list[dict[str, Any]] = [{"role": "user", "content": "hi"}]
 
 
 class ThreeCase(GatewayCase):

@@ -21,7 +21,7 @@ from lmgateway.dialects.base import Dialect, Mark
 from lmgateway.dialects.ollama import OLLAMA
 from lmgateway.dialects.openai import OPENAI
 from lmgateway.errors import BackendError, BackendFailed, BudgetExhausted, Insufficient
-from lmgateway.exchange import Attempt, Exchange
+from lmgateway.exchange import Attempt, Exchange, Unaccounted
 from lmgateway.routing.escalate import Escalation, Standard
 from lmgateway.routing.gate_judge import Judge
 from lmgateway.routing.ladder import Climber, Step, Tier
@@ -38,7 +38,7 @@ Part: TypeAlias = bytes | float | BackendError
 
 
 @define
-class Ledger:
+class Ledger(Unaccounted):
     """An account that remembers, and refuses what it is told to."""
 
     reserved: list[Attempt] = field(factory=list)
