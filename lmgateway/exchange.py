@@ -179,6 +179,10 @@ def _uninterrupted() -> GatewayError | None:
     return None
 
 
+MAX_DEBUG = 65536
+"""Bytes kept of a body, for an operator who wants to see it."""
+
+
 @define(kw_only=True, eq=False)
 class Exchange:
     """
@@ -199,6 +203,7 @@ class Exchange:
         dropped: What of the request the backend had no word for.
         priority: How urgent it is: higher goes first.
         overflowed: Whether it went to another tier because its own had too long a queue.
+        debug: Whether the operator wants to see what backends are sent.
         expose_routing: Whether the client is told which backend served it.
         friendly_errors: Whether failures are told as plain text with status 200.
         explanation: How the request was routed, if the client asked to be told.
@@ -242,6 +247,8 @@ class Exchange:
     attempts: list[Attempt] = field(factory=list)
 
     explanation: Document | None = None
+    debug: bool = False
+    sent_body: bytes | None = None
     usage: Usage | None = None
     finish_reason: str | None = None
     first_output: float | None = None
@@ -257,6 +264,10 @@ class Exchange:
         """Nano-dollars of all attempts so far; ``None`` if one of them has no price."""
         costs = [attempt.cost for attempt in self.attempts]
         return None if None in costs else sum(cost or 0 for cost in costs)
+
+    def note_sent(self, body: bytes) -> None:
+        """Keep the beginning of what a backend was sent; the last attempt's, in the end."""
+        self.sent_body = body[:MAX_DEBUG]
 
     @property
     def requested_model(self) -> str | None:

@@ -9,7 +9,7 @@ upstream connection, whole or not.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol, TypeAlias
 
@@ -32,6 +32,7 @@ class Call:
         headers: Request headers of the client to pass on, by lower-case name: already
             filtered by an allow-list.
         request_id: Sent upstream as ``X-Request-ID``.
+        sent: Told the body that the backend is sent, where the operator wants to see it.
         strict: Whether a member that this backend has no word for is refused, not left out.
         commit_by: Reactor seconds by which the first output must be in hand.
         end_by: Reactor seconds by which the last byte must be in hand.
@@ -41,6 +42,7 @@ class Call:
     overrides: Overrides
     headers: Mapping[bytes, bytes] = field(factory=dict)
     request_id: str
+    sent: Callable[[bytes], object] | None = None
     strict: bool = False
     commit_by: float
     end_by: float

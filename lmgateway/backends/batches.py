@@ -88,10 +88,14 @@ class BodyBatches:
     def __aiter__(self) -> BodyBatches:
         return self
 
+    def at_hand(self) -> Batch:
+        """Give the first batch without waiting; nothing if it was given already."""
+        batch, self._first = self._first, None
+        return batch or ()
+
     async def __anext__(self) -> Batch:
         if self._first is not None:
-            batch, self._first = self._first, None
-            return batch
+            return self.at_hand()
         while True:
             if self._reader.error is not None:
                 raise self._reader.error

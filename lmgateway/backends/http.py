@@ -160,9 +160,12 @@ class _Attempt:
         due = min(
             now + (patience.first_output if request.stream else patience.whole), call.commit_by
         )
+        document = codec.render(request, call.overrides, backend.quirks)
+        if call.sent is not None:
+            call.sent(document)
         response = await backend.client.send(
             target,
-            codec.render(request, call.overrides, backend.quirks),
+            document,
             backend.headers(codec, call),
             head_seconds=_left(due, now),
         )

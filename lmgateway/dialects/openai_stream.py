@@ -92,8 +92,9 @@ class _Delta(msgspec.Struct):
         text += (self.reasoning_content or self.reasoning or "") + (self.refusal or "")
         size = len(text) if text.isascii() else len(text.encode())
         for raw in (self.tool_calls, self.function_call, self.audio):
-            value = bytes(raw)
-            size += 0 if value in _EMPTY else len(value)
+            if raw is not _ABSENT:
+                value = bytes(raw)
+                size += 0 if value in _EMPTY else len(value)
         return size
 
 
@@ -137,7 +138,7 @@ class OpenAIReader:
         except msgspec.MsgspecError:
             self.garbled += 1
             return Mark.QUIET
-        if bytes(chunk.error) not in _EMPTY:
+        if chunk.error is not _ABSENT and bytes(chunk.error) not in _EMPTY:
             self.error = streamed_error(bytes(chunk.error))
             return Mark.ERROR
         return self._note(chunk)

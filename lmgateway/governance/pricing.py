@@ -124,6 +124,8 @@ class Prices:
     def cost(self, attempt: Attempt, usage: Usage) -> int | None:
         """Give the nano-dollars of an attempt; ``None`` if its target has no price."""
         price = self.price(attempt)
+        if price is FREE:
+            return 0
         return None if price is None else price.cost(usage)
 
 
@@ -134,6 +136,8 @@ def nano(usd: float) -> int:
 
 def usd(amount: int) -> str:
     """Write nano-dollars as decimal USD, without exponent."""
+    if not amount:
+        return "0"
     whole, rest = divmod(amount, NANO)
     return f"{whole}.{rest:09d}".rstrip("0").rstrip(".")
 

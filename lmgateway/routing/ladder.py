@@ -275,6 +275,7 @@ class Climber:
             overrides=overrides,
             headers=exchange.forwarded,
             request_id=exchange.id,
+            sent=exchange.note_sent if exchange.debug else None,
             strict=step.strict,
             commit_by=exchange.started + self.commit_seconds,
             end_by=exchange.started + self.total_seconds,

@@ -8,7 +8,8 @@ has the plan climbed.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from types import TracebackType
 
 from attrs import frozen
 
@@ -45,13 +46,21 @@ class Router:
     cascade: Cascade
     explaining: Explaining
 
-    @asynccontextmanager
-    async def open(self, exchange: Exchange) -> AsyncIterator[Reply]:
+    def open(self, exchange: Exchange) -> AbstractAsyncContextManager[Reply]:
         """
         Enter with a committed reply.
 
         Raises:
             GatewayError: Whatever kept every target from committing.
+        """
+        return _Opening(self, exchange)
+
+    async def begin(self, exchange: Exchange) -> AbstractAsyncContextManager[Reply]:
+        """
+        Decide; give the scope of the reply, which is entered next.
+
+        Raises:
+            GatewayError: If nothing is to be tried.
         """
         request = exchange.request
         assert request is not None, "only parsed requests are routed"
@@ -63,15 +72,12 @@ class Router:
         if decision.reply is not None or decision.plan is None:
             exchange.tier = "reply"
             exchange.backend = "none"
-            yield canned(request, decision.reply or "")
-            return
+            return nullcontext(canned(request, decision.reply or ""))
         climb = self._climb(decision.policy, decision.plan, exchange)
         words = opening_of(decision, request, self.climber.random)
         if words is not None:
-            yield opened(words, self._announce(decision, exchange), climb)
-            return
-        async with climb as reply:
-            yield reply
+            return nullcontext(opened(words, self._announce(decision, exchange), climb))
+        return climb
 
     def _climb(
         self, policy: Policy, plan: Plan, exchange: Exchange
@@ -146,6 +152,28 @@ class Router:
         exchange.profile_chain = (policy.name,)
         exchange.expose_routing = policy.expose_routing
         exchange.friendly_errors = policy.friendly_errors
+
+
+class _Opening:
+    """The scope of one reply: see ``Router.open``."""
+
+    __slots__ = ("_exchange", "_router", "_scope")
+
+    def __init__(self, router: Router, exchange: Exchange) -> None:
+        self._router = router
+        self._exchange = exchange
+
+    async def __aenter__(self) -> Reply:
+        self._scope = await self._router.begin(self._exchange)
+        return await self._scope.__aenter__()
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> bool | None:
+        return await self._scope.__aexit__(kind, error, trace)
 
 
 def _hint(request: ChatRequest) -> Hint:

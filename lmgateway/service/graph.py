@@ -180,6 +180,7 @@ def _client_port(
         wheel=wheel,
         wall=resources.wall,
         cors=cors,
+        debug=gateway.traffic_log_debug,
         friendly_errors=gateway.error_style == "friendly",
         noted_headers=frozenset[str]().union(
             *(policy.rules.headers for policy in directory.policies.values())

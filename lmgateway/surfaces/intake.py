@@ -46,6 +46,7 @@ class Intake:
         gateway: The spine.
         dialects: What backends speak, by name.
         wall: Seconds since the epoch, for records.
+        debug: Whether the traffic log keeps what backends are sent.
         friendly_errors: What holds until a profile says otherwise.
         noted_headers: The names of further headers that routing rules look at.
     """
@@ -55,6 +56,7 @@ class Intake:
     wheel: Wheel
     wall: Callable[[], float]
     cors: Cors
+    debug: bool = False
     friendly_errors: bool = False
     noted_headers: frozenset[str] = frozenset()
 
@@ -91,6 +93,7 @@ class Intake:
             forwarded=_forwarded(head, surface),
             principal=admitted.principal,
             interruption=lambda: request.interruption,
+            debug=self.debug,
             friendly_errors=self.friendly_errors,
         )
 

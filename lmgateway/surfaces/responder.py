@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from contextlib import aclosing
 
 from lmgateway.backends.base import Batch, Reply
+from lmgateway.backends.batches import BodyBatches
 from lmgateway.dialects.base import Dialect, SurfaceDialect
 from lmgateway.dialects.document import encode
 from lmgateway.dialects.transcode import Transcoder, Translated, Verbatim
@@ -99,15 +100,16 @@ class Responder:
 
     async def _stream(self, exchange: Exchange, reply: Reply, headers: Headers) -> None:
         assert reply.batches is not None, "a reply without an answer is a stream"
-        transcoder = self._transcoder = self._transcode(exchange, reply)
+        transcoder = self._transcode(exchange, reply)
+        # What is there already leaves with the head, in one piece.
+        first = reply.batches.at_hand() if isinstance(reply.batches, BodyBatches) else ()
+        opening = self._comment(exchange) + self._taken(transcoder, first, exchange)
+        self._transcoder = transcoder
         outlet = self._outlet = Outlet(self._request)
         exchange.status = 200
         outlet.open(
-            200,
-            [_STREAM[self._dialect.framing], *_UNBUFFERED, *headers, *self._extra],
-            self._comment(exchange),
+            200, [_STREAM[self._dialect.framing], *_UNBUFFERED, *headers, *self._extra], opening
         )
-        self._written = self._wheel.now()
         self._beat = self._wheel.start(BEAT_SECONDS, self._keep_alive)
         try:
             async with aclosing(reply.batches) as batches:

@@ -45,7 +45,9 @@ class AccessLog:
         self.dropped = 0
 
     def __call__(self, entry: Entry) -> None:
-        """Take one entry."""
+        """Take one entry; what is kept for the operator's eyes is not logged."""
+        if entry.debug_request_body is not msgspec.UNSET:
+            entry = msgspec.structs.replace(entry, debug_request_body=msgspec.UNSET)
         if len(self._lines) >= MAX_HELD:
             self.dropped += 1
             return

@@ -66,6 +66,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=False):
     priority: int
     class_label: str | msgspec.UnsetType = msgspec.UNSET
     profile_chain: Sequence[str] | msgspec.UnsetType = msgspec.UNSET
+    debug_request_body: str | msgspec.UnsetType = msgspec.UNSET
 
     overflowed: bool
     surface: str
@@ -215,6 +216,7 @@ def entry_of(exchange: Exchange) -> Entry:
         overflowed=exchange.overflowed,
         class_label=exchange.label or msgspec.UNSET,
         profile_chain=chain if len(chain) > 1 else msgspec.UNSET,
+        debug_request_body=_debugged(exchange),
         surface=exchange.surface,
         path=exchange.path,
         client=None if principal is None else principal.name or None,
@@ -249,6 +251,11 @@ def _told(exchange: Exchange) -> str | None:
     if error is None or error.origin == "upstream":
         return exchange.outcome
     return f"{error.kind}: {type(error).default_message()}" if error.param else str(error)
+
+
+def _debugged(exchange: Exchange) -> str | msgspec.UnsetType:
+    body = exchange.sent_body
+    return msgspec.UNSET if body is None else body.decode("utf-8", "replace")
 
 
 def _short(name: str | None) -> str | None:

@@ -21,16 +21,17 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, cast
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
-from twisted.internet.abstract import FileDescriptor
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IHandshakeListener, ITCPTransport, ITransport
 from twisted.internet.protocol import Protocol, connectionDone
+from twisted.internet.tcp import Connection as TCPConnection
 from twisted.python.failure import Failure
 from twisted.web.http import PotentialDataLoss
 from zope.interface import implementer
 
 from lmgateway.errors import BackendError, ProtocolError, Unreachable, UnsupportedEncoding
 from lmgateway.wire.faults import connection_fault
+from lmgateway.wire.outflow import send_some
 from lmgateway.wire.response import Response
 from lmgateway.wire.timers import Timer
 
@@ -61,15 +62,12 @@ def direct_write(transport: ITransport) -> Callable[[bytes], object]:
     """
     queue: Callable[[bytes], object] = transport.write
     # Not by attribute: a TLS transport passes what it lacks on to the socket below it.
-    if not isinstance(transport, FileDescriptor):
+    if not isinstance(transport, TCPConnection):
         return queue
-    some = transport.writeSomeData
 
     def write(data: bytes) -> None:
         idle = transport.connected and not (transport.dataBuffer or transport._tempDataBuffer)
-        sent = some(data) if idle else 0
-        if sent.__class__ is not int:
-            sent = 0  # an error: let the reactor meet it and report the loss
+        sent = send_some(transport, data) if idle else 0
         if sent < len(data):
             queue(data[sent:] if sent else data)
 

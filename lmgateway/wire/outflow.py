@@ -97,11 +97,10 @@ class Outflow:
             and direct.connected
             and not direct.disconnecting
         ):
-            sent = direct.writeSomeData(data)
+            sent = send_some(direct, data)
             if sent == len(data):
                 return
-            if sent.__class__ is int:  # and not the reason why the connection is lost
-                data = data[sent:]
+            data = data[sent:]
         self._transport.write(data)
         if self._timer is None and self._base is not None:
             self._watch()
@@ -203,6 +202,20 @@ class Outflow:
         """Where the transport is in its buffer: changes with each send, not with a write."""
         base = self._base
         return (0, 0) if base is None else (id(base.dataBuffer), base.offset)
+
+
+def send_some(transport: Connection, data: bytes) -> int:
+    """
+    Give the socket what it takes of *data* at once.
+
+    Returns:
+        How many bytes it took; 0 also for an error, which the reactor meets when the rest is
+        written, and reports as the loss of the connection.
+    """
+    try:
+        return int(transport.socket.send(data))
+    except OSError:
+        return 0
 
 
 def _descriptor(transport: object) -> FileDescriptor | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from tests.fakes import status
@@ -80,6 +81,20 @@ class AdminTests(GatewayCase):
         self.start()
         got = await self.ask("GET", "/admin/traffic?limit=abc", admin=True)
         self.assertEqual(got.code, 400)
+
+    async def test_R_N13_debug_capture(self) -> None:
+        """With debug capture the entry has the body as sent on; never the log, nor without it."""
+        service = self.start(gateway="traffic_log_debug = true")
+        await self.chat("hint:fast")
+        (entry,) = await self.entries()
+        self.assertEqual(json.loads(entry["debug_request_body"])["model"], "fast-model")
+        self.assertEqual(entry["requested_model"], "hint:fast")
+        service.resources.access.flush()
+        self.assertNotIn(b"debug_request_body", b"".join(self.lines))
+        self.write()
+        service.reload()
+        await self.chat()
+        self.assertNotIn("debug_request_body", (await self.entries())[0])
 
     async def test_R_N14_failures_are_entries(self) -> None:
         """A failed request is there, with its error and without the backend's words."""
