@@ -136,8 +136,8 @@ class Account(Protocol):
         Set aside money at this target's price.
 
         Returns:
-            The most tokens of output that were reckoned with, where the client set no bound
-            and the account is bounded: to be told the backend.
+            The most tokens of output that were reckoned with, to be told the backend;
+            ``None`` where the client set a bound or no budget is kept.
 
         Raises:
             LimitError: If there is not enough.

@@ -1,14 +1,14 @@
 """
 Limits: on requests, tokens and requests at once, for whom and all or nothing.
 
-=========  ==============================  ========================
-scope      who shares it                   asked
-=========  ==============================  ========================
-``ip``     an address, an IPv6 /64         at the door, before the body
-``client`` a key                           on admission
-``group``  the clients of a group          on admission
-``profile`` everyone whom it routes        once routing chose it
-=========  ==============================  ========================
+===========  ==============================  ============================
+scope        who shares it                   asked
+===========  ==============================  ============================
+``ip``       an address, an IPv6 /64         at the door, before the body
+``client``   a key                           on admission
+``group``    the clients of a group          on admission
+``profile``  everyone whom it routes         once routing chose it
+===========  ==============================  ============================
 
 A request that one scope refuses is given back to all others that had let it in.
 Tokens are estimated on admission and held; when the exchange has ended, what
