@@ -1,19 +1,16 @@
 """
 What can go wrong, as types.
 
-An error says what went wrong (``kind``), which HTTP status that is, whether
-another target may be tried (``retryable``) and who is to blame (``origin``).
-It never says how that looks on the wire: only a dialect turns an error into
-bytes.  ``str(error)`` is fit for the client: no secret, no prompt and no
-upstream body ever goes into it.
-
-``docs/errors.md`` lists every kind, and a test compares it with these classes.
+An error says what went wrong (``kind``), which HTTP status that is, whether another target may
+be tried (``retryable``) and who is to blame (``origin``).  It never says how that looks on the
+wire: only a dialect turns an error into bytes.  ``str(error)`` is fit for the client: no secret,
+no prompt and no upstream body ever goes into it.  ``docs/errors.md`` lists every kind.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 Origin = Literal["client", "gateway", "upstream"]
 
@@ -180,9 +177,10 @@ class Forbidden(AccessError):
 
 # Limits --------------------------------------------------------------------
 class LimitError(GatewayError):
-    """A limit of this gateway, not of a provider."""
+    """A limit of this gateway, not of a provider; ``standings`` begin with the one reached."""
 
     status = 429
+    standings: Sequence[Any] = ()
 
 
 class RateLimited(LimitError):
@@ -202,6 +200,7 @@ class BudgetExhausted(LimitError):
 
     kind = "budget_exhausted"
     status = 402
+    resets_at: str | None = None
 
 
 class Overloaded(GatewayError):
@@ -360,6 +359,18 @@ class LadderExhausted(GatewayError):
     def default_message(cls) -> str:
         """What is said when there is nothing more precise to say."""
         return "No backend is available for this model."
+
+
+class Insufficient(GatewayError):
+    """Answers came, but none was good enough, and the profile wants none of those."""
+
+    kind = "insufficient"
+    status = 502
+
+    @classmethod
+    def default_message(cls) -> str:
+        """What is said when there is nothing more precise to say."""
+        return "No model gave an answer that is good enough."
 
 
 class StreamInterrupted(GatewayError):

@@ -8,12 +8,12 @@ learns it, and ``telemetry`` reads it once, at the end.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Literal, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import Literal, NamedTuple, Protocol
 
 from attrs import define, field, frozen
 
-from lmgateway.chat import ChatRequest, Usage
+from lmgateway.chat import ChatRequest, Document, Usage
 from lmgateway.errors import GatewayError
 
 Outcome = Literal["open", "ok", "client_closed"] | str
@@ -33,6 +33,11 @@ class Principal:
         allow_profiles: Globs of other profiles that may be named; ``None``: none.
         allow_models: Globs of the tiers and aliases that may be named; ``None``: those up to
             the profile's ceiling.
+        allow_endpoints: Globs of the paths that may be asked; ``None``: all.
+        group: The group that this client is in; empty if it is in none.
+        tags: What records say of this client besides.
+        default_priority: Of requests that name no priority; ``None`` leaves it to the tier.
+        priority_ceiling: The highest priority that may be named; ``None``: any.
     """
 
     name: str
@@ -41,6 +46,30 @@ class Principal:
     anonymous: bool = False
     allow_profiles: tuple[str, ...] | None = None
     allow_models: tuple[str, ...] | None = None
+    allow_endpoints: tuple[str, ...] | None = None
+    group: str = ""
+    tags: tuple[str, ...] = ()
+    default_priority: int | None = None
+    priority_ceiling: int | None = None
+
+
+class Standing(NamedTuple):
+    """
+    How a limit stands.
+
+    Attributes:
+        what: ``requests``, ``tokens`` or ``concurrency``.
+        scope: Whose limit it is.
+        limit: How many a minute, or at once.
+        remaining: How many more now.
+        reset: Seconds until all of it can be used again.
+    """
+
+    what: str
+    scope: str
+    limit: int
+    remaining: int
+    reset: float
 
 
 @define(kw_only=True)
@@ -49,10 +78,14 @@ class Attempt:
     One try at one target.
 
     Attributes:
-        outcome: ``ok`` or the error's kind.
+        outcome: ``ok``, the error's kind, or ``insufficient:`` and the gate that it failed.
         started: Reactor seconds.
         seconds: How long it took to commit, or to fail.
         status: The backend's HTTP status, if one came.
+        settled: Whether it was charged.
+        reserved: Nano-dollars that were set aside for it.
+        cost: Nano-dollars, once settled; ``None`` if the target has no price.
+        purpose: What it was for; only an ``answer`` is for the client.
     """
 
     tier: str
@@ -63,6 +96,24 @@ class Attempt:
     outcome: str = "open"
     status: int | None = None
     usage: Usage | None = None
+    settled: bool = False
+    reserved: int = 0
+    cost: int | None = 0
+    purpose: Literal["answer", "classify", "judge"] = "answer"
+
+
+@frozen
+class Climb:
+    """
+    One step up the ladder, and why.
+
+    Attributes:
+        reason: The outcome of the attempt that was not good enough.
+    """
+
+    from_tier: str
+    to_tier: str
+    reason: str
 
 
 class Account(Protocol):
@@ -72,9 +123,21 @@ class Account(Protocol):
     Kept here, below both floors, so that neither imports the other.
     """
 
-    def reserve(self, attempt: Attempt, request: ChatRequest) -> None:
+    def enter(self, profile: str) -> None:
         """
-        Set aside tokens and money at this target's price.
+        Count the request for the profile that routes it.
+
+        Raises:
+            LimitError: If the profile has had too many.
+        """
+
+    def reserve(self, attempt: Attempt, request: ChatRequest) -> int | None:
+        """
+        Set aside money at this target's price.
+
+        Returns:
+            The most tokens of output that were reckoned with, where the client set no bound
+            and the account is bounded: to be told the backend.
 
         Raises:
             LimitError: If there is not enough.
@@ -83,15 +146,33 @@ class Account(Protocol):
     def settle(self, attempt: Attempt) -> None:
         """Charge what the attempt really used; give the rest back.  Called once per attempt."""
 
+    def price(self, attempt: Attempt, usage: Usage | None) -> int | None:
+        """Say what *usage* costs there, in nano-dollars; ``None`` if it has no price."""
+
+    def standings(self) -> Sequence[Standing]:
+        """Say how the limits that apply stand, the tightest of each kind."""
+
 
 class Unaccounted:
     """The account of a caller for whom nothing is counted."""
 
-    def reserve(self, attempt: Attempt, request: ChatRequest) -> None:
+    def enter(self, profile: str) -> None:
         """Allow it."""
+
+    def reserve(self, attempt: Attempt, request: ChatRequest) -> int | None:
+        """Allow it."""
+        return None
 
     def settle(self, attempt: Attempt) -> None:
         """Nothing was set aside."""
+
+    def price(self, attempt: Attempt, usage: Usage | None) -> int | None:
+        """Know no price."""
+        return None
+
+    def standings(self) -> Sequence[Standing]:
+        """Know no limit."""
+        return ()
 
 
 def _uninterrupted() -> GatewayError | None:
@@ -107,16 +188,24 @@ class Exchange:
         id: The request id, ours or the client's.
         surface: Which API was spoken: ``openai``, ``anthropic``, ``ollama``.
         path: The request path, without query.
-        peer: The client's address, for records.
-        headers: The client's ``x-lmg-*`` headers, lower-case names.
+        peer: The client's address, as its limits and records have it.
+        admitted: Reactor seconds at which the door let it in, before its body was read.
+        headers: The client's ``x-lmg-*`` headers, and those that rules look at; lower-case names.
         forwarded: The client's headers that a backend is sent too; never credentials.
         started: Reactor seconds at which the request was complete.
         wall: Seconds since the epoch at the same moment, for records only.
         principal: Who asks, once known.
         request: What is asked, once parsed.
         dropped: What of the request the backend had no word for.
+        priority: How urgent it is: higher goes first.
+        overflowed: Whether it went to another tier because its own had too long a queue.
         expose_routing: Whether the client is told which backend served it.
         friendly_errors: Whether failures are told as plain text with status 200.
+        explanation: How the request was routed, if the client asked to be told.
+        escalated: Whether a dearer tier than the cheapest one tried first answered.
+        insufficient: The gate that the answer failed, where it is sent for want of a better.
+        climbs: Each step up the ladder.
+        undecided: Whether a stream was opened before it was known who answers.
         interruption: Tells why the gateway itself cut this exchange short, if it did: a
             cancellation without one means that the client left.
     """
@@ -127,12 +216,15 @@ class Exchange:
     peer: str
     started: float
     wall: float
+    admitted: float = 0.0
     headers: Mapping[str, str] = field(factory=dict)
     forwarded: Mapping[bytes, bytes] = field(factory=dict)
     principal: Principal | None = None
     account: Account = field(factory=Unaccounted)
     request: ChatRequest | None = None
 
+    priority: int = 0
+    overflowed: bool = False
     expose_routing: bool = True
     friendly_errors: bool = False
     mode: str = ""
@@ -142,10 +234,14 @@ class Exchange:
     backend: str = ""
     model: str = ""
     escalated: bool = False
+    insufficient: str = ""
+    climbs: list[Climb] = field(factory=list)
+    undecided: bool = False
     dropped: tuple[str, ...] = ()
     interruption: Callable[[], GatewayError | None] = _uninterrupted
     attempts: list[Attempt] = field(factory=list)
 
+    explanation: Document | None = None
     usage: Usage | None = None
     finish_reason: str | None = None
     first_output: float | None = None
@@ -155,6 +251,12 @@ class Exchange:
     outcome: Outcome = "open"
     error: GatewayError | None = None
     seconds: float = 0.0
+
+    @property
+    def cost(self) -> int | None:
+        """Nano-dollars of all attempts so far; ``None`` if one of them has no price."""
+        costs = [attempt.cost for attempt in self.attempts]
+        return None if None in costs else sum(cost or 0 for cost in costs)
 
     @property
     def requested_model(self) -> str | None:

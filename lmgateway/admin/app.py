@@ -1,12 +1,13 @@
 """
 The admin port: what the operator sees, and the one place that changes anything.
 
-``GET /admin/health``, ``GET /admin/traffic``, ``GET /admin/config``, ``POST /admin/reload``.
+``GET /admin/health``, ``GET /admin/traffic``, ``GET /admin/config``, ``GET /admin/backends``,
+``GET /admin/backends/health``, ``POST /admin/reload``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, ClassVar
 
 from attrs import frozen
@@ -29,12 +30,16 @@ class AdminPort:
         health: Gives the document of ``/admin/health``.
         config: Gives the effective configuration, without secrets.
         reload: Applies the file anew; raises ``ConfigError`` and changes nothing if it is bad.
+        observed: Gives the document of ``/admin/backends``.
+        probed: Gives the document of ``/admin/backends/health``, once all were asked.
     """
 
     traffic: Traffic
     health: Callable[[], dict[str, Any]]
     config: Callable[[], dict[str, Any]]
     reload: Callable[[], None]
+    observed: Callable[[], dict[str, Any]]
+    probed: Callable[[], Awaitable[dict[str, Any]]]
     app: ClassVar[Klein] = Klein()
 
     @app.route("/healthz", methods=["GET"])
@@ -65,6 +70,18 @@ class AdminPort:
     async def show_config(self, request: Request) -> None:
         """Show the effective configuration."""
         answer(request, 200, self.config())
+
+    @app.route("/admin/backends", methods=["GET"])
+    async def show_backends(self, request: Request) -> None:
+        """Show breakers, places and queues."""
+        answer(request, 200, self.observed())
+
+    @app.route("/admin/backends/health", methods=["GET"])
+    async def show_backends_health(self, request: Request) -> None:
+        """Ask every backend whether it is well; 207 if one is not."""
+        document = await self.probed()
+        well = all(backend["status"] == "ok" for backend in document["backends"])
+        answer(request, 200 if well else 207, document)
 
     @app.route("/admin/reload", methods=["POST"])
     async def do_reload(self, request: Request) -> None:

@@ -38,11 +38,10 @@ class ProviderQuirks:
         drop: Top-level members that are refused.
         tool_format: ``xml`` where the model writes tool calls as tagged text.
         takes_think: Whether a ``think`` member is understood.
-        takes_options: Whether an ``options`` member with model options is understood.
         probe_path: What is asked for, at no cost, to see whether the provider is well.
         auth_header: The header that carries the key.
         auth_prefix: What stands before the key in it.
-        headers: Sent with every request.
+        headers: Sent with every request that brings none of its own.
         default_options: Model options where the request has none (Ollama).
     """
 
@@ -51,7 +50,6 @@ class ProviderQuirks:
     drop: frozenset[str] = frozenset()
     tool_format: Literal["json", "xml"] = "json"
     takes_think: bool = False
-    takes_options: bool = False
     chat_path: str = "/v1/chat/completions"
     completions_path: str | None = "/v1/completions"
     embeddings_path: str | None = "/v1/embeddings"
@@ -94,14 +92,13 @@ QUIRKS: Mapping[str, ProviderQuirks] = MappingProxyType(
         ),
         "ollama": ProviderQuirks(
             takes_think=True,
-            takes_options=True,
             chat_path="/api/chat",
             completions_path="/api/generate",
             embeddings_path="/api/embed",
             models_path="/api/tags",
             probe_path="/api/tags",
         ),
-        "mock": evolve(_COMPATIBLE, takes_think=True, takes_options=True),
+        "mock": evolve(_COMPATIBLE, takes_think=True),
         # https://console.groq.com/docs/openai: these are a 400.
         "groq": evolve(
             _COMPATIBLE,

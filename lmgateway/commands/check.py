@@ -44,9 +44,10 @@ def _listener(name: str, host: str, port: int, tls: TlsSection | None) -> str:
 
 
 def _tiers(config: Config) -> Iterator[str]:
-    rows = [(tier.name, tier.backend, tier.model) for tier in config.tiers]
-    for row, tier in zip(_columns(rows), config.tiers, strict=True):
-        section = config.backends[tier.backend]
+    targets = [(tier, target) for tier in config.tiers for target in tier.all_targets]
+    rows = [(tier.name, target.backend, target.model) for tier, target in targets]
+    for row, (_, target) in zip(_columns(rows), targets, strict=True):
+        section = config.backends[target.backend]
         near = "local" if is_local(section.provider, section.base_url, section.local) else "remote"
         where = masked_url(section.base_url) or "in this process"
         yield f"{row}  {section.provider}, {where}, {near}"

@@ -13,12 +13,13 @@ exit status    when
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import IO, Any, NoReturn, TypeVar
 
 import click
 
@@ -27,7 +28,7 @@ from lmgateway.commands.healthcheck import is_healthy
 from lmgateway.commands.init import write_starter
 from lmgateway.commands.schema import schema_text
 from lmgateway.config.load import DEFAULT_SOURCE, load
-from lmgateway.errors import ConfigError
+from lmgateway.errors import ConfigError, GatewayError
 
 EX_CONFIG = 78
 
@@ -70,7 +71,7 @@ def main(invocation: click.Context, ask: bool) -> None:
 @_config_option
 def serve(source: Path) -> None:
     """Serve until told to stop."""
-    from lmgateway.service.tap import run  # the reactor is for this command only
+    from lmgateway.service.start import run  # the reactor is for this command only
 
     run(str(source))
 
@@ -89,6 +90,38 @@ def check(source: Path) -> None:
         click.echo(summary(found), nl=False)
     except ConfigError as error:
         _refuse(error)
+
+
+@main.command()
+@_config_option
+@click.option("--model", help="The model name asked for.")
+@click.option(
+    "--file", "file", type=click.File("rb"), help="A chat request as JSON; else a short one."
+)
+@click.option("--client", help="The name of the client that asks; else nobody in particular.")
+@click.option("--label", help="What the classifier is supposed to say.")
+@click.option("--json", "as_json", is_flag=True, help="Print the whole document.")
+def explain(
+    source: Path,
+    model: str | None,
+    file: IO[bytes] | None,
+    client: str | None,
+    label: str | None,
+    as_json: bool,
+) -> None:
+    """Tell where a request would go, and why not elsewhere; no model is asked."""
+    from lmgateway.commands.explain import Asking, explained, worded
+
+    asking = Asking(
+        model=model, body=None if file is None else file.read(), client=client, label=label
+    )
+    try:
+        document = explained(source, os.environ, asking)
+    except ConfigError as error:
+        _refuse(error)
+    except GatewayError as error:
+        raise click.ClickException(str(error)) from None
+    click.echo(json.dumps(document, indent=2) if as_json else worded(document))
 
 
 @main.group()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -11,6 +12,8 @@ from lmgateway.config.providers import is_local_address
 from lmgateway.config.report import Report, looks_like_key, quoted
 from lmgateway.config.schema import (
     BackendSection,
+    ClientSection,
+    GroupSection,
     ProfileSection,
     RuleSection,
     SecretSource,
@@ -34,7 +37,7 @@ def advise(settings: Settings, report: Report, environ: Mapping[str, str], base_
     """
     _advise_gateway(settings, report)
     _advise_literals(report)
-    used = {tier.backend for tier in settings.tiers}
+    used = {target.backend for tier in settings.tiers for target in tier.all_targets}
     for name, backend in settings.backends.items():
         path: KeyPath = ("backends", name)
         _advise_backend(path, backend, report)
@@ -48,6 +51,7 @@ def advise(settings: Settings, report: Report, environ: Mapping[str, str], base_
     _advise_names(settings, report)
     for name, profile in settings.profiles.items():
         _advise_profile(("profiles", name), profile, settings, report)
+    _advise_limits(settings, report)
     for path, source in _secret_sources(settings):
         _advise_secret(path, source, report, environ, base_dir)
 
@@ -114,17 +118,20 @@ def _advise_profile(
     path: KeyPath, profile: ProfileSection, settings: Settings, report: Report
 ) -> None:
     for tier in profile.thinking_messages:
-        if all(tier != known.name for known in settings.tiers):
-            report.warning((*path, "thinking_messages", tier), "is not the name of a tier")
-    for label in profile.class_prompts:
-        if label != label.lower():
-            report.warning((*path, "class_prompts", label), "never matches: labels are lower-case")
-    for position, rule in enumerate(profile.rules):
-        for tag in rule.when:
-            if tag != tag.lower():
-                here = (*path, "rules", position, "when", tag)
-                report.warning(here, "never matches: tags are lower-case")
+        if tier not in settings.aliases and all(tier != t.name for t in settings.tiers):
+            text = "is not the name of a tier or alias"
+            report.warning((*path, "thinking_messages", tier), text)
     _advise_order(path, profile, report)
+    _advise_gates(path, profile, report)
+
+
+def _advise_gates(path: KeyPath, profile: ProfileSection, report: Report) -> None:
+    """Say what escalation would judge but cannot."""
+    needs_extra = profile.gates.json_valid or profile.gates.tool_valid
+    if profile.mode == "escalate" and needs_extra and find_spec("jsonschema_rs") is None:
+        report.warning(
+            (*path, "gates"), "json_valid and tool_valid check no schema: install lmgateway[schema]"
+        )
 
 
 def _advise_order(path: KeyPath, profile: ProfileSection, report: Report) -> None:
@@ -142,6 +149,21 @@ def _advise_order(path: KeyPath, profile: ProfileSection, report: Report) -> Non
 def _covers(earlier: RuleSection, later: RuleSection) -> bool:
     wanted = {tag: value.lower() for tag, value in later.when.items()}
     return all(wanted.get(tag) == value.lower() for tag, value in earlier.when.items())
+
+
+# Limits ----------------------------------------------------------------------
+def _advise_limits(settings: Settings, report: Report) -> None:
+    sections: list[tuple[KeyPath, ClientSection | GroupSection]] = [
+        *((("clients", i), client) for i, client in enumerate(settings.clients)),
+        *((("groups", name), group) for name, group in settings.groups.items()),
+    ]
+    for path, section in sections:
+        if section.burst is not None and not section.rate_limit_rpm:
+            report.warning((*path, "burst"), "has no effect without rate_limit_rpm")
+    used = {client.group for client in settings.clients}
+    for name in settings.groups:
+        if name not in used:
+            report.warning(("groups", name), "no client is in this group")
 
 
 # Secrets ---------------------------------------------------------------------

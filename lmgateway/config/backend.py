@@ -112,8 +112,8 @@ class BackendSection:
         idle_timeout_ms: Milliseconds of silence within a stream.
         pool_idle_ms: Milliseconds that an idle connection is kept; less than the upstream does.
         max_concurrent: Requests at once; unlimited if not given.
-        queue_depth: Requests that may wait for their turn; unlimited if not given.
-        queue_timeout_ms: Milliseconds that a request may wait for its turn.
+        queue_depth: Requests that may wait for their turn; 1000 if not given.
+        queue_timeout_ms: Milliseconds that a request may wait for its turn; 60000 if not given.
         ca_file: Certificates to trust for this backend, instead of the system's.
         client_cert: A PEM file with certificate and key to show to this backend.
         headers: Fixed headers sent with every request.
@@ -125,6 +125,7 @@ class BackendSection:
         tool_format: ``xml`` for models that write tool calls as tagged text.
         max_tokens_field: The name of the output bound that this server takes.
         stream_usage: Whether this server can tell the usage in streams.
+        takes_think: Whether this server understands a ``think`` member.
         mock: How the mock backend answers (``provider = "mock"``).
     """
 
@@ -151,6 +152,7 @@ class BackendSection:
     tool_format: Literal["json", "xml"] = "json"
     max_tokens_field: Literal["max_tokens", "max_completion_tokens"] | None = None
     stream_usage: bool | None = None
+    takes_think: bool | None = None
     mock: MockSection | None = None
 
     @property

@@ -12,6 +12,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from lmgateway.config.check_tiers import check_tiers, target_paths
+from lmgateway.config.conditions import check_rule, targets
 from lmgateway.config.exposure import check_exposure
 from lmgateway.config.merge import KeyPath
 from lmgateway.config.report import Report, looks_like_key, quoted, suggestion
@@ -19,6 +21,7 @@ from lmgateway.config.schema import (
     BackendSection,
     ClientSection,
     GatewaySection,
+    JudgeGate,
     ProfileSection,
     SecretSource,
     Settings,
@@ -54,6 +57,7 @@ def check(settings: Settings, report: Report, environ: Mapping[str, str], base_d
         "client", [("clients", i, "name") for i in range(len(settings.clients))],
         [client.name for client in settings.clients], report,
     )  # fmt: skip
+    _check_budgets(settings, report)
     _check_secret_source(
         ("gateway", "admin_token_secret"), settings.gateway.admin_token_secret, report
     )
@@ -95,8 +99,11 @@ def _check_ladder(settings: Settings, report: Report) -> None:
         report.problem(("tiers",), "there is no tier: at least one [[tiers]] is needed")
     for position, tier in enumerate(settings.tiers):
         who = f"tier {quoted(tier.name)}: "
-        path = ("tiers", position, "backend")
-        _check_known(path, who, "backend", tier.backend, settings.backends, report)
+        for path, target in target_paths(position, tier):
+            if target.backend or tier.targets:
+                here = (*path, "backend")
+                _check_known(here, who, "backend", target.backend, settings.backends, report)
+    check_tiers(settings, report)
     paths = [("tiers", i, "name") for i in range(len(settings.tiers))]
     _check_duplicates("tier", paths, _tier_names(settings), report)
 
@@ -165,14 +172,8 @@ def _check_profile(
         )
     for key, name in _tiers_named(profile):
         _check_known((*path, *key), who, "tier", name, tiers, report)
-    targets = {*settings.profiles, *settings.aliases, *tiers}
     for position, rule in enumerate(profile.rules):
-        here = (*path, "rules", position)
-        what = "profile, tier or alias"
-        _check_known((*here, "route_to"), who, what, rule.route_to, sorted(targets), report)
-        for tag in rule.when:
-            if tag.startswith("@") or not tag:
-                report.problem((*here, "when", tag), "is not the name of a tag")
+        check_rule((*path, "rules", position), who, rule, settings, report)
 
 
 def _tiers_named(profile: ProfileSection) -> Iterator[tuple[KeyPath, str]]:
@@ -184,6 +185,8 @@ def _tiers_named(profile: ProfileSection) -> Iterator[tuple[KeyPath, str]]:
         yield ("classifier_fallback",), profile.classifier_fallback
     for position, name in enumerate(profile.fallback):
         yield ("fallback", position), name
+    if isinstance(profile.gates.judge, JudgeGate):
+        yield ("gates", "judge", "tier"), profile.gates.judge.tier
 
 
 def _check_cascade(profiles: Mapping[str, ProfileSection], report: Report) -> None:
@@ -191,8 +194,7 @@ def _check_cascade(profiles: Mapping[str, ProfileSection], report: Report) -> No
     done: set[str] = set()
 
     def follow(name: str, way: tuple[str, ...]) -> None:
-        for position, rule in enumerate(profiles[name].rules):
-            target = rule.route_to
+        for position, target in targets(profiles[name]):
             if target in way:
                 circle = " -> ".join((*way[way.index(target) :], target))
                 path = ("profiles", name, "rules", position, "route_to")
@@ -219,10 +221,33 @@ def _check_client(path: KeyPath, client: ClientSection, settings: Settings, repo
     for position, name in enumerate(client.allow_models or ()):
         here = (*path, "allow_models", position)
         _check_known(here, who, "tier or alias", name, models, report)
+    if client.group is not None:
+        _check_known((*path, "group"), who, "group", client.group, settings.groups, report)
+    for position, glob in enumerate(client.allow_endpoints or ()):
+        if not glob.startswith("/"):
+            report.problem((*path, "allow_endpoints", position), 'must begin with "/"')
     _check_secret_source((*path, "key_secret"), client.key_secret, report)
+    if (client.default_priority or 0) > client.most_priority:
+        report.problem((*path, "default_priority"), f"{who}is above priority_ceiling")
     given = [client.key_env, client.key_secret, client.key_sha256]
     if sum(source is not None for source in given) != 1:
         report.problem(path, f"{who}give one of key_env, key_secret and key_sha256")
+
+
+def _check_budgets(settings: Settings, report: Report) -> None:
+    budgets = {budget.name: budget for budget in settings.budgets}
+    paths: list[KeyPath] = [("budgets", i, "name") for i in range(len(settings.budgets))]
+    _check_duplicates("budget", paths, [budget.name for budget in settings.budgets], report)
+    for position, client in enumerate(settings.clients):
+        for number, name in enumerate(client.budgets):
+            path: KeyPath = ("clients", position, "budgets", number)
+            _check_known(path, f"client {quoted(client.name)}: ", "budget", name, budgets, report)
+            if name in budgets and budgets[name].scope == "group":
+                report.problem(path, f'budget {quoted(name)} is for groups: its scope is "group"')
+    for group, section in settings.groups.items():
+        for number, name in enumerate(section.budgets):
+            path = ("groups", group, "budgets", number)
+            _check_known(path, f"group {quoted(group)}: ", "budget", name, budgets, report)
 
 
 def _by_key(client: ClientSection) -> str:

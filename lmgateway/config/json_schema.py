@@ -84,8 +84,8 @@ def _typed(hint: Any, definitions: Schema) -> Schema:
     if origin is Literal:
         return {"enum": [*parts]}
     if origin in (Union, types.UnionType):
-        (inner,) = (part for part in parts if part is not type(None))
-        return _typed(inner, definitions)
+        kinds = [_typed(part, definitions) for part in parts if part is not type(None)]
+        return kinds[0] if len(kinds) == 1 else {"anyOf": kinds}
     if origin is tuple:
         return {"type": "array", "items": _typed(parts[0], definitions)}
     if isinstance(origin, type) and issubclass(origin, Mapping):

@@ -78,7 +78,10 @@ def _backend(
 
 
 def _tier(position: int, tier: TierSection, config: Config) -> View:
-    view: View = {"name": tier.name, "backend": tier.backend, "model": tier.model}
+    targets = tier.all_targets
+    view: View = {"name": tier.name, "backend": targets[0].backend, "model": targets[0].model}
+    if tier.targets:
+        view["targets"] = [{"backend": t.backend, "model": t.model} for t in targets]
     for key in ("think", "max_context_tokens"):
         if (value := getattr(tier, key)) is not None:
             view[key] = value

@@ -23,11 +23,20 @@ from lmgateway.config.backend import (
     SecretSource,
     source_of,
 )
+from lmgateway.config.client import BudgetSection, ClientSection, GroupSection
+from lmgateway.config.gates import (
+    GatesSection,
+    JudgeGate,
+    LengthGate,
+    RefusalGate,
+    RepetitionGate,
+)
 from lmgateway.config.merge import Origins
+from lmgateway.config.rule import RuleSection, SplitSection
+from lmgateway.config.tier import Capability, PriceSection, Strategy, TargetSection, TierSection
 from lmgateway.config.values import (
     Count,
     EnvName,
-    HexDigest,
     ListenHost,
     LogLevel,
     Milliseconds,
@@ -37,25 +46,34 @@ from lmgateway.config.values import (
     Origin,
     Port,
     PositiveCount,
-    Price,
     Ratio,
 )
 
 __all__ = [
     "BackendSection",
+    "BudgetSection",
     "Capability",
     "ClientSection",
     "Config",
     "ErrorStyle",
     "FaultSection",
+    "GatesSection",
     "GatewaySection",
+    "GroupSection",
+    "JudgeGate",
+    "LengthGate",
     "MockSection",
     "Mode",
     "PriceSection",
     "ProfileSection",
+    "RefusalGate",
+    "RepetitionGate",
     "RuleSection",
     "SecretSource",
     "Settings",
+    "SplitSection",
+    "Strategy",
+    "TargetSection",
     "TierSection",
     "TlsSection",
     "UnknownModelPolicy",
@@ -64,16 +82,6 @@ __all__ = [
 Mode: TypeAlias = Literal["dispatch", "escalate", "classify", "reply"]
 ErrorStyle: TypeAlias = Literal["native", "friendly"]
 UnknownModelPolicy: TypeAlias = Literal["fallback", "reject"]
-Capability: TypeAlias = Literal[
-    "tools",
-    "vision",
-    "audio",
-    "video",
-    "file",
-    "json_schema",
-    "reasoning",
-    "embeddings",
-]
 
 
 @frozen(kw_only=True)
@@ -114,8 +122,8 @@ class GatewaySection:
         public_profile: The profile of requests that show no key, when there are clients.
         max_retries: Further tries of the same target after a failure.
         retry_delay_ms: Milliseconds before the first retry; doubles each time, up to 2000.
-        health_window: How many attempts per backend its health is judged by; 0 for never.
-        health_error_threshold: The error rate from which a backend is unhealthy.
+        health_window: How many attempts at a target its health is judged by; 0 for never.
+        health_error_threshold: The share of failures from which a target is left alone for a while.
         request_timeout_ms: Milliseconds to the first output, all attempts included; 0 is off.
         total_timeout_ms: Milliseconds to the last byte; 0 is off.
         traffic_log_debug: Accepted, and without effect: request bodies are never kept.
@@ -185,70 +193,6 @@ class GatewaySection:
 
 
 @frozen(kw_only=True)
-class PriceSection:
-    """
-    What a tier costs, in USD per million tokens.
-
-    Attributes:
-        input: Input tokens.
-        output: Output tokens.
-        cached_read: Input tokens read from the provider's cache; as ``input`` if not given.
-        cached_write: Input tokens written to the provider's cache; as ``input`` if not given.
-        reasoning: Output tokens spent on reasoning; as ``output`` if not given.
-        request: USD for each request, whatever its tokens.
-    """
-
-    input: Price
-    output: Price
-    cached_read: Price | None = None
-    cached_write: Price | None = None
-    reasoning: Price | None = None
-    request: Price | None = None
-
-
-@frozen(kw_only=True)
-class TierSection:
-    """
-    One rung of the ladder; the file lists them cheapest first.
-
-    Attributes:
-        name: What clients, aliases and rules call it.
-        backend: The backend that serves it.
-        model: What that backend calls the model.
-        think: Sets the ``think`` flag of requests that have none.
-        max_context_tokens: The largest prompt that fits; unlimited if not given.
-        max_output_tokens: The largest answer that the model gives.
-        capabilities: What the model can take or do; anything if not given.
-        price: What it costs.
-    """
-
-    name: Name
-    backend: str
-    model: str
-    think: bool | None = None
-    max_context_tokens: PositiveCount | None = None
-    max_output_tokens: PositiveCount | None = None
-    capabilities: tuple[Capability, ...] | None = None
-    price: PriceSection | None = None
-
-
-@frozen(kw_only=True)
-class RuleSection:
-    """
-    Where a classified request goes.
-
-    Attributes:
-        when: The tags that must all be there, with their values; empty matches always.
-        route_to: A profile, a tier or an alias.
-        priority: Higher ones are looked at first; equal ones in the order written.
-    """
-
-    when: Mapping[str, str] = field(factory=dict)
-    route_to: str
-    priority: int = 0
-
-
-@frozen(kw_only=True)
 class ProfileSection:
     """
     One routing policy.
@@ -278,6 +222,11 @@ class ProfileSection:
         failover: As in ``[gateway]``, for this profile.
         strict: As in ``[gateway]``, for this profile.
         fallback: The tiers to try when one fails, instead of the next ones of the ladder.
+        gates: What an answer must be to be sent, in ``escalate`` mode.
+        hold_tokens: How much of a stream is held back to be judged, in ``escalate`` mode.
+        hold_ms: Milliseconds from its first output for which a stream is held back at most.
+        on_insufficient: What is sent when no answer is good enough: the ``best`` one, marked,
+            or an ``error``.
     """
 
     mode: Mode = "dispatch"
@@ -301,38 +250,10 @@ class ProfileSection:
     failover: bool | None = None
     strict: bool | None = None
     fallback: tuple[str, ...] = ()
-
-
-@frozen(kw_only=True)
-class ClientSection:
-    """
-    One key and what its holder may do.
-
-    Attributes:
-        name: What records call this client; made of the key's source if not given.
-        key_env: The environment variable that holds the key.
-        key_secret: Where the key is read from.
-        key_sha256: The SHA-256 of the key, in hexadecimal digits.
-        profile: The profile that the key is bound to.
-        allow_profiles: Other profiles that this client may name.
-        allow_models: The tiers and aliases that this client may name; any up to its profile's
-            ceiling if not given.
-        expert: Whether this client may go above the ceiling.
-    """
-
-    name: Name = ""
-    key_env: EnvName | None = None
-    key_secret: SecretSource | None = None
-    key_sha256: HexDigest | None = None
-    profile: str
-    allow_profiles: tuple[str, ...] = ()
-    allow_models: tuple[str, ...] | None = None
-    expert: bool = False
-
-    @property
-    def key_source(self) -> SecretSource | None:
-        """Where the key comes from; ``None`` if only its digest is known."""
-        return source_of(self.key_env, self.key_secret)
+    gates: GatesSection = field(factory=GatesSection)
+    hold_tokens: PositiveCount = 40
+    hold_ms: Milliseconds = 1500
+    on_insufficient: Literal["best", "error"] = "best"
 
 
 @frozen(kw_only=True)
@@ -347,6 +268,8 @@ class Settings:
         aliases: Other names for tiers.
         profiles: Routing policies, by name.
         clients: Keys and what their holders may do; none opens the client port to all.
+        groups: What clients may use together, by name.
+        budgets: How much money may be spent.
     """
 
     gateway: GatewaySection
@@ -355,6 +278,8 @@ class Settings:
     aliases: Mapping[Name, str] = field(factory=dict)
     profiles: Mapping[Name, ProfileSection] = field(factory=dict)
     clients: tuple[ClientSection, ...] = ()
+    groups: Mapping[Name, GroupSection] = field(factory=dict)
+    budgets: tuple[BudgetSection, ...] = ()
 
 
 @frozen(kw_only=True)

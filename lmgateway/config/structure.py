@@ -226,12 +226,47 @@ def _kind_hook(kind: Any, converter: Converter) -> Hook:
 
 def _optional_hook(kind: Any, converter: Converter) -> Hook:
     """Structure what may also be left out."""
-    (inner,) = [part for part in get_args(kind) if part is not type(None)]
+    kinds = [part for part in get_args(kind) if part is not type(None)]
+    if len(kinds) > 1:
+        return _name_or_list_hook(kinds, converter)
+    (inner,) = kinds
 
     def hook(value: Any, _: Any) -> Any:
         return converter.structure(value, inner)
 
     return hook
+
+
+def _name_or_list_hook(kinds: list[Any], converter: Converter) -> Hook:
+    """Structure a text, or a list of tables that say more."""
+    name_kind, list_kind = kinds
+
+    def hook(value: Any, _: Any) -> Any:
+        if not isinstance(value, str | list):
+            raise WrongType("text or a list", value)
+        return converter.structure(value, list_kind if isinstance(value, list) else name_kind)
+
+    return hook
+
+
+def _switch_hook(kind: Any, converter: Converter) -> Hook:
+    """Structure a table that may also just be switched on or off."""
+    (inner,) = [part for part in get_args(kind) if part is not bool]
+
+    def hook(value: Any, _: Any) -> Any:
+        if value is False:
+            return False
+        if value is not True and not isinstance(value, dict):
+            raise WrongType("true, false or a table", value)
+        return converter.structure({} if value is True else value, inner)
+
+    return hook
+
+
+def _is_switch(kind: Any) -> bool:
+    """Tell ``bool | SomeTable``."""
+    parts = get_args(kind)
+    return get_origin(kind) in (Union, types.UnionType) and bool in parts and attrs.has(parts[-1])
 
 
 def _has_origin(*origins: Any) -> Callable[[Any], bool]:
@@ -258,6 +293,7 @@ def _make_converter() -> Converter:
         (_has_origin(Literal), _choice_hook),
         (_has_origin(Union, types.UnionType), _optional_hook),
         (_has_origin(Annotated), _kind_hook),
+        (_is_switch, _switch_hook),
     ):
         converter.register_structure_hook_factory(predicate, factory)
     return converter

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
 from ipaddress import ip_address, ip_network
 from math import isfinite
 from typing import Annotated, Protocol, TypeAlias
@@ -148,6 +149,21 @@ _LEVELS = {
 }
 
 
+def moment(text: str) -> float:
+    """
+    Read a date (its beginning, UTC) or a time with its zone, as seconds since the epoch.
+
+    Raises:
+        ValueError: If it is neither.
+    """
+    when = datetime.fromisoformat(text)
+    if when.tzinfo is None:
+        if len(text) > len("2030-01-31"):
+            raise ValueError("a time without its zone")
+        when = when.replace(tzinfo=UTC)
+    return when.timestamp()
+
+
 def _listen_host(text: str) -> None:
     if text != "localhost":
         ip_address(text)
@@ -190,6 +206,7 @@ OptionalMilliseconds: TypeAlias = Annotated[int, Range(0, _DAYS)]
 
 Count: TypeAlias = Annotated[int, Range(0, 2**53)]
 PositiveCount: TypeAlias = Annotated[int, Range(1, 2**53)]
+Priority: TypeAlias = Annotated[int, Range(-(10**9), 10**9)]
 Ratio: TypeAlias = Annotated[float, Range(0, 1)]
 Price: TypeAlias = Annotated[float, Range(0, 1_000_000)]
 """USD per million tokens, or per request."""
@@ -205,6 +222,7 @@ _BASE_URL = Parsed(_web_url, "http:// or https:// with a host, without query or 
 _PROXY_URL = Parsed(_proxy_url, "http://host:port")
 _ORIGIN = Parsed(_origin, '"*" or a scheme and host without path')
 _NETWORK = Parsed(ip_network, "an IP network such as 10.0.0.0/8, without host bits")
+_MOMENT = Parsed(moment, 'a date or a time with its zone, as "2030-01-31T18:00:00Z"')
 _LOG_LEVEL = Parsed(
     log_levels,
     "debug, info, warn, error or critical; more exactly, "
@@ -221,4 +239,5 @@ BaseUrl: TypeAlias = Annotated[str, _BASE_URL]
 ProxyUrl: TypeAlias = Annotated[str, _PROXY_URL]
 Origin: TypeAlias = Annotated[str, _ORIGIN]
 Network: TypeAlias = Annotated[str, _NETWORK]
+Moment: TypeAlias = Annotated[str, _MOMENT]
 LogLevel: TypeAlias = Annotated[str, _LOG_LEVEL]

@@ -70,9 +70,9 @@ class Anthropic:
         counts = request.endpoint == "count_tokens"
         return "/v1/messages/count_tokens" if counts else "/v1/messages"
 
-    def dropped(self, request: ChatRequest) -> tuple[str, ...]:
+    def dropped(self, request: ChatRequest, overrides: Overrides | None = None) -> tuple[str, ...]:
         """Give the members of a request that ``render`` leaves out."""
-        return () if request.dialect == self.name else dropped(request.hub)
+        return () if request.dialect == self.name else dropped(request.hub, overrides)
 
     def read_answer(self, body: bytes) -> Answer:
         """

@@ -114,6 +114,7 @@ class AnthropicReader:
         self.error: BackendError | None = None
         self._id, self._created = "", 0
         self._calls: dict[int, int] = {}
+        self._bare: set[int] = set()
         self._started = False
 
     def inspect(self, event: Event) -> Mark:
@@ -196,6 +197,8 @@ class AnthropicReader:
             delta = self._decode_delta(told.index, told.delta)
         elif told.type == "content_block_start" and told.content_block is not None:
             delta = self._decode_start(told.index, told.content_block)
+        elif told.type == "content_block_stop" and told.index in self._bare:
+            delta = self._arguments(told.index, "{}")
         elif told.type == "message_start" and told.message is not None:
             self._id, self._created = told.message.id or "", stamp({})
             delta = {"role": "assistant", "content": ""}
@@ -211,8 +214,7 @@ class AnthropicReader:
         if delta.thinking:
             return {"reasoning_content": delta.thinking}
         if delta.partial_json and index in self._calls:
-            arguments = {"arguments": delta.partial_json}
-            return {"tool_calls": [{"index": self._calls[index], "function": arguments}]}
+            return self._arguments(index, delta.partial_json)
         if delta.signature:
             return {"thinking_blocks": [{"type": "thinking", "signature": delta.signature}]}
         return {}
@@ -232,8 +234,14 @@ class AnthropicReader:
         given = bytes(block.input).decode()
         # Some compatible servers give the whole input here and no delta after it.
         arguments = "" if given.strip() in ("{}", "null", "") else given
+        if not arguments:
+            self._bare.add(index)
         function = {"name": block.name or "", "arguments": arguments}
         return {"index": number, "id": block.id or "", "type": "function", "function": function}
+
+    def _arguments(self, index: int, piece: str) -> Document:
+        self._bare.discard(index)
+        return {"tool_calls": [{"index": self._calls[index], "function": {"arguments": piece}}]}
 
     def _decode_end(self, delta: _Delta) -> Sequence[Chunk]:
         if delta.stop_reason is None:

@@ -41,8 +41,10 @@ Ollama's ``think``)                        ``output_config.effort``; others: ``t
 =========================================  ========================================================
 
 With thinking on, ``temperature``, ``top_p`` and ``top_k`` are dropped, and where a tool is
-forced thinking is: Anthropic refuses either pair.  ``dropped`` names whatever of a hub
-request is left out; audio, custom tools and other grammars' own things are refused.
+forced thinking is: Anthropic refuses either pair.  So it does thinking with a budget where an
+assistant's turn without signed thinking is to go on (tool results, a prefill): thinking is
+dropped there.  ``dropped`` names whatever of a hub request is left out; audio, several answers
+(``n``), custom tools and other grammars' own things are refused.
 ``Overrides.think`` says nothing here: thinking costs a budget that the client must name.
 """
 
@@ -83,6 +85,7 @@ _SAID = frozenset(
         "max_tokens",
         "messages",
         "model",
+        "n",
         "parallel_tool_calls",
         "reasoning_effort",
         "response_format",
@@ -100,7 +103,6 @@ _SAID = frozenset(
     }
 )
 _MEANS_NOTHING: tuple[tuple[str, object], ...] = (
-    ("n", 1),
     ("logprobs", False),
     ("store", False),
     ("frequency_penalty", 0),
@@ -129,17 +131,17 @@ def render(request: ChatRequest, overrides: Overrides, quirks: Quirks) -> bytes:
     return documents.encode(body)
 
 
-def dropped(hub: Document) -> tuple[str, ...]:
-    """Name the members of a hub request that Anthropic's grammar cannot say."""
+def dropped(hub: Document, overrides: Overrides | None = None) -> tuple[str, ...]:
+    """Name the members of a hub request that Anthropic's grammar cannot say, to one model."""
     out = {
         name
         for name, value in hub.items()
         if name not in _SAID and value is not None and (name, value) not in _MEANS_NOTHING
     }
-    thinks = _effort(hub) is not None
-    if thinks and _forces_tool(hub):
-        out |= {name for name in ("reasoning_effort", "think") if name in hub}
-        thinks = False
+    overrides = overrides or Overrides(model="")
+    thinks = bool(_reasoning(hub, overrides.model, _max_tokens(hub, overrides)))
+    if not thinks and _effort(hub) is not None:
+        out |= {name for name in ("reasoning_effort", "think") if hub.get(name) is not None}
     for name in ("temperature", "top_p", "top_k"):
         if thinks and hub.get(name) is not None:
             out.add(name)
@@ -193,6 +195,8 @@ def _without_unsigned(message: Document) -> Document | None:
 def _rendered(hub: Document, overrides: Overrides) -> Document:
     if not isinstance(hub.get("messages"), list):
         raise Unsupported("This backend holds conversations only.", param="messages")
+    if (hub.get("n") or 1) != 1:
+        raise Unsupported("This model's backend gives one answer only.", param="n")
     system, turns = read_turns(hub["messages"])
     if not turns:
         raise Unsupported("This backend needs a message that is not a system prompt.")
@@ -325,18 +329,36 @@ def _forces_tool(hub: Document) -> bool:
     return bool(hub.get("tools")) and (isinstance(choice, dict) or choice == "required")
 
 
-def _add_reasoning(hub: Document, body: Document) -> None:
+def _goes_on_unthought(messages: list[Any]) -> bool:
+    """Whether the last turn is an assistant's, or tools' for one, that shows no signed thinking."""
+    if not messages or messages[-1].get("role") not in ("assistant", "tool"):
+        return False
+    turns = [message for message in messages if message.get("role") == "assistant"]
+    blocks = turns[-1].get("thinking_blocks") or () if turns else ()
+    return not any(b.get("signature") or b.get("type") == "redacted_thinking" for b in blocks)
+
+
+def _reasoning(hub: Document, model: str, bound: int) -> Document:
+    """Give the members that ask for thinking; none where it is not wanted or has no place."""
     effort = _effort(hub)
     if effort is None or _forces_tool(hub):
-        return
-    version = _VERSION.search(body["model"])
+        return {}
+    version = _VERSION.search(model)
     if version and (int(version[1]), int(version[2] or 0)) >= (4, 6):
-        body["thinking"] = {"type": "adaptive"}
-        body.setdefault("output_config", {})["effort"] = _ADAPTIVE.get(effort, "max")
-    else:
-        budget = min(_EFFORTS.get(effort, _MOST), body["max_tokens"] - 1)
-        if budget < _LEAST:
-            return
-        body["thinking"] = {"type": "enabled", "budget_tokens": budget}
+        effort = _ADAPTIVE.get(effort, "max")
+        return {"thinking": {"type": "adaptive"}, "output_config": {"effort": effort}}
+    budget = min(_EFFORTS.get(effort, _MOST), bound - 1)
+    if budget < _LEAST or _goes_on_unthought(hub.get("messages") or []):
+        return {}
+    return {"thinking": {"type": "enabled", "budget_tokens": budget}}
+
+
+def _add_reasoning(hub: Document, body: Document) -> None:
+    asked = _reasoning(hub, body["model"], body["max_tokens"])
+    if not asked:
+        return
+    body["thinking"] = asked["thinking"]
+    if "output_config" in asked:
+        body["output_config"] = {**body.get("output_config", {}), **asked["output_config"]}
     for name in ("temperature", "top_p", "top_k"):
         body.pop(name, None)

@@ -186,7 +186,7 @@ class Dialect(SurfaceDialect, Protocol):
     def path(self, request: ChatRequest) -> str | None:
         """Give the path of what takes ``render``'s body; ``None`` if there is no such call."""
 
-    def dropped(self, request: ChatRequest) -> tuple[str, ...]:
+    def dropped(self, request: ChatRequest, overrides: Overrides | None = None) -> tuple[str, ...]:
         """Give the members of a client's request that ``render`` has no word for."""
 
     def read_answer(self, body: bytes) -> Answer:

@@ -279,7 +279,7 @@ class Completions:
         """Give the path, which takes none but requests of this grammar."""
         return "/v1/completions" if request.dialect == self.name else None
 
-    def dropped(self, request: ChatRequest) -> tuple[str, ...]:
+    def dropped(self, request: ChatRequest, overrides: Overrides | None = None) -> tuple[str, ...]:
         """Give nothing: all that is rendered is said as it came."""
         return ()
 

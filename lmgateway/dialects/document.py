@@ -120,7 +120,8 @@ def _spans(raw: bytes, members: Mapping[str, msgspec.Raw]) -> Spans:
     spans: dict[str, tuple[int, int]] = {}
     match = _FIRST.match(raw)
     while match is not None:
-        key = _decode_text(match[1])
+        name = match[1]
+        key = _decode_text(name) if b"\\" in name else name[1:-1].decode()
         value = bytes(members[key])
         start = match.end()
         end = start + len(value)

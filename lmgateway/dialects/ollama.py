@@ -110,7 +110,7 @@ class Ollama:
             return "/api/embeddings" if legacy else "/api/embed"
         return "/api/generate" if ours and request.endpoint == "generate" else "/api/chat"
 
-    def dropped(self, request: ChatRequest) -> tuple[str, ...]:
+    def dropped(self, request: ChatRequest, overrides: Overrides | None = None) -> tuple[str, ...]:
         """Give the members of a request that ``render`` leaves out."""
         return ollama_render.dropped(request)
 

@@ -23,6 +23,8 @@ Embeddings (``/v1/embeddings``) ride along: same envelope, no stream.
 
 from __future__ import annotations
 
+import struct
+from base64 import b64encode
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -33,6 +35,7 @@ from lmgateway.chat import ChatRequest, Document, Endpoint, Overrides
 from lmgateway.dialects import hub, openai_errors
 from lmgateway.dialects.base import Answer, Quirks, StreamReader, StreamWriter
 from lmgateway.dialects.document import encode, read, splice
+from lmgateway.dialects.hub import objects
 from lmgateway.dialects.hub_extensions import plain
 from lmgateway.dialects.openai_stream import OpenAIReader, OpenAIWriter, UsageMember
 from lmgateway.errors import BackendError, GatewayError, MalformedRequest, ProtocolError
@@ -46,7 +49,10 @@ _BOUNDS: Mapping[str, tuple[float, float]] = {
 _PATHS: Mapping[str, str | None] = {"embeddings": "/v1/embeddings", "count_tokens": None}
 _OF_REQUESTS = ("keep_alive", "options", "top_k")
 """Extensions of the hub that other grammars bring along and this one has no word for."""
-_COUNTS = ("max_tokens", "max_completion_tokens", "n", "top_logprobs")
+_COUNTS = frozenset(("max_tokens", "max_completion_tokens", "n", "top_logprobs"))
+_KINDS: Mapping[str, type[Any]] = {"tools": list, "stream_options": dict, "response_format": dict}
+_CHECKED = _COUNTS.union(_BOUNDS, _KINDS)
+_decode = msgspec.json.Decoder().decode
 _ROLES = frozenset({"system", "developer", "user", "assistant", "tool", "function"})
 
 
@@ -68,25 +74,31 @@ def flag(document: Document, name: str) -> bool:
 
 def _check_chat(document: Document) -> None:
     _check_messages(document.get("messages"))
-    for name in _COUNTS:
-        value = document.get(name)
+    for name, value in document.items():
+        if name in _CHECKED and value is not None:
+            _check_member(name, value)
+
+
+def _check_member(name: str, value: Any) -> None:
+    if name in _COUNTS:
         least = 0 if name == "top_logprobs" else 1
-        if value is not None and (type(value) is not int or value < least):
+        if type(value) is not int or value < least:
             raise MalformedRequest(f"The member {name!r} must be a whole number.", param=name)
-    for name, (low, high) in _BOUNDS.items():
-        value = document.get(name)
-        if value is None:
-            continue
+    elif name in _BOUNDS:
+        low, high = _BOUNDS[name]
         if type(value) not in (int, float) or not low <= value <= high:
             raise MalformedRequest(
                 f"The member {name!r} must be a number from {low} to {high}.", param=name
             )
-    for name, kind in (("tools", list), ("stream_options", dict), ("response_format", dict)):
-        value = document.get(name)
-        if value is not None and not isinstance(value, kind):
-            what = "an array" if kind is list else "an object"
-            raise MalformedRequest(f"The member {name!r} must be {what}.", param=name)
-    for number, tool in enumerate(document.get("tools") or ()):
+    elif not isinstance(value, _KINDS[name]):
+        what = "an array" if _KINDS[name] is list else "an object"
+        raise MalformedRequest(f"The member {name!r} must be {what}.", param=name)
+    elif name == "tools":
+        _check_tools(value)
+
+
+def _check_tools(tools: list[Any]) -> None:
+    for number, tool in enumerate(tools):
         if not isinstance(tool, dict):
             raise MalformedRequest("A tool must be an object.", param=f"tools[{number}]")
 
@@ -95,24 +107,24 @@ def _check_messages(messages: Any) -> None:
     if not isinstance(messages, list) or not messages:
         raise MalformedRequest("The member 'messages' must be a filled array.", param="messages")
     for number, message in enumerate(messages):
-        where = f"messages[{number}]"
         if not isinstance(message, dict):
-            raise MalformedRequest("A message must be an object.", param=where)
+            raise MalformedRequest("A message must be an object.", param=f"messages[{number}]")
         if message.get("role") not in _ROLES:
             raise MalformedRequest(
                 f"A message's role must be one of {', '.join(sorted(_ROLES))}.",
-                param=f"{where}.role",
+                param=f"messages[{number}].role",
             )
         content = message.get("content")
-        if content is not None and not isinstance(content, str | list):
+        if content is not None and not isinstance(content, (str, list)):
             raise MalformedRequest(
-                "A message's content must be a string, an array or null.", param=f"{where}.content"
+                "A message's content must be a string, an array or null.",
+                param=f"messages[{number}].content",
             )
 
 
 def _check_embeddings(document: Document) -> None:
     value = document.get("input")
-    if not isinstance(value, str | list) or not value:
+    if not isinstance(value, (str, list)) or not value:
         raise MalformedRequest("The member 'input' must be filled.", param="input")
 
 
@@ -159,7 +171,7 @@ class OpenAI:
         """Give the path of what takes ``render``'s body."""
         return _PATHS.get(request.endpoint, "/v1/chat/completions")
 
-    def dropped(self, request: ChatRequest) -> tuple[str, ...]:
+    def dropped(self, request: ChatRequest, overrides: Overrides | None = None) -> tuple[str, ...]:
         """Give what a client of another grammar said and this one cannot."""
         if request.dialect == self.name:
             return ()
@@ -187,7 +199,9 @@ class OpenAI:
         return answer.document
 
     def write_answer(self, hub: Document, request: ChatRequest) -> bytes:
-        """Give the hub answer itself."""
+        """Give the hub answer itself; vectors in base64, if the client asked for that."""
+        if request.endpoint == "embeddings" and request.hub.get("encoding_format") == "base64":
+            hub = {**hub, "data": [_packed(item) for item in objects(hub.get("data"))]}
         return encode(hub)
 
     def reader(self, quirks: Quirks) -> StreamReader:
@@ -234,6 +248,8 @@ def _bound_output(
     document: Document, bound: int | None, quirks: Quirks, changes: dict[str, bytes | None]
 ) -> None:
     field = quirks.max_tokens_field
+    if bound is None and field is None:
+        return
     given = {n: document[n] for n in ("max_tokens", "max_completion_tokens") if document.get(n)}
     if not given and bound is not None:
         changes[field or "max_tokens"] = encode(bound)
@@ -263,7 +279,7 @@ def prepend_system(messages: bytes, prompt: str) -> bytes:
 
 def _answer(body: bytes) -> Document:
     try:
-        document = msgspec.json.decode(body)
+        document = _decode(body)
     except UnicodeDecodeError:
         document = _answer(body.decode("utf-8", "replace").encode())
     except (msgspec.MsgspecError, RecursionError):
@@ -271,6 +287,17 @@ def _answer(body: bytes) -> Document:
     if not isinstance(document, dict):
         raise ProtocolError("The model backend's answer is not a JSON object.")
     return document
+
+
+def _packed(item: Document) -> Document:
+    vector = item.get("embedding")
+    if not isinstance(vector, list):
+        return item
+    try:
+        floats = struct.pack(f"<{len(vector)}f", *vector)
+    except (struct.error, OverflowError):
+        raise ProtocolError("The model backend's vectors are not of numbers.") from None
+    return {**item, "embedding": b64encode(floats).decode()}
 
 
 def _usage(member: Any) -> Any:

@@ -168,6 +168,8 @@ def _output(choice: Document, request: ChatRequest) -> list[Document]:
     for call in hub.objects(message.get("tool_calls")):
         function = hub.mapping(call.get("function"))
         name, arguments = hub.text(function.get("name")), hub.text(function.get("arguments"))
+        if not arguments and state == "completed":
+            arguments = "{}"
         call_id = hub.text(call.get("id")) or hub.new_id("call_")
         output.append(call_item(hub.new_id("fc_"), call_id, name, arguments, state))
     return output

@@ -202,6 +202,8 @@ class _Call:
     def close(self, state: str) -> Document:
         if not self._told:
             self._begin()
+        if not self._arguments and state == "completed":
+            self.add({"function": {"arguments": "{}"}})
         arguments = "".join(self._arguments)
         self._say("done", arguments=arguments, name=self._name)
         item = self._item(arguments, state)

@@ -2,45 +2,93 @@
 The spine's second scope: may this principal make this request, now?
 
 Evaluate, decide, account, in one place: what holds for one surface holds for
-all, because none can be served without passing through here.
+all, because none can be served without passing through here.  What was taken
+is let go however the exchange ends.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from types import TracebackType
 
-from attrs import define
+from attrs import define, field, frozen
 
 from lmgateway.errors import Overloaded
 from lmgateway.exchange import Exchange
+from lmgateway.governance.accounts import ExchangeAccount, Spending
+from lmgateway.governance.budgets import Budgets, Purses
+from lmgateway.governance.limits import Counters, Limits
+from lmgateway.governance.pricing import Prices
 
 
 @define
+class Tally:
+    """
+    What is counted of all requests; outlives every config.
+
+    Attributes:
+        in_flight: How many requests now.
+    """
+
+    in_flight: int = 0
+    counters: Counters = field(factory=Counters)
+    spending: Spending = field(factory=Spending)
+    purses: Purses = field(factory=Purses)
+
+
+@frozen(kw_only=True)
 class Admission:
     """
     Lets exchanges in.
 
     Attributes:
-        max_in_flight: How many at once; ``None`` is unlimited.
-        in_flight: How many now.
+        max_in_flight: How many at once.
     """
 
-    max_in_flight: int | None = None
-    in_flight: int = 0
+    tally: Tally
+    limits: Limits
+    prices: Prices
+    budgets: Budgets
+    max_in_flight: int
 
-    @asynccontextmanager
-    async def admit(self, exchange: Exchange) -> AsyncIterator[None]:
+    def admit(self, exchange: Exchange) -> Admitted:
+        """Give the scope that holds a place for the exchange until it ends."""
+        return Admitted(self, exchange)
+
+
+class Admitted:
+    """The scope of one exchange: see ``Admission.admit``."""
+
+    __slots__ = ("_account", "_admission")
+
+    def __init__(self, admission: Admission, exchange: Exchange) -> None:
+        self._admission = admission
+        self._account = exchange.account = ExchangeAccount(
+            exchange,
+            admission.limits,
+            admission.prices,
+            admission.budgets,
+            admission.tally.spending,
+        )
+
+    async def __aenter__(self) -> None:
         """
-        Hold a place for the exchange until it ends.
+        Take a place.
 
         Raises:
             Overloaded: If the gateway is full.
+            LimitError: If whoever asks has had too much.
         """
-        if self.max_in_flight is not None and self.in_flight >= self.max_in_flight:
+        admission, tally = self._admission, self._admission.tally
+        if tally.in_flight >= admission.max_in_flight:
             raise Overloaded("The gateway is full.", retry_after=1)
-        self.in_flight += 1
-        try:
-            yield
-        finally:
-            self.in_flight -= 1
+        self._account.open()
+        tally.in_flight += 1
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._admission.tally.in_flight -= 1
+        self._account.close()

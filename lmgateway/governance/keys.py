@@ -7,13 +7,17 @@ look-up could tell is about a digest that nobody can choose, not about a key.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
+from fnmatch import fnmatchcase
 from hashlib import sha256
+from time import time
 
-from attrs import frozen
+from attrs import field, frozen
 
-from lmgateway.errors import Unauthenticated
+from lmgateway.errors import Forbidden, Unauthenticated
 from lmgateway.exchange import Principal
+
+_NEVER = float("inf")
 
 
 def digest(key: str) -> bytes:
@@ -29,22 +33,32 @@ class Keys:
     Attributes:
         principals: By key digest; empty if no clients are configured.
         anonymous: Who a caller without a key is; ``None`` if there must be one.
+        expiries: Seconds since the epoch from which a key is not good any more, by client.
+        wall: Seconds since the epoch.
     """
 
     principals: dict[bytes, Principal]
     anonymous: Principal | None
+    expiries: Mapping[str, float] = field(factory=dict)
+    wall: Callable[[], float] = time
 
     @classmethod
-    def of(cls, clients: Iterable[tuple[bytes, Principal]], anonymous: Principal | None) -> Keys:
+    def of(
+        cls,
+        clients: Iterable[tuple[bytes, Principal]],
+        anonymous: Principal | None,
+        expiries: Mapping[str, float],
+        wall: Callable[[], float],
+    ) -> Keys:
         """Make the key ring of digests and whom they stand for."""
-        return cls(dict(clients), anonymous)
+        return cls(dict(clients), anonymous, expiries, wall)
 
     def identify(self, key: str | None) -> Principal:
         """
         Say who shows this key.
 
         Raises:
-            Unauthenticated: If the key is wrong, or missing where one is needed.
+            Unauthenticated: If the key is wrong, expired, or missing where one is needed.
         """
         if not self.principals and self.anonymous is not None:
             return self.anonymous
@@ -56,4 +70,18 @@ class Keys:
         principal = self.principals.get(shown)
         if principal is None:
             raise Unauthenticated("The key is not valid.")
+        if self.expiries and self.wall() >= self.expiries.get(principal.name, _NEVER):
+            raise Unauthenticated("The key has expired.")
         return principal
+
+
+def check_path(principal: Principal, path: str) -> None:
+    """
+    Look whether a client may ask a path at all.
+
+    Raises:
+        Forbidden: If it may not.
+    """
+    allowed = principal.allow_endpoints
+    if allowed is not None and not any(fnmatchcase(path, glob) for glob in allowed):
+        raise Forbidden("This key is not for this path.")

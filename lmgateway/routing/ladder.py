@@ -1,39 +1,72 @@
 """
 Tiers cheapest first, and how one is climbed.
 
-A climb tries the steps of a plan in their order until one commits.  Only a
-retry of the same target waits; a failure that another target cannot mend
-(the client's own mistake) ends the climb at once.  After the commit point
-there is no way back: what fails then is raised to whoever relays.
+A climb tries the steps of a plan in their order, and of each step's tier the
+targets in the order that its balance gives, until one commits.  Only a retry
+of the same target waits; a failure that another target cannot mend (the
+client's own mistake) ends the climb at once.  After the commit point there is
+no way back: what fails then is raised to whoever relays.
+
+An attempt holds a permit of its tier's queue and one of its backend's
+bulkhead, taken before the backend is opened and given back when the answer's
+scope is left.  A full queue ends a climb that begins with it (the tier was
+chosen; ``overflow_tier`` says where else it may go), a full bulkhead is one
+more target that cannot be tried now, as is one whose breaker is open.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from random import Random
 from types import TracebackType
 
-from attrs import frozen
+from attrs import evolve, field, frozen
 from twisted.internet.task import deferLater
 
 from lmgateway.backends.base import Backend, Call, Reply
+from lmgateway.backends.health import Watch
 from lmgateway.chat import ChatRequest, Overrides, Usage
-from lmgateway.errors import BackendError, BackendLimited, ContextExceeded, LadderExhausted
+from lmgateway.errors import BackendError, ContextExceeded, TooManyConcurrent
 from lmgateway.exchange import Attempt, Exchange
+from lmgateway.routing.balance import Balance, Target, Targets
+from lmgateway.routing.queues import Gate, Permit
+from lmgateway.routing.tried import Barred, Tried
 from lmgateway.wire.timers import Wheel
 
 MAX_PAUSE = 2.0
 
 
+@frozen
+class Overflow:
+    """
+    Where requests go when a tier's queue is too long.
+
+    Attributes:
+        to: A tier or an alias.
+        depth: How many may be in flight or waiting before; ``None`` leaves it to the client.
+        min_priority: The least priority that this is done for.
+    """
+
+    to: str
+    depth: int | None
+    min_priority: int = 0
+
+
 @frozen(kw_only=True)
 class Tier:
     """
-    One rung: a named (backend, model) pair.
+    One rung: a named set of targets, mostly of one.
 
     Attributes:
         index: Its place in the ladder, 0 for the cheapest.
+        backend: The first target's.
+        model: The first target's.
         max_context_tokens: Its window; ``None`` is unlimited.
+        capabilities: What it can take or do; ``None`` is anything.
+        priority: Of requests that bring none of their own.
+        queue: The places for its requests; ``None`` if they are neither limited nor counted.
+        balance: Orders the targets; ``None`` leaves them as they are.
     """
 
     name: str
@@ -43,6 +76,20 @@ class Tier:
     think: bool | None = None
     max_context_tokens: int | None = None
     max_output_tokens: int | None = None
+    capabilities: frozenset[str] | None = None
+    priority: int = 0
+    queue: Gate | None = None
+    overflow: Overflow | None = None
+    targets: tuple[Target, ...] = field()
+    balance: Balance | None = None
+
+    @targets.default
+    def _only_target(self) -> tuple[Target, ...]:
+        return (Target(backend=self.backend, model=self.model),)
+
+    def order(self, exchange: Exchange) -> Targets:
+        """Give the targets, the one to try first at the front."""
+        return self.targets if self.balance is None else self.balance.order(exchange)
 
 
 @frozen
@@ -95,67 +142,137 @@ class Climber:
     commit_seconds: float = 120.0
     total_seconds: float = 600.0
 
-    @asynccontextmanager
-    async def climb(self, steps: Sequence[Step], exchange: Exchange) -> AsyncIterator[Reply]:
+    def climb(
+        self, steps: Iterable[Step], exchange: Exchange
+    ) -> AbstractAsyncContextManager[Reply]:
         """
         Enter with the reply of the first step that commits.
 
         Raises:
             BackendError: The last attempt's, if all failed; of several limits the shortest.
+            TooManyConcurrent: If there was no place for any attempt.
             LadderExhausted: If nothing could be tried.
         """
-        failures: list[BackendError] = []
-        for step in _fitting(steps, failures):
-            for number in range(step.tries):
-                if number and not await self._pause(number, failures[-1], exchange):
-                    break
-                scope = AsyncExitStack()
-                try:
-                    reply = await self._try(step, exchange, scope)
-                except BackendError as error:
-                    failures.append(error)
-                    if error.retryable:
-                        continue
-                    break
-                async with scope:
-                    yield reply
-                    return
-            if failures and not _mendable(failures[-1]):
-                break
-        raise _verdict(failures, exchange)
+        return _Climb(self, steps, exchange)
 
-    async def _try(self, step: Step, exchange: Exchange, scope: AsyncExitStack) -> Reply:
-        """Make one attempt; what it opened is closed with *scope*, or here if it fails."""
+    async def ascend(self, steps: Iterable[Step], exchange: Exchange) -> tuple[Reply, _Hold]:
+        """Find the step that commits; give its reply and what it holds."""
+        tried = Tried()
+        for step in _fitting(steps, tried.failures):
+            for target in step.tier.order(exchange):
+                committed = await self._persist(step, target, exchange, tried)
+                if committed is not None:
+                    return committed
+                if tried.is_final or (tried.failures and self._left(exchange) <= 0):
+                    raise tried.verdict(exchange)
+        raise tried.verdict(exchange)
+
+    async def _persist(
+        self, step: Step, target: Target, exchange: Exchange, tried: Tried
+    ) -> tuple[Reply, _Hold] | None:
+        """Try one target as often as the plan says; a breaker's trial only once."""
+        if tried.bars(step.tier.queue, target):
+            return None
+        health = target.health
+        tries = 1 if health is not None and health.state != "closed" else step.tries
+        for number in range(tries):
+            if number and not await self._pause(number, tried.failures[-1], exchange):
+                break
+            try:
+                return await self._try(step, target, exchange, tried)
+            except BackendError as error:
+                tried.failures.append(error)
+                if not error.retryable:
+                    break
+            except Barred:
+                break
+        return None
+
+    async def _try(
+        self, step: Step, target: Target, exchange: Exchange, tried: Tried
+    ) -> tuple[Reply, _Hold]:
+        """
+        Make one attempt, once there is a place for it.
+
+        Raises:
+            Barred: If it was not made.
+        """
+        hold = _Hold()
+        try:
+            for gate in (step.tier.queue, target.bulkhead):
+                if gate is None:
+                    continue
+                permit = gate.take(exchange.priority)
+                if permit is None:
+                    permit = await self._wait(gate, step, target, exchange, tried)
+                hold.permits.append(permit)
+            return await self._open(step, target, exchange, hold), hold
+        except BaseException as error:
+            await hold.let_go(error)
+            raise
+
+    async def _wait(
+        self, gate: Gate, step: Step, target: Target, exchange: Exchange, tried: Tried
+    ) -> Permit:
+        """Wait for a place; whose breaker opened meanwhile is not tried."""
+        try:
+            permit = await gate.enter(exchange.priority, self._left(exchange))
+        except TooManyConcurrent as error:
+            if gate is step.tier.queue and tried.nothing:
+                raise
+            tried.refusals[gate] = error
+            raise Barred from error
+        if tried.bars(step.tier.queue, target):
+            permit.release()
+            raise Barred
+        return permit
+
+    async def _open(self, step: Step, target: Target, exchange: Exchange, hold: _Hold) -> Reply:
         request = exchange.request
         assert request is not None, "only parsed requests are routed"
         now = self.wheel.now()
         attempt = Attempt(
-            tier=step.tier.name,
-            backend=step.tier.backend.name,
-            model=step.tier.model,
-            started=now,
+            tier=step.tier.name, backend=target.backend.name, model=target.model, started=now
         )
+        bound = exchange.account.reserve(attempt, request)
         exchange.attempts.append(attempt)
-        exchange.account.reserve(attempt, request)
+        watch = None if target.health is None else target.health.begin()
+        opened = target.backend.open(self._call(step, target, request, exchange, bound))
         try:
-            reply = await scope.enter_async_context(
-                step.tier.backend.open(self._call(step, request, exchange))
-            )
+            reply = await opened.__aenter__()
         except BaseException as error:
             attempt.outcome = getattr(error, "kind", "cancelled")
             attempt.status = getattr(error, "upstream_status", None)
             attempt.seconds = self.wheel.now() - now
             exchange.account.settle(attempt)
+            if watch is not None:
+                watch.end(error)
             raise
         attempt.seconds = self.wheel.now() - now
-        scope.push(_Settlement(exchange, attempt, reply).__exit__)
+        hold.opened = opened
+        hold.settlement = _Settlement(exchange, attempt, reply, watch)
+        if target.health is not None and watch is not None:
+            pace = target.health.whole if reply.reader is None else target.health.first_output
+            watch.commit(pace, self.wheel.now())
         self._commit(step, exchange, attempt, reply)
         return reply
 
-    def _call(self, step: Step, request: ChatRequest, exchange: Exchange) -> Call:
+    def _call(
+        self,
+        step: Step,
+        target: Target,
+        request: ChatRequest,
+        exchange: Exchange,
+        bound: int | None,
+    ) -> Call:
+        overrides = step.overrides
+        if bound is not None:
+            overrides = evolve(overrides, max_tokens=bound)
+        if overrides.model != target.model:
+            overrides = evolve(overrides, model=target.model)
         return Call(
             request=request,
-            overrides=step.overrides,
+            overrides=overrides,
             headers=exchange.forwarded,
             request_id=exchange.id,
             strict=step.strict,
@@ -177,14 +294,16 @@ class Climber:
         """Wait before a retry, with full jitter; false if the deadline leaves no time for it."""
         longest = min(self.retry_seconds * 2 ** (number - 1), MAX_PAUSE)
         seconds = max(self.random.uniform(0, longest), failure.retry_after or 0)
-        left = exchange.started + self.commit_seconds - self.wheel.now()
-        if seconds >= left:
+        if seconds >= self._left(exchange):
             return False
         await deferLater(self.wheel.clock, seconds)
         return True
 
+    def _left(self, exchange: Exchange) -> float:
+        return exchange.started + self.commit_seconds - self.wheel.now()
 
-def _fitting(steps: Sequence[Step], failures: Sequence[BackendError]) -> Iterator[Step]:
+
+def _fitting(steps: Iterable[Step], failures: Sequence[BackendError]) -> Iterator[Step]:
     """The steps in turn; after a prompt was too long, only those with a larger window."""
     window: float = 0
     for step in steps:
@@ -195,38 +314,72 @@ def _fitting(steps: Sequence[Step], failures: Sequence[BackendError]) -> Iterato
         yield step
 
 
-def _mendable(failure: BackendError) -> bool:
-    return failure.retryable or isinstance(failure, ContextExceeded)
+class _Climb:
+    """One climb, as a scope: see ``Climber.climb``."""
 
+    __slots__ = ("_climber", "_exchange", "_hold", "_steps")
 
-def _verdict(
-    failures: Sequence[BackendError], exchange: Exchange
-) -> BackendError | LadderExhausted:
-    """What the client is told when no step committed."""
-    error: BackendError | LadderExhausted = failures[-1] if failures else LadderExhausted()
-    waits = [f.retry_after for f in failures if f.retry_after is not None]
-    if failures and all(isinstance(failure, BackendLimited) for failure in failures):
-        error.retry_after = min(waits, default=None)
-    error.attempts = tuple(exchange.attempts)
-    return error
-
-
-class _Settlement:
-    """Settles a committed attempt when its scope is left."""
-
-    def __init__(self, exchange: Exchange, attempt: Attempt, reply: Reply) -> None:
+    def __init__(self, climber: Climber, steps: Iterable[Step], exchange: Exchange) -> None:
+        self._climber = climber
+        self._steps = steps
         self._exchange = exchange
-        self._attempt = attempt
-        self._reply = reply
 
-    def __exit__(
+    async def __aenter__(self) -> Reply:
+        reply, self._hold = await self._climber.ascend(self._steps, self._exchange)
+        return reply
+
+    async def __aexit__(
         self,
         kind: type[BaseException] | None,
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        await self._hold.let_go(error)
+
+
+class _Hold:
+    """What an attempt holds: places, and once it has committed its backend's scope."""
+
+    __slots__ = ("opened", "permits", "settlement")
+
+    def __init__(self) -> None:
+        self.permits: list[Permit] = []
+        self.opened: AbstractAsyncContextManager[Reply] | None = None
+        self.settlement: _Settlement | None = None
+
+    async def let_go(self, error: BaseException | None) -> None:
+        """Settle, close and give back, in this order and whatever fails of it."""
+        try:
+            if self.settlement is not None:
+                self.settlement.settle(error)
+        finally:
+            try:
+                if self.opened is not None:
+                    trace = None if error is None else error.__traceback__
+                    await self.opened.__aexit__(type(error) if error else None, error, trace)
+            finally:
+                for permit in reversed(self.permits):
+                    permit.release()
+
+
+class _Settlement:
+    """Settles a committed attempt when its scope is left."""
+
+    __slots__ = ("_attempt", "_exchange", "_reply", "_watch")
+
+    def __init__(
+        self, exchange: Exchange, attempt: Attempt, reply: Reply, watch: Watch | None
+    ) -> None:
+        self._exchange = exchange
+        self._attempt = attempt
+        self._reply = reply
+        self._watch = watch
+
+    def settle(self, error: BaseException | None) -> None:
         """Charge what was really used."""
         exchange, attempt, reply = self._exchange, self._attempt, self._reply
+        if self._watch is not None:
+            self._watch.end(error)
         if error is not None:
             attempt.outcome = getattr(error, "kind", "cancelled")
         attempt.usage = reply.usage or estimated(exchange.request, reply)

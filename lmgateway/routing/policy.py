@@ -8,19 +8,25 @@ not see is as unknown to it as what does not exist.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Literal
 
-from attrs import frozen
+from attrs import field, frozen
 
+from lmgateway.chat import Endpoint
 from lmgateway.errors import Forbidden, LadderExhausted, UnknownModel
 from lmgateway.exchange import Principal
+from lmgateway.routing.escalate import Standard
 from lmgateway.routing.ladder import Ladder, Tier
+from lmgateway.routing.rules import NO_RULES, RuleSet
 
 Mode = Literal["dispatch", "escalate", "classify", "reply"]
 
 AUTO = "auto"
+UNJUDGED = frozenset({"embeddings", "count_tokens"})
+"""Calls whose answers say nothing that could be judged: they go where the name says."""
+
 DEFAULT = "default"
 MAX_NAME = 256
 """Characters of an unknown name that its refusal repeats."""
@@ -35,6 +41,12 @@ class Policy:
         fallback: The tier for unknown names; ``None`` only in reply mode.
         ceiling: The highest tier that is climbed to unasked.
         chain: Tiers to fail over to, in this order; ``None`` is the rest of the ladder.
+        rules: Where requests go by what is known of them.
+        class_prompts: System text by class, in lower case.
+        thinking_messages: By tier, the words one of which a stream begins with.
+        classifier_fallback: Who classifies when ``fallback`` cannot.
+        classifier_latest: How many messages the classifier is shown; ``None``: all.
+        standard: What an answer has to reach, in ``escalate`` mode.
     """
 
     name: str
@@ -50,6 +62,19 @@ class Policy:
     expose_routing: bool = True
     friendly_errors: bool = False
     strict: bool = False
+    rules: RuleSet = NO_RULES
+    class_prompts: Mapping[str, str] = field(factory=dict)
+    thinking_messages: Mapping[str, Sequence[str]] = field(factory=dict)
+    classifier_fallback: Tier | None = None
+    classifier_prompt: str | None = None
+    classifier_think: bool = False
+    classifier_seconds: float = 10.0
+    classifier_latest: int | None = None
+    standard: Standard = field(factory=Standard)
+
+    def escalates(self, endpoint: Endpoint) -> bool:
+        """Say whether answers to such a call are judged, whatever model is named."""
+        return self.mode == "escalate" and endpoint not in UNJUDGED
 
 
 @frozen(kw_only=True)
@@ -78,7 +103,12 @@ class Directory:
         return policy
 
     def choose(
-        self, principal: Principal, requested: str | None, *, expert: bool
+        self,
+        principal: Principal,
+        requested: str | None,
+        *,
+        expert: bool,
+        endpoint: Endpoint = "chat",
     ) -> tuple[Policy, Tier | None]:
         """
         Say which profile routes a request and which tier it named.
@@ -87,6 +117,7 @@ class Directory:
             principal: Who asks.
             requested: The model named, if any.
             expert: Whether the request carries ``X-LMG-Expert: true``.
+            endpoint: Which call it is.
 
         Returns:
             The profile, and the tier named or meant; ``None`` only in reply mode.
@@ -102,7 +133,8 @@ class Directory:
         if own.mode == "reply":
             return own, None
         tier = self._tier(own, principal, requested)
-        self._permit(own, principal, tier, requested, expert=expert)
+        if not own.escalates(endpoint):
+            self._permit(own, principal, tier, requested, expert=expert)
         return own, tier
 
     def profile_named(self, principal: Principal, requested: str | None) -> Policy | None:
@@ -127,6 +159,13 @@ class Directory:
         profiles = [name for name in self.policies if self._may_use(principal, name)]
         profiles.sort(key=lambda name: (name != DEFAULT, name))
         return tiers, aliases, profiles
+
+    def hinted(self, policy: Policy, requested: str | None) -> Tier | None:
+        """Give the tier of a request that a rule led to *policy*: as named, or its own."""
+        tier = self.ladder.find(requested or "")
+        if tier is not None and tier.index <= policy.ceiling.index:
+            return tier
+        return policy.fallback
 
     def _tier(self, policy: Policy, principal: Principal, requested: str | None) -> Tier:
         name = (requested or "").removesuffix(":latest")

@@ -1,25 +1,33 @@
 """
 Which target answers a request: profile, mode, plan, climb.
 
-``Router.open`` is the spine's third scope.  It settles on a profile and a
-mode, makes a plan (an explicit list of steps) and has it climbed.
+``Router.open`` is the spine's third scope.  It decides (see ``cascade``) and
+has the plan climbed.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from attrs import frozen
 
 from lmgateway.backends.base import Reply
 from lmgateway.backends.canned import canned
-from lmgateway.chat import Overrides
+from lmgateway.chat import ChatRequest
+from lmgateway.dialects.base import Answer, Dialect
+from lmgateway.dialects.document import encode
+from lmgateway.dialects.openai import OPENAI
+from lmgateway.errors import Forbidden
 from lmgateway.exchange import Exchange
-from lmgateway.routing.ladder import Climber, Step, Tier
+from lmgateway.routing.cascade import LIVE, Cascade, Hint
+from lmgateway.routing.classify import read_label
+from lmgateway.routing.escalate import Escalation
+from lmgateway.routing.explain import Explaining
+from lmgateway.routing.ladder import Climber
+from lmgateway.routing.opening import opened, opening_of
+from lmgateway.routing.plan import Decision, Plan
 from lmgateway.routing.policy import Directory, Policy
-
-DEFAULT_REPLY = "This assistant is not available at the moment."
 
 
 @frozen(kw_only=True)
@@ -28,12 +36,14 @@ class Router:
     Chooses and opens.
 
     Attributes:
-        tries: How often one target is tried before the next.
+        dialects: All of them, by name: what a backend may have spoken.
     """
 
     directory: Directory
     climber: Climber
-    tries: int = 1
+    dialects: Mapping[str, Dialect]
+    cascade: Cascade
+    explaining: Explaining
 
     @asynccontextmanager
     async def open(self, exchange: Exchange) -> AsyncIterator[Reply]:
@@ -43,46 +53,108 @@ class Router:
         Raises:
             GatewayError: Whatever kept every target from committing.
         """
+        request = exchange.request
+        assert request is not None, "only parsed requests are routed"
+        decision = await self.decide(exchange)
+        if _says_true(exchange, "x-lmg-explain") and exchange.expose_routing:
+            exchange.explanation = self.explaining.document(decision, request)
+        if decision.refusal is not None:
+            raise decision.refusal
+        if decision.reply is not None or decision.plan is None:
+            exchange.tier = "reply"
+            exchange.backend = "none"
+            yield canned(request, decision.reply or "")
+            return
+        climb = self._climb(decision.policy, decision.plan, exchange)
+        words = opening_of(decision, request, self.climber.random)
+        if words is not None:
+            yield opened(words, self._announce(decision, exchange), climb)
+            return
+        async with climb as reply:
+            yield reply
+
+    def _climb(
+        self, policy: Policy, plan: Plan, exchange: Exchange
+    ) -> AbstractAsyncContextManager[Reply]:
+        assert exchange.request is not None, "only parsed requests are routed"
+        if not policy.escalates(exchange.request.endpoint):
+            return self.climber.climb(plan, exchange)
+        escalation = Escalation(
+            climber=self.climber, dialects=self.dialects, standard=policy.standard
+        )
+        return escalation.open(plan, exchange)
+
+    @asynccontextmanager
+    async def explain(self, exchange: Exchange) -> AsyncIterator[Reply]:
+        """
+        Enter with what ``open`` would do, as a document; no backend is asked but a classifier.
+
+        Raises:
+            GatewayError: What ``open`` would raise before it decides anything.
+        """
+        request = exchange.request
+        assert request is not None, "only parsed requests are routed"
+        decision = await self.decide(exchange, _hint(request))
+        exchange.mode = "explain"
+        if not exchange.expose_routing:
+            raise Forbidden("This profile does not tell how it routes.")
+        document = self.explaining.document(decision, request)
+        yield Reply(
+            dialect=OPENAI.name,
+            body=encode(document),
+            answer=Answer(document=document, usage=None, finish_reason=None, model=None),
+        )
+
+    def _announce(self, decision: Decision, exchange: Exchange) -> str:
+        """Note the tier to be tried first, for headers that go out before it answers."""
+        tier = decision.choice
+        assert tier is not None, "only a plan with a first tier begins with words"
+        exchange.tier = tier.name
+        exchange.backend = tier.backend.name
+        exchange.model = tier.model
+        return tier.model
+
+    async def decide(self, exchange: Exchange, hint: Hint = LIVE) -> Decision:
+        """
+        Say what is done with a request, and note it on the exchange.
+
+        Args:
+            hint: What an explanation supposes; live traffic is simply served.
+
+        Raises:
+            UnknownModel: If the name is unknown, or not for this client.
+            Forbidden: If the tier is behind the expert gate.
+        """
         request, principal = exchange.request, exchange.principal
         assert request is not None and principal is not None, "admitted exchanges have both"
         policy, tier = self.directory.choose(
-            principal, request.model, expert=_says_true(exchange, "x-lmg-expert")
+            principal,
+            request.model,
+            expert=_says_true(exchange, "x-lmg-expert"),
+            endpoint=request.endpoint,
         )
         self._note(exchange, policy)
-        if policy.mode == "reply" or tier is None:
-            exchange.tier = "reply"
-            exchange.backend = "none"
-            yield canned(request, policy.reply_message or DEFAULT_REPLY)
-            return
-        async with self.climber.climb(self.plan(policy, tier), exchange) as reply:
-            yield reply
-
-    def plan(self, policy: Policy, tier: Tier) -> list[Step]:
-        """Give the steps for a tier: itself, then what is failed over to."""
-        rungs = [tier]
-        if policy.failover:
-            rest = policy.chain
-            if rest is None:
-                ceiling = max(policy.ceiling.index, tier.index)
-                rest = self.directory.ladder.tiers[tier.index + 1 : ceiling + 1]
-            rungs += [rung for rung in rest if rung is not tier]
-        return [self._step(policy, rung) for rung in rungs]
-
-    def _step(self, policy: Policy, tier: Tier) -> Step:
-        return Step(
-            tier=tier,
-            tries=self.tries,
-            strict=policy.strict,
-            overrides=Overrides(
-                model=tier.model, system_prompt=policy.system_prompt, think=tier.think
-            ),
-        )
+        if hint is LIVE:
+            exchange.account.enter(policy.name)
+        decision = await self.cascade.decide(exchange, policy, tier, hint)
+        self._note(exchange, decision.policy)
+        exchange.mode = decision.mode
+        exchange.profile_chain = decision.chain
+        exchange.label = decision.label
+        return decision
 
     def _note(self, exchange: Exchange, policy: Policy) -> None:
         exchange.mode = policy.mode
         exchange.profile_chain = (policy.name,)
         exchange.expose_routing = policy.expose_routing
         exchange.friendly_errors = policy.friendly_errors
+
+
+def _hint(request: ChatRequest) -> Hint:
+    """Read what an explanation is to suppose from two members of its body."""
+    label = request.document.get("label")
+    said = read_label(label) if isinstance(label, str) else None
+    return Hint(ask=request.document.get("classify") is True, said=said)
 
 
 def _says_true(exchange: Exchange, header: str) -> bool:

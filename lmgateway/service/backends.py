@@ -83,6 +83,8 @@ class Backends:
         )
         self._clients.add(client)
         headers = [*_fixed_headers(section, quirks, self._key(section)), _AGENT]
+        fixed = frozenset(name for name, _ in headers)
+        defaults = tuple(header for header in quirks.headers if header[0] not in fixed)
         codec = BACKEND_DIALECTS[provider.dialect]
         paths = {path: quirks.place(path) for path in CALLS[codec.name]}
         return HTTPBackend(
@@ -98,8 +100,10 @@ class Backends:
                 if path is not None
             },
             listing=Target.prepare(
-                origin, b"GET", _path(base_url, quirks.probe_path or "/"), headers
+                origin, b"GET", _path(base_url, quirks.probe_path or "/"), [*headers, *defaults]
             ),
+            defaults=defaults,
+            fixed=fixed,
             patience=Patience(
                 whole=section.timeout_ms / 1000,
                 first_output=section.first_byte_timeout_ms / 1000,
@@ -139,13 +143,15 @@ def _quirks(section: BackendSection, base_url: str) -> ProviderQuirks:
         quirks = evolve(quirks, max_tokens_field=section.max_tokens_field)
     if section.stream_usage is not None:
         quirks = evolve(quirks, stream_usage=section.stream_usage)
+    if section.takes_think is not None:
+        quirks = evolve(quirks, takes_think=section.takes_think)
     return quirks
 
 
 def _fixed_headers(
     section: BackendSection, quirks: ProviderQuirks, key: Secret | None
 ) -> list[tuple[bytes, bytes]]:
-    headers = dict(quirks.headers)
+    headers: dict[bytes, bytes] = {}
     if section.provider == "openrouter":
         headers[b"x-title"] = (section.x_title or "lmgateway").encode()
         if section.http_referer is not None:

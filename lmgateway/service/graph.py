@@ -7,41 +7,48 @@ the graph on which it began.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from lmgateway.admin.answers import Fallback
 from lmgateway.admin.app import AdminPort
 from lmgateway.admin.door import AdminDoor
-from lmgateway.backends.base import Backend
 from lmgateway.config.redact import redacted
-from lmgateway.config.schema import ClientSection, Config, ProfileSection, TlsSection
+from lmgateway.config.schema import ClientSection, Config, TlsSection
 from lmgateway.config.secrets import Secret, resolve
+from lmgateway.config.values import moment
 from lmgateway.errors import ConfigError
 from lmgateway.exchange import Principal
 from lmgateway.gateway import Gateway
+from lmgateway.governance.addresses import Proxies
+from lmgateway.governance.admission import Admission
+from lmgateway.governance.budgets import Budgets
 from lmgateway.governance.keys import Keys, digest
-from lmgateway.routing.ladder import Climber, Ladder, Tier
-from lmgateway.routing.policy import DEFAULT, Directory, Policy
+from lmgateway.governance.limits import Limits
+from lmgateway.governance.pricing import Prices
+from lmgateway.routing.policy import DEFAULT, Directory
 from lmgateway.routing.router import Router
 from lmgateway.service.backends import Backends
 from lmgateway.service.resources import Resources
+from lmgateway.service.routing import policies_of, router_of
+from lmgateway.service.tiers import Tiers, queue_limits
+from lmgateway.service.wellness import Wellness
 from lmgateway.surfaces.answers import Answers
 from lmgateway.surfaces.anthropic import AnthropicSurface
 from lmgateway.surfaces.cors import Cors
 from lmgateway.surfaces.door import ClientDoor
+from lmgateway.surfaces.explain import ExplainSurface
 from lmgateway.surfaces.grammars import BACKEND_DIALECTS, ERROR_GRAMMARS
 from lmgateway.surfaces.health import HealthSurface
 from lmgateway.surfaces.intake import Intake
+from lmgateway.surfaces.me import MeSurface
 from lmgateway.surfaces.models import Models
 from lmgateway.surfaces.ollama import OllamaSurface
 from lmgateway.surfaces.openai import OpenAISurface
 from lmgateway.wire.routes import Routes
-from lmgateway.wire.server import Limits
-
-FOREVER = 10 * 365 * 86400.0
+from lmgateway.wire.server import Limits as WireLimits
 
 
 @frozen(kw_only=True)
@@ -53,7 +60,7 @@ class Port:
     tls: TlsSection | None
     routes: Routes
     door: ClientDoor | AdminDoor
-    limits: Limits
+    limits: WireLimits
 
 
 @frozen(kw_only=True)
@@ -66,14 +73,10 @@ class Graph:
     """
 
     config: Config
+    router: Router
     client: Port
     admin: Port
     settle: Callable[[], None]
-
-
-def seconds(milliseconds: int) -> float:
-    """Give a duration of the config; 0 means that it is off."""
-    return milliseconds / 1000 if milliseconds else FOREVER
 
 
 def assemble(config: Config, resources: Resources, reload: Callable[[], None]) -> Graph:
@@ -87,67 +90,29 @@ def assemble(config: Config, resources: Resources, reload: Callable[[], None]) -
         ConfigError: If a secret or a file that the config names cannot be used.
     """
     backends = Backends(config, resources)
-    ladder = _ladder(config, backends.by_name)
+    tiers = Tiers(config, backends.by_name, resources)
+    ladder = tiers.ladder
     directory = Directory(
-        ladder=ladder, policies=_policies(config, ladder), open=not config.clients
+        ladder=ladder, policies=policies_of(config, ladder), open=not config.clients
     )
+    budgets = Budgets.of(config, resources.tally.purses, resources.wall)
+    limits = Limits.of(config, resources.tally.counters, resources.wheel.now)
 
     def settle() -> None:
         resources.traffic.resize(config.gateway.traffic_log_capacity)
-        resources.admission.max_in_flight = config.gateway.max_in_flight
         backends.settle()
+        tiers.settle()
+        resources.tally.counters.keep_only(limits.names())
+        budgets.settled()
 
+    router = router_of(config, resources, directory)
     return Graph(
         config=config,
-        client=_client_port(config, resources, directory, backends.missing_keys),
-        admin=_admin_port(config, resources, backends.missing_keys, reload),
+        router=router,
+        client=_client_port(config, resources, router, limits, budgets, backends.missing_keys),
+        admin=_admin_port(config, resources, backends, reload),
         settle=settle,
     )
-
-
-def _ladder(config: Config, backends: Mapping[str, Backend]) -> Ladder:
-    tiers = [
-        Tier(
-            name=tier.name,
-            index=index,
-            backend=backends[tier.backend],
-            model=tier.model,
-            think=tier.think,
-            max_context_tokens=tier.max_context_tokens,
-            max_output_tokens=tier.max_output_tokens,
-        )
-        for index, tier in enumerate(config.tiers)
-    ]
-    return Ladder.of(tiers, config.aliases)
-
-
-def _policies(config: Config, ladder: Ladder) -> dict[str, Policy]:
-    return {name: _policy(name, p, config, ladder) for name, p in config.profiles.items()}
-
-
-def _policy(name: str, profile: ProfileSection, config: Config, ladder: Ladder) -> Policy:
-    gateway = config.gateway
-    style = profile.error_style or gateway.error_style
-    unknown = profile.unknown_model or gateway.unknown_model
-    return Policy(
-        name=name,
-        mode=profile.mode,
-        fallback=ladder.find(profile.classifier),
-        ceiling=ladder.find(profile.max_auto_tier) or ladder.tiers[-1],
-        expert_requires_flag=profile.expert_requires_flag,
-        system_prompt=profile.system_prompt,
-        reply_message=profile.reply_message,
-        failover=_own(profile.failover, gateway.failover),
-        chain=tuple(t for t in map(ladder.find, profile.fallback) if t) or None,
-        reject_unknown=unknown == "reject",
-        expose_routing=_own(profile.expose_routing, gateway.expose_routing),
-        friendly_errors=style == "friendly",
-        strict=_own(profile.strict, gateway.strict),
-    )
-
-
-def _own(own: bool | None, inherited: bool) -> bool:
-    return inherited if own is None else own
 
 
 def _keys(config: Config, resources: Resources) -> Keys:
@@ -156,8 +121,10 @@ def _keys(config: Config, resources: Resources) -> Keys:
     if not config.clients:
         anonymous = Principal(name="", profile=DEFAULT, anonymous=True)
     elif public is not None:
-        anonymous = Principal(name="", profile=public, anonymous=True)
-    return Keys.of([_client(c, config, resources) for c in config.clients], anonymous)
+        anonymous = Principal(name="", profile=public, anonymous=True, priority_ceiling=0)
+    clients = [_client(client, config, resources) for client in config.clients]
+    expiries = {c.name: moment(c.expires) for c in config.clients if c.expires is not None}
+    return Keys.of(clients, anonymous, expiries, resources.wall)
 
 
 def _client(client: ClientSection, config: Config, resources: Resources) -> tuple[bytes, Principal]:
@@ -167,6 +134,11 @@ def _client(client: ClientSection, config: Config, resources: Resources) -> tupl
         expert=client.expert,
         allow_profiles=client.allow_profiles,
         allow_models=client.allow_models,
+        allow_endpoints=client.allow_endpoints,
+        group=client.group or "",
+        tags=client.tags,
+        default_priority=client.default_priority,
+        priority_ceiling=client.most_priority,
     )
     if client.key_sha256 is not None:
         return bytes.fromhex(client.key_sha256), principal
@@ -184,30 +156,36 @@ def secret_of(source: Any, config: Config, resources: Resources) -> Secret | Non
 
 
 def _client_port(
-    config: Config, resources: Resources, directory: Directory, missing_keys: Callable[[], int]
+    config: Config,
+    resources: Resources,
+    router: Router,
+    limits: Limits,
+    budgets: Budgets,
+    missing_keys: Callable[[], int],
 ) -> Port:
     gateway, wheel = config.gateway, resources.wheel
     cors = Cors(frozenset(gateway.cors_origins))
-    answers = Answers(ERROR_GRAMMARS, cors)
-    router = Router(
-        directory=directory,
-        tries=1 + gateway.max_retries,
-        climber=Climber(
-            wheel=wheel,
-            random=resources.random,
-            retry_seconds=gateway.retry_delay_ms / 1000,
-            commit_seconds=seconds(gateway.request_timeout_ms),
-            total_seconds=seconds(gateway.total_timeout_ms),
-        ),
+    answers = Answers(ERROR_GRAMMARS, cors, resources.wall)
+    directory = router.directory
+    admission = Admission(
+        tally=resources.tally,
+        limits=limits,
+        prices=Prices.of(config),
+        budgets=budgets,
+        max_in_flight=gateway.max_in_flight,
     )
     intake = Intake(
-        gateway=Gateway(resources.traffic.recording, resources.admission.admit, router.open),
+        gateway=Gateway(resources.traffic.recording, admission.admit, router.open),
         dialects=BACKEND_DIALECTS,
         wheel=wheel,
         wall=resources.wall,
         cors=cors,
         friendly_errors=gateway.error_style == "friendly",
+        noted_headers=frozenset[str]().union(
+            *(policy.rules.headers for policy in directory.policies.values())
+        ),
     )
+    explaining = Gateway(resources.traffic.recording, admission.admit, router.explain)
     health = HealthSurface(
         answers=answers,
         traffic=resources.traffic,
@@ -216,14 +194,19 @@ def _client_port(
         leaving=lambda: resources.leaving,
     )
     models = Models(directory, answers, resources.wall() - resources.uptime())
+    me = MeSurface(answers, directory, admission)
     surfaces = (
         health,
+        ExplainSurface(evolve(intake, gateway=explaining)),
+        me,
         OpenAISurface(intake, models),
         AnthropicSurface(intake),
         OllamaSurface(intake, answers, directory, resources.wall),
     )
     door = ClientDoor(
         keys=_keys(config, resources),
+        limits=limits,
+        proxies=Proxies(gateway.trusted_proxies),
         answers=answers,
         traffic=resources.traffic,
         max_body=gateway.max_body_bytes,
@@ -243,10 +226,17 @@ def _client_port(
 def _admin_port(
     config: Config,
     resources: Resources,
-    missing_keys: Callable[[], int],
+    backends: Backends,
     reload: Callable[[], None],
 ) -> Port:
     gateway = config.gateway
+    wellness = Wellness(
+        backends=backends.by_name,
+        health=resources.health,
+        queues=resources.queues,
+        bulkheads=resources.bulkheads,
+        queue_names=[*queue_limits(config.tiers)],
+    )
     token = secret_of(gateway.admin_token_source, config, resources)
     if token is None and gateway.admin_token_source is not None:
         raise ConfigError(["gateway: the admin token resolves to nothing"])
@@ -254,7 +244,7 @@ def _admin_port(
         traffic=resources.traffic,
         health=lambda: {
             "status": "ok",
-            "ready": not missing_keys(),
+            "ready": not backends.missing_keys(),
             "tiers": len(config.tiers),
             "backends": len(config.backends),
             "checksum": config.checksum,
@@ -262,6 +252,8 @@ def _admin_port(
         },
         config=lambda: redacted(config, resources.environ),
         reload=reload,
+        observed=wellness.observed,
+        probed=wellness.probed,
     )
     return Port(
         host=gateway.admin_host,
@@ -273,9 +265,9 @@ def _admin_port(
     )
 
 
-def _limits(config: Config, connections: int) -> Limits:
+def _limits(config: Config, connections: int) -> WireLimits:
     gateway = config.gateway
-    return Limits(
+    return WireLimits(
         header_seconds=gateway.header_timeout_ms / 1000,
         body_seconds=gateway.body_timeout_ms / 1000,
         stall_seconds=gateway.write_stall_timeout_ms / 1000,

@@ -9,26 +9,33 @@ from pathlib import Path
 from random import Random
 from select import PIPE_BUF, POLLOUT, poll
 from time import time
+from typing import TypeVar
 
-from attrs import define, field
+from attrs import Factory, define, field
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import (
     IReactorCore,
-    IReactorFromThreads,
     IReactorTCP,
+    IReactorThreads,
     IReactorTime,
 )
+from twisted.internet.threads import deferToThreadPool
 from twisted.logger import LogLevelFilterPredicate
 
-from lmgateway.governance.admission import Admission
+from lmgateway.backends.health import Health
+from lmgateway.governance.admission import Tally
+from lmgateway.routing.queues import Gates
 from lmgateway.telemetry.access import AccessLog
 from lmgateway.telemetry.traffic import Traffic
 from lmgateway.wire.client import Origin, WireAgent, WireClient
 from lmgateway.wire.timers import Wheel
 
 
-class Reactor(IReactorTime, IReactorTCP, IReactorCore, IReactorFromThreads):
+class Reactor(IReactorTime, IReactorTCP, IReactorCore, IReactorThreads):
     """What we use of a reactor."""
 
+
+Result = TypeVar("Result")
 
 AgentKey = tuple[Origin, tuple[bytes, ...], float, float]
 
@@ -41,6 +48,9 @@ class Resources:
     Attributes:
         environ: The environment that secrets are looked up in.
         wall: Seconds since the epoch; only for records.
+        queues: Of the tiers, by queue id.
+        bulkheads: Of the backends.
+        health: Of all targets.
     """
 
     reactor: Reactor
@@ -48,12 +58,15 @@ class Resources:
     wheel: Wheel
     traffic: Traffic
     access: AccessLog
-    admission: Admission = field(factory=Admission)
+    tally: Tally = field(factory=Tally)
     levels: LogLevelFilterPredicate = field(factory=LogLevelFilterPredicate)
     random: Random = field(factory=Random)
     wall: Callable[[], float] = time
     started: float = 0.0
     leaving: bool = False
+    queues: Gates = Factory(lambda self: Gates(self.wheel), takes_self=True)
+    bulkheads: Gates = Factory(lambda self: Gates(self.wheel), takes_self=True)
+    health: Health = Factory(lambda self: Health(self.wheel.now), takes_self=True)
     _clients: dict[AgentKey, WireClient] = field(factory=dict)
     _agents: dict[AgentKey, WireAgent] = field(factory=dict)
 
@@ -102,6 +115,10 @@ class Resources:
         for key in [key for key, client in self._clients.items() if client not in clients]:
             del self._clients[key]
             self._agents.pop(key).close()
+
+    def in_thread(self, function: Callable[[], Result]) -> Deferred[Result]:
+        """Run what would hold up the reactor in one of its threads."""
+        return deferToThreadPool(self.reactor, self.reactor.getThreadPool(), function)
 
     def uptime(self) -> float:
         """Seconds since the start."""

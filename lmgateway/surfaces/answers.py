@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from attrs import frozen
 
 from lmgateway.dialects.base import SurfaceDialect
-from lmgateway.errors import GatewayError, MethodNotAllowed, NotFound
+from lmgateway.errors import GatewayError, LimitError, MethodNotAllowed, NotFound
 from lmgateway.surfaces.cors import Cors
 from lmgateway.surfaces.headers import error_headers
+from lmgateway.surfaces.limit_headers import limit_headers
 from lmgateway.surfaces.responder import JSON
 from lmgateway.wire.door import Head, Refusal
 from lmgateway.wire.identity import request_id
@@ -23,10 +24,12 @@ class Answers:
 
     Attributes:
         surfaces: The grammar of errors by path prefix, longest first; the last is for all else.
+        wall: Seconds since the epoch.
     """
 
     surfaces: Sequence[tuple[bytes, SurfaceDialect]]
     cors: Cors
+    wall: Callable[[], float]
 
     def json(
         self,
@@ -55,14 +58,16 @@ class Answers:
 
     def refusal(self, head: Head | None, error: GatewayError) -> Refusal:
         """Give an error in the grammar of the path."""
-        identity = request_id(head)
+        identity, dialect = request_id(head), self._dialect(head)
+        standings = error.standings if isinstance(error, LimitError) else ()
         headers = [
             JSON,
             (b"x-request-id", identity.encode()),
             *error_headers(error, None),
+            *limit_headers(dialect.name, standings, self.wall()),
             *self.cors.headers(head),
         ]
-        body = self._dialect(head).write_error(error, identity)
+        body = dialect.write_error(error, identity)
         return Refusal(error.status, tuple(headers), body)
 
     def not_found(self, request: Request) -> None:

@@ -8,7 +8,9 @@ from attrs import frozen
 
 from lmgateway.errors import GatewayError, Unauthenticated, UnsupportedMediaType
 from lmgateway.exchange import Exchange
-from lmgateway.governance.keys import Keys
+from lmgateway.governance.addresses import Proxies
+from lmgateway.governance.keys import Keys, check_path
+from lmgateway.governance.limits import Limits
 from lmgateway.surfaces.answers import Answers
 from lmgateway.telemetry.traffic import Traffic
 from lmgateway.wire.door import Head, Pass, Refusal
@@ -48,6 +50,8 @@ class ClientDoor:
     """
 
     keys: Keys
+    limits: Limits
+    proxies: Proxies
     answers: Answers
     traffic: Traffic
     max_body: int
@@ -59,16 +63,22 @@ class ClientDoor:
         Say who asks, and how much they may send.
 
         Raises:
+            RateLimited: If the address has asked too often.
             Unauthenticated: If the key is wrong, or missing where one is needed.
+            Forbidden: If the key is not for this path.
             UnsupportedMediaType: If the body is declared to be no JSON.
         """
         if head.path in OPEN_PATHS or head.method == b"OPTIONS":
             return _NOTHING
+        address = self.proxies.client_of(head)
+        self.limits.knock(address)
         # Where nobody has a key, what is shown may be meant for a proxy before us.
         principal = self.keys.identify(shown_key(head) if self.keys.principals else None)
+        if principal.allow_endpoints is not None:
+            check_path(principal, head.path.decode("latin-1"))
         if head.method == b"POST":
             _refuse_kind(head)
-        return Pass(max_body=self.max_body, principal=principal)
+        return Pass(self.max_body, principal, address, self.seconds())
 
     def refuse(self, head: Head | None, error: GatewayError) -> Refusal:
         """Give the answer to a request that is not let in."""
@@ -80,7 +90,7 @@ class ClientDoor:
             id=request_id(head),
             surface=self.answers.surface(head),
             path="" if head is None else head.path.decode("latin-1")[:256],
-            peer=peer,
+            peer=peer if head is None else self.proxies.client_of(head),
             started=self.seconds(),
             wall=self.wall(),
         )

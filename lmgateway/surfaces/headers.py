@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from math import ceil
 
-from lmgateway.errors import GatewayError, MethodNotAllowed, Unauthenticated
+from lmgateway.chat import Usage
+from lmgateway.errors import GatewayError, LimitError, MethodNotAllowed, Unauthenticated
 from lmgateway.exchange import Exchange
+from lmgateway.governance.pricing import usd
+from lmgateway.surfaces.limit_headers import refusal_headers
 
 MAX_DROPPED = 1000
 
@@ -17,26 +21,49 @@ def routing_headers(exchange: Exchange, now: float) -> list[tuple[bytes, bytes]]
     Args:
         now: Reactor seconds.
     """
-    headers = [(b"x-lmg-profile", _text(" -> ".join(exchange.profile_chain)))]
+    headers = [(b"x-lmg-profile", _named(exchange.profile_chain))]
     if exchange.label:
         headers.append((b"x-lmg-class", _text(exchange.label)))
+    if exchange.insufficient:
+        headers.append((b"x-lmg-insufficient", _text(exchange.insufficient)))
     if exchange.dropped:
         headers.append((b"x-lmg-dropped", _text(", ".join(exchange.dropped)[:MAX_DROPPED])))
-    if not exchange.expose_routing:
+    if exchange.undecided or not exchange.expose_routing:
         return headers
-    headers += [
-        (b"x-lmg-tier", _text(exchange.tier)),
-        (b"x-lmg-backend", _text(exchange.backend)),
-        (b"x-lmg-attempts", b"%d" % len(exchange.attempts)),
-    ]
-    if exchange.model:
-        headers.append((b"x-lmg-model", _text(exchange.model)))
-    upstream = sum(attempt.seconds for attempt in exchange.attempts)
+    upstream = sum([attempt.seconds for attempt in exchange.attempts])
     total = now - exchange.started
-    headers.append(
-        (b"server-timing", b"upstream;dur=%.2f, total;dur=%.2f" % (upstream * 1e3, total * 1e3))
-    )
-    return headers
+    return [
+        *headers,
+        *_target(exchange.tier, exchange.backend, exchange.model),
+        (b"x-lmg-attempts", b"%d" % len(exchange.attempts)),
+        (b"server-timing", b"upstream;dur=%.2f, total;dur=%.2f" % (upstream * 1e3, total * 1e3)),
+    ]
+
+
+@lru_cache(maxsize=256)
+def _target(tier: str, backend: str, model: str) -> tuple[tuple[bytes, bytes], ...]:
+    headers = ((b"x-lmg-tier", _text(tier)), (b"x-lmg-backend", _text(backend)))
+    return (*headers, (b"x-lmg-model", _text(model))) if model else headers
+
+
+@lru_cache(maxsize=256)
+def _named(chain: tuple[str, ...]) -> bytes:
+    return _text(" -> ".join(chain))
+
+
+def cost_headers(exchange: Exchange, usage: Usage | None) -> list[tuple[bytes, bytes]]:
+    """
+    Say what a whole answer costs, if that is known and the client is told such things.
+
+    Args:
+        usage: That of the attempt which answered, and is not settled yet.
+    """
+    price = exchange.account.price
+    open_ = [attempt for attempt in exchange.attempts if not attempt.settled]
+    costs = [exchange.cost, *(price(attempt, attempt.usage or usage) for attempt in open_)]
+    if None in costs or not exchange.expose_routing:
+        return []
+    return [(b"x-lmg-cost", usd(sum(cost or 0 for cost in costs)).encode())]
 
 
 def error_headers(error: GatewayError, exchange: Exchange | None) -> list[tuple[bytes, bytes]]:
@@ -44,6 +71,8 @@ def error_headers(error: GatewayError, exchange: Exchange | None) -> list[tuple[
     headers = [(b"x-lmg-error", error.kind.encode())]
     if error.retry_after is not None:
         headers.append((b"retry-after", b"%d" % max(1, ceil(error.retry_after))))
+    if isinstance(error, LimitError):
+        headers += refusal_headers(error)
     if isinstance(error, Unauthenticated):
         headers.append((b"www-authenticate", b'Bearer realm="lm-gateway"'))
     if isinstance(error, MethodNotAllowed):

@@ -17,7 +17,7 @@ from twisted.logger import Logger
 from lmgateway.chat import Endpoint
 from lmgateway.dialects.base import Dialect, SurfaceDialect
 from lmgateway.errors import GatewayError
-from lmgateway.exchange import Exchange, Principal
+from lmgateway.exchange import Exchange
 from lmgateway.gateway import Gateway
 from lmgateway.surfaces.cors import Cors
 from lmgateway.surfaces.responder import Responder
@@ -28,11 +28,12 @@ from lmgateway.wire.timers import Wheel
 
 _log = Logger()
 
-_FORWARDED = (b"traceparent", b"tracestate")
-_OWN = {
-    "openai": (b"openai-beta",),
-    "responses": (b"openai-beta",),
-    "anthropic": (b"anthropic-version", b"anthropic-beta"),
+_TRACE = frozenset((b"traceparent", b"tracestate"))
+_FORWARDED = {
+    "completions": _TRACE | {b"openai-beta"},
+    "openai": _TRACE | {b"openai-beta"},
+    "responses": _TRACE | {b"openai-beta"},
+    "anthropic": _TRACE | {b"anthropic-version", b"anthropic-beta"},
 }
 
 
@@ -46,6 +47,7 @@ class Intake:
         dialects: What backends speak, by name.
         wall: Seconds since the epoch, for records.
         friendly_errors: What holds until a profile says otherwise.
+        noted_headers: The names of further headers that routing rules look at.
     """
 
     gateway: Gateway
@@ -54,12 +56,13 @@ class Intake:
     wall: Callable[[], float]
     cors: Cors
     friendly_errors: bool = False
+    noted_headers: frozenset[str] = frozenset()
 
     async def take(self, request: Request, dialect: SurfaceDialect, endpoint: Endpoint) -> None:
         """Serve one request in the grammar of *dialect*; all failures are told to the client."""
         exchange = self.begin(request, dialect.name)
         extra = [(b"x-request-id", exchange.id.encode()), *self.cors.headers(request.head)]
-        responder = Responder(request, dialect, self.dialects, self.wheel, extra)
+        responder = Responder(request, dialect, self.dialects, self.wheel, extra, self.wall)
         read = partial(dialect.parse, request.body, endpoint)
         try:
             await self.gateway.serve(exchange, read, responder)
@@ -75,34 +78,39 @@ class Intake:
 
     def begin(self, request: Request, surface: str) -> Exchange:
         """Open the ledger of one request."""
-        head = request.head
+        head, admitted = request.head, request.pass_
         return Exchange(
             id=request_id(head),
             surface=surface,
             path=head.path.decode("latin-1"),
-            peer=head.peer,
+            peer=admitted.address or head.peer,
+            admitted=admitted.admitted,
             started=self.wheel.now(),
             wall=self.wall(),
-            headers=_ours(head),
+            headers=_noted(head, self.noted_headers),
             forwarded=_forwarded(head, surface),
-            principal=_principal(request),
+            principal=admitted.principal,
             interruption=lambda: request.interruption,
             friendly_errors=self.friendly_errors,
         )
 
 
-def _principal(request: Request) -> Principal | None:
-    return request.pass_.principal
-
-
-def _ours(head: Head) -> dict[str, str]:
-    return {
+def _noted(head: Head, names: frozenset[str]) -> dict[str, str]:
+    noted = {
         name.decode("latin-1"): value.decode("latin-1")
         for name, value in head.headers
-        if name.startswith(b"x-lmg-")
+        if name[:6] == b"x-lmg-"
     }
+    for name in names:
+        if (value := head.get(name.encode())) is not None:
+            noted[name] = value.decode("latin-1")
+    return noted
 
 
 def _forwarded(head: Head, surface: str) -> dict[bytes, bytes]:
-    names = _FORWARDED + _OWN.get(surface, ())
-    return {name: value for name, value in head.headers if name in names}
+    names = _FORWARDED.get(surface, _TRACE)
+    forwarded: dict[bytes, bytes] = {}
+    for name, value in head.headers:
+        if name in names:
+            forwarded[name] = forwarded[name] + b"," + value if name in forwarded else value
+    return forwarded

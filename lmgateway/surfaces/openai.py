@@ -2,7 +2,8 @@
 OpenAI's API as we serve it (https://platform.openai.com/docs/api-reference).
 
 ``POST /v1/chat/completions``, ``POST /v1/completions``, ``POST /v1/responses``,
-``POST /v1/embeddings``, ``GET /v1/models``, ``GET /v1/models/{id}``.
+``POST /v1/embeddings``, ``GET /v1/models``, ``GET /v1/models/{id}``; all of them
+without ``/v1`` too, for clients whose base URL has none.
 """
 
 from __future__ import annotations
@@ -29,31 +30,37 @@ class OpenAISurface:
     app: ClassVar[Klein] = Klein()
 
     @app.route("/v1/chat/completions", methods=["POST"])
+    @app.route("/chat/completions", methods=["POST"])
     async def chat(self, request: Request) -> None:
         """Answer a conversation."""
         await self.intake.take(request, OPENAI, "chat")
 
     @app.route("/v1/completions", methods=["POST"])
+    @app.route("/completions", methods=["POST"])
     async def completions(self, request: Request) -> None:
         """Complete a prompt, as of old."""
         await self.intake.take(request, COMPLETIONS, "completions")
 
     @app.route("/v1/responses", methods=["POST"])
+    @app.route("/responses", methods=["POST"])
     async def responses(self, request: Request) -> None:
         """Answer in the grammar of Responses."""
         await self.intake.take(request, RESPONSES, "responses")
 
     @app.route("/v1/embeddings", methods=["POST"])
+    @app.route("/embeddings", methods=["POST"])
     async def embeddings(self, request: Request) -> None:
         """Turn text into vectors."""
         await self.intake.take(request, OPENAI, "embeddings")
 
     @app.route("/v1/models", methods=["GET"])
+    @app.route("/models", methods=["GET"])
     async def list_models(self, request: Request) -> None:
         """List what this client may name."""
         self.models.all(request)
 
     @app.route("/v1/models/<path:name>", methods=["GET"])
+    @app.route("/models/<path:name>", methods=["GET"])
     async def one_model(self, request: Request, name: str) -> None:
         """Describe one of them."""
         self.models.one(request, name)

@@ -9,16 +9,19 @@ for a whole one.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import aclosing
 
 from lmgateway.backends.base import Batch, Reply
 from lmgateway.dialects.base import Dialect, SurfaceDialect
+from lmgateway.dialects.document import encode
 from lmgateway.dialects.transcode import Transcoder, Translated, Verbatim
-from lmgateway.errors import BackendError, GatewayError, StreamInterrupted
+from lmgateway.errors import BackendError, GatewayError, LimitError, StreamInterrupted
 from lmgateway.exchange import Exchange
+from lmgateway.routing.ladder import estimated
 from lmgateway.surfaces.friendly import friendly_reply
-from lmgateway.surfaces.headers import error_headers, routing_headers
+from lmgateway.surfaces.headers import cost_headers, error_headers, routing_headers
+from lmgateway.surfaces.limit_headers import limit_headers
 from lmgateway.wire.outlet import Outlet
 from lmgateway.wire.request import Request
 from lmgateway.wire.timers import Wheel
@@ -44,6 +47,7 @@ class Responder:
         dialect: The client's.
         dialects: All of them, by name: what a backend may have spoken.
         extra: Headers that every answer to this request carries.
+        wall: Seconds since the epoch.
     """
 
     def __init__(
@@ -53,12 +57,14 @@ class Responder:
         dialects: Mapping[str, Dialect],
         wheel: Wheel,
         extra: Headers,
+        wall: Callable[[], float],
     ) -> None:
         self._request = request
         self._dialect = dialect
         self._dialects = dialects
         self._wheel = wheel
         self._extra = extra
+        self._wall = wall
         self._outlet: Outlet | None = None
         self._transcoder: Transcoder | None = None
         self._written = 0.0
@@ -66,10 +72,17 @@ class Responder:
     async def relay(self, exchange: Exchange, reply: Reply) -> None:
         """Send the reply."""
         headers = [*reply.headers.items(), *routing_headers(exchange, self._wheel.now())]
+        headers += self._limits(exchange)
         if reply.answer is not None:
-            self._send(exchange, self._whole(exchange, reply), headers)
+            headers += cost_headers(exchange, reply.usage or estimated(exchange.request, reply))
+            body = explained(exchange, self._whole(exchange, reply))
+            self._send(exchange, body, headers)
         else:
             await self._stream(exchange, reply, headers)
+
+    def _limits(self, exchange: Exchange) -> Headers:
+        standings = exchange.account.standings()
+        return limit_headers(self._dialect.name, standings, self._wall()) if standings else []
 
     def _whole(self, exchange: Exchange, reply: Reply) -> bytes:
         request, answer = exchange.request, reply.answer
@@ -89,7 +102,11 @@ class Responder:
         transcoder = self._transcoder = self._transcode(exchange, reply)
         outlet = self._outlet = Outlet(self._request)
         exchange.status = 200
-        outlet.open(200, [_STREAM[self._dialect.framing], *_UNBUFFERED, *headers, *self._extra])
+        outlet.open(
+            200,
+            [_STREAM[self._dialect.framing], *_UNBUFFERED, *headers, *self._extra],
+            self._comment(exchange),
+        )
         self._written = self._wheel.now()
         self._beat = self._wheel.start(BEAT_SECONDS, self._keep_alive)
         try:
@@ -105,6 +122,12 @@ class Responder:
         finally:
             self._beat.cancel()
         outlet.finish()
+
+    def _comment(self, exchange: Exchange) -> bytes:
+        """How it was routed, if the client asked to be told and its grammar has comments."""
+        if exchange.explanation is None or self._dialect.framing != "sse":
+            return b""
+        return b": lmg " + encode(exchange.explanation) + b"\n\n"
 
     def _taken(self, transcoder: Transcoder, batch: Batch, exchange: Exchange) -> bytes:
         take = transcoder.take
@@ -137,10 +160,25 @@ class Responder:
             self._outlet.abort()
         elif self._request.startedWriting:
             self._request.abort()
-        elif exchange.friendly_errors and exchange.request is not None:
+        elif self._is_told_kindly(exchange, error):
             self._extra += [(b"x-lmg-error", error.kind.encode())]
+            assert exchange.request is not None, "only parsed requests are answered so"
             await self.relay(exchange, friendly_reply(exchange.request, error))
         else:
             body = self._dialect.write_error(error, exchange.id)
-            headers = error_headers(error, exchange)
+            headers = [*error_headers(error, exchange), *self._limits(exchange)]
             self._request.respond(error.status, [JSON, *headers, *self._extra], body)
+
+    def _is_told_kindly(self, exchange: Exchange, error: GatewayError) -> bool:
+        """Tell whether a failure is told as an answer; limits never are: clients must slow down."""
+        kind = exchange.friendly_errors and not isinstance(error, LimitError)
+        return kind and exchange.request is not None
+
+
+def explained(exchange: Exchange, body: bytes) -> bytes:
+    """Give a JSON answer with a member ``lmg``, if the client asked how it was routed."""
+    if exchange.explanation is None:
+        return body
+    members = body.rstrip().removesuffix(b"}").rstrip()
+    comma = b"" if members.endswith(b"{") else b","
+    return members + comma + b'"lmg":' + encode(exchange.explanation) + b"}"

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
-from datetime import UTC, datetime
+from time import gmtime, strftime
 from types import TracebackType
 from typing import Any
 
@@ -24,7 +24,7 @@ MAX_NAME = 128
 """Characters kept of a name that a client chose."""
 
 
-class AttemptEntry(msgspec.Struct, frozen=True):
+class AttemptEntry(msgspec.Struct, frozen=True, gc=False):
     """One attempt, as recorded."""
 
     tier: str
@@ -33,6 +33,15 @@ class AttemptEntry(msgspec.Struct, frozen=True):
     outcome: str
     status: int | None
     ms: float
+    purpose: str
+
+
+class ClimbEntry(msgspec.Struct, frozen=True):
+    """One step up the ladder, as recorded."""
+
+    from_tier: str
+    to_tier: str
+    reason: str
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=False):
@@ -58,9 +67,12 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=False):
     class_label: str | msgspec.UnsetType = msgspec.UNSET
     profile_chain: Sequence[str] | msgspec.UnsetType = msgspec.UNSET
 
+    overflowed: bool
     surface: str
     path: str
     client: str | None
+    group: str | None
+    tags: Sequence[str] | msgspec.UnsetType = msgspec.UNSET
     model: str | None
     status: int
     outcome: str
@@ -70,9 +82,12 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=False):
     input_tokens: int | None
     output_tokens: int | None
     usage_estimated: bool
+    cost_usd: float | None
     finish_reason: str | None
     bytes_out: int
     attempts: Sequence[AttemptEntry]
+    climbs: Sequence[ClimbEntry]
+    insufficient: str | None
 
 
 class Stats(msgspec.Struct):
@@ -183,10 +198,10 @@ def entry_of(exchange: Exchange) -> Entry:
     """Give what is kept of an exchange."""
     usage, request = exchange.usage, exchange.request
     first = exchange.first_output
-    chain = exchange.profile_chain
+    chain, principal = exchange.profile_chain, exchange.principal
     return Entry(
         id=exchange.id,
-        timestamp=datetime.fromtimestamp(exchange.wall, UTC).isoformat(timespec="milliseconds"),
+        timestamp=_timestamp(exchange.wall),
         profile=chain[-1] if chain else None,
         requested_model=_short(exchange.requested_model),
         tier=exchange.tier or None,
@@ -196,27 +211,33 @@ def entry_of(exchange: Exchange) -> Entry:
         latency_ms=_ms(exchange.seconds),
         success=exchange.outcome == "ok",
         error=_told(exchange),
-        priority=0,
+        priority=exchange.priority,
+        overflowed=exchange.overflowed,
         class_label=exchange.label or msgspec.UNSET,
         profile_chain=chain if len(chain) > 1 else msgspec.UNSET,
         surface=exchange.surface,
         path=exchange.path,
-        client=exchange.principal.name or None if exchange.principal else None,
+        client=None if principal is None else principal.name or None,
+        group=None if principal is None else principal.group or None,
+        tags=msgspec.UNSET if principal is None else principal.tags or msgspec.UNSET,
         model=exchange.model or None,
         status=exchange.status,
         outcome=exchange.outcome,
         stream=request is not None and request.stream,
         ttft_ms=None if first is None else _ms(first - exchange.started),
-        upstream_ms=_ms(sum(attempt.seconds for attempt in exchange.attempts)),
+        upstream_ms=_ms(sum([attempt.seconds for attempt in exchange.attempts])),
         input_tokens=None if usage is None else usage.input_tokens,
         output_tokens=None if usage is None else usage.output_tokens,
         usage_estimated=usage is not None and usage.estimated,
+        cost_usd=None if exchange.cost is None else exchange.cost / 1e9,
         finish_reason=exchange.finish_reason,
         bytes_out=exchange.bytes_out,
         attempts=[
-            AttemptEntry(a.tier, a.backend, a.model, a.outcome, a.status, _ms(a.seconds))
+            AttemptEntry(a.tier, a.backend, a.model, a.outcome, a.status, _ms(a.seconds), a.purpose)
             for a in exchange.attempts
         ],
+        climbs=[ClimbEntry(c.from_tier, c.to_tier, c.reason) for c in exchange.climbs],
+        insufficient=exchange.insufficient or None,
     )
 
 
@@ -235,7 +256,20 @@ def _short(name: str | None) -> str | None:
 
 
 def _ms(seconds: float) -> float:
-    return round(seconds * 1000, 3)
+    return int(seconds * 1_000_000 + 0.5) / 1000
+
+
+_second = (0, "")
+
+
+def _timestamp(wall: float) -> str:
+    """ISO 8601, to the millisecond, in UTC."""
+    global _second  # noqa: PLW0603 - one value per process, made once a second
+    milliseconds = int(wall * 1000)
+    second, rest = divmod(milliseconds, 1000)
+    if second != _second[0]:
+        _second = (second, strftime("%Y-%m-%dT%H:%M:%S", gmtime(second)))
+    return f"{_second[1]}.{rest:03d}+00:00"
 
 
 def as_document(value: Any) -> Any:

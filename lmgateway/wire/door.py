@@ -56,10 +56,14 @@ class Pass:
     Attributes:
         max_body: How many bytes of body are accepted.
         principal: Who asks, if the door knows.
+        address: Where the request comes from, if not from the socket's other end.
+        admitted: Reactor seconds of that.
     """
 
     max_body: int
     principal: Principal | None = None
+    address: str = ""
+    admitted: float = 0.0
 
 
 @frozen

@@ -27,6 +27,7 @@ INNER = """
 client_port = {inner}
 admin_port = {inner_admin}
 unknown_model = "reject"
+health_window = 0
 
 [backends.mock]
 provider = "mock"
@@ -59,6 +60,7 @@ OUTER = """
 client_port = {outer}
 admin_port = {outer_admin}
 unknown_model = "reject"
+health_window = 0
 
 [backends.openai]
 base_url = "http://127.0.0.1:{inner}"

@@ -96,19 +96,15 @@ class AdviceTests(FolderTestCase):
         self.assertIn("hides the tier or alias", self.warned(profile))
 
     def test_what_never_matches_is_told(self) -> None:
-        """Capitals in labels and tags, and opening words of no tier."""
+        """Opening words of no tier; capitals in labels and tags do no harm."""
         text = BASE + (
             'rules = [{ when = { Intent = "x" }, route_to = "local:fast" }]\n'
             '[profiles.default.class_prompts]\nGreeting = "..."\n'
-            '[profiles.default.thinking_messages]\n"hint:fast" = ["..."]\n'
+            '[profiles.default.thinking_messages]\n"hint:fast" = ["..."]\n"fast" = ["..."]\n'
         )
         self.assertEqual(
             [warning.split(": ", 1)[1] for warning in self.warnings(text)],
-            [
-                "profiles.default.rules[0].when.Intent: never matches: tags are lower-case",
-                "profiles.default.class_prompts.Greeting: never matches: labels are lower-case",
-                'profiles.default.thinking_messages."hint:fast": is not the name of a tier',
-            ],
+            ["profiles.default.thinking_messages.fast: is not the name of a tier or alias"],
         )
 
     def test_rules_that_are_never_reached_are_told(self) -> None:
@@ -152,3 +148,10 @@ rules = [
         self.assertIn("is short", self.warned(based('admin_token_env = "K"'), K="short"))
         text = BASE.replace("[backends.mock]", '[backends.mock]\napi_key_env = "K"')
         self.assertEqual(self.warnings(text, K="short"), [])
+
+    def test_limits_without_effect_are_told(self) -> None:
+        """A burst of nothing; a group of nobody."""
+        text = BASE + "[groups.team]\nburst = 5\n"
+        told = "\n".join(self.warnings(text))
+        self.assertIn("groups.team.burst: has no effect without rate_limit_rpm", told)
+        self.assertIn("groups.team: no client is in this group", told)

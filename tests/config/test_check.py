@@ -63,12 +63,30 @@ class ReferenceTests(FolderTestCase):
             'did you mean "default"?',
         )
 
-    def test_a_rule_matches_tags(self) -> None:
-        """What is no tag is refused, instead of never matching."""
-        problem = self.problem(
-            BASE + 'rules = [{ when = { "@model" = "x" }, route_to = "local:fast" }]'
-        )
-        self.assertIn('when."@model": is not the name of a tag', problem)
+    def test_a_rule_matches_tags_and_facts(self) -> None:
+        """What is neither is refused, instead of never matching; so is what could take long."""
+        for when, fault in (
+            ('"@modle" = "x"', 'is no fact; did you mean "@model"?'),
+            ('"" = "x"', "is not the name of a tag"),
+            ('"@header.Authorization" = "x"', "is a header that carries a credential"),
+            ('"@tokens" = "many"', "must be a comparison with a number, as in '>8000'"),
+            ('"@needs" = "visoin"', "names 'visoin'; did you mean \"vision\"?"),
+            ('"@text" = "~(a+)+b"', "could take too long"),
+            ('"@text" = "~("', "is not a regular expression"),
+        ):
+            problem = self.problem(
+                BASE + f'rules = [{{ when = {{ {when} }}, route_to = "local:fast" }}]'
+            )
+            self.assertIn(fault, problem)
+
+    def test_a_rule_leads_somewhere(self) -> None:
+        """Every place of a split must be there, and there must be one."""
+        for to, fault in (
+            ('[{ to = "local:fst" }]', 'did you mean "local:fast"?'),
+            ("[]", "must name at least one"),
+        ):
+            problem = self.problem(BASE + f'rules = [{{ when = {{ a = "b" }}, route_to = {to} }}]')
+            self.assertIn(fault, problem)
 
     def test_all_a_client_may_name_must_be_there(self) -> None:
         """Profiles, tiers, aliases; a profile is no model."""
@@ -177,3 +195,28 @@ class BackendTests(FolderTestCase):
         self.assertIn('mock: is only for provider = "mock"', self.problem(text))
         text = self.backend('provider = "mock"\nmock = { style = "scripted" }')
         self.assertIn("mock.fixtures: must be given", self.problem(text))
+
+    def test_groups_must_be_there(self) -> None:
+        """A client in no group would have none of its limits."""
+        text = (
+            BASE + CLIENT + f'name = "a"\nkey_sha256 = "{"0" * 64}"\ngroup = "tam"\n[groups.team]\n'
+        )
+        self.assertIn('clients[0].group: client "a": there is no group "tam"', self.problem(text))
+
+    def test_endpoints_are_paths(self) -> None:
+        """What is none could never match."""
+        text = BASE + CLIENT + f'key_sha256 = "{"0" * 64}"\nallow_endpoints = ["v1/*"]\n'
+        self.assertIn('allow_endpoints[0]: must begin with "/"', self.problem(text))
+
+    def test_budgets_must_be_there(self) -> None:
+        """For clients as for groups; once each; and of the right scope."""
+        budget = '[[budgets]]\nname = "month"\nlimit_usd = 5\n'
+        client = CLIENT + f'key_sha256 = "{"0" * 64}"\nbudgets = ["mnth"]\n'
+        self.assertIn(
+            'there is no budget "mnth"; did you mean', self.problem(BASE + client + budget)
+        )
+        group = '[groups.team]\nbudgets = ["week"]\n'
+        self.assertIn('group "team": there is no budget', self.problem(BASE + group + budget))
+        self.assertIn("already", self.problem(BASE + budget + budget))
+        shared = client.replace("mnth", "month") + budget + 'scope = "group"\n'
+        self.assertIn('budget "month" is for groups', self.problem(BASE + shared))

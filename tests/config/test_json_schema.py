@@ -102,7 +102,6 @@ class JsonSchemaTests(SynchronousTestCase):
             headers = { "a b" = "c" }
             api_key_env = "no-name"
             [[tiers]]
-            name = "x"
             backend = "b"
         """
         self.assertEqual(
@@ -115,13 +114,23 @@ class JsonSchemaTests(SynchronousTestCase):
                 "$.backends.b.provider is not one of the words",
                 "$.backends.b.headers.a b (name) is spelt otherwise",
                 "$.backends.b.api_key_env is spelt otherwise",
-                "$.tiers[0].model is missing",
+                "$.tiers[0].name is missing",
             ],
         )
 
     def test_every_key_is_described(self) -> None:
         """And nothing is described that is no key."""
-        for name in ("Gateway", "Backend", "Tier", "Profile", "Client", "Rule", "Price", "Tls"):
+        for name in (
+            "Gateway",
+            "Backend",
+            "Tier",
+            "Target",
+            "Profile",
+            "Client",
+            "Rule",
+            "Price",
+            "Tls",
+        ):
             cls = getattr(schema, f"{name}Section")
             keys = {attribute.name for attribute in attrs.fields(cls)}
             self.assertEqual({*descriptions(cls)}, keys)

@@ -102,8 +102,6 @@ class StrictTests(SynchronousTestCase):
             "f:2: gateway.admin_tls.cert: must be given",
             "f:2: gateway.admin_tls.key: must be given",
             "f:3: gateway.admin_token_secret.source: must be given",
-            "f:4: tiers[0].backend: must be given",
-            "f:4: tiers[0].model: must be given",
             "f:4: tiers[0].name: must be given",
             "f:5: tiers[0].price.input: must be given",
             "f:5: tiers[0].price.output: must be given",
@@ -127,8 +125,6 @@ class StrictTests(SynchronousTestCase):
         """What follows from a fault is not a second one."""
         self.assert_problems("gateway = 5\n", "f:1: gateway: must be a table, not a number")
         self.assert_problems("[gateway]\n[[tiers]]\n[[clients]]\n", *[
-            "f:2: tiers[0].backend: must be given",
-            "f:2: tiers[0].model: must be given",
             "f:2: tiers[0].name: must be given",
             "f:3: clients[0].profile: must be given",
         ])  # fmt: skip

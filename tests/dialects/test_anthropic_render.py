@@ -8,6 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from lmgateway.chat import Overrides
 from lmgateway.dialects.anthropic import ANTHROPIC, Anthropic, dropped
+from lmgateway.errors import Unsupported
 from tests.dialects.anthropic_vectors import (
     MODEL,
     QUIRKS,
@@ -191,6 +192,29 @@ class HubTests(SynchronousTestCase):
         ):
             self.assertNotIn("thinking", rendered(said(**members)))
 
+    def test_thinking_begins_with_a_turn(self) -> None:
+        """A turn that did not begin with signed thinking is not gone on with thinking."""
+        call = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+        turn: dict[str, Any] = {"role": "assistant", "content": None, "tool_calls": [call]}
+        result = {"role": "tool", "tool_call_id": "c", "content": "r"}
+        hub = said(USER, turn, result, reasoning_effort="low", temperature=0.5)
+        body = rendered(hub)
+        self.assertNotIn("thinking", body)
+        self.assertEqual(body["temperature"], 0.5)
+        self.assertEqual(dropped(hub), ("reasoning_effort",))
+        self.assertIn("thinking", rendered(hub, model="claude-opus-4-6"))
+        self.assertIn("thinking", rendered(said(USER, turn, result, USER, reasoning_effort="low")))
+        signed = {"type": "thinking", "thinking": "Hm.", "signature": "c2ln"}
+        hub = said(USER, {**turn, "thinking_blocks": [signed]}, result, reasoning_effort="low")
+        self.assertIn("thinking", rendered(hub))
+        prefill = {"role": "assistant", "content": "So"}
+        self.assertNotIn("thinking", rendered(said(USER, prefill, reasoning_effort="low")))
+
+    def test_one_answer_only(self) -> None:
+        """Several answers are refused rather than one given."""
+        with self.assertRaises(Unsupported):
+            rendered(said(n=2))
+
     def test_thinking_excludes_sampling(self) -> None:
         """Sampling members that Anthropic refuses beside thinking are dropped, and named."""
         hub = said(think=True, temperature=0.5, top_k=3)
@@ -204,7 +228,7 @@ class HubTests(SynchronousTestCase):
         """Defaults and nulls are no loss; what has no word is."""
         hub = said(n=1, logprobs=False, logit_bias={}, seed=None, modalities=["text"])
         self.assertEqual(dropped(hub), ())
-        hub = said(n=2, logprobs=True, top_logprobs=2, seed=1, verbosity="low", metadata={"a": "b"})
+        hub = said(logprobs=True, top_logprobs=2, seed=1, verbosity="low", metadata={"a": "b"})
         self.assertEqual(dropped(hub), tuple(sorted(hub.keys() - {"messages"})))
         self.assertEqual(Anthropic().dropped(foreign(hub)), dropped(hub))
         self.assertEqual(Anthropic().dropped(asked(container="c")), ())

@@ -27,7 +27,6 @@ class ReloadTests(GatewayCase):
             with self.assertRaises(ConfigError):
                 service.reload()
         self.assertEqual(len(await self.entries()), 3)
-        self.assertEqual(service.resources.admission.max_in_flight, 10000)
         for key, client in clients.items():
             self.assertIs(service.resources._clients[key], client)
         self.assertEqual((await self.chat()).code, 200)

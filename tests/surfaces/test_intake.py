@@ -160,3 +160,27 @@ class HeaderTests(GatewayCase):
         for got in (await self.chat(), await self.ask("GET", "/nothing")):
             self.assertNotIn("server", got.headers)
             self.assertNotIn(b"Twisted", got.body)
+
+
+class PathTests(GatewayCase):
+    """Tests for how the API can be addressed."""
+
+    async def test_without_version(self) -> None:
+        """OpenAI's calls are there without ``/v1`` too."""
+        self.start()
+        body = {"model": "hint:fast", "messages": [{"role": "user", "content": "hi"}]}
+        self.assertEqual((await self.ask("POST", "/chat/completions", body)).code, 200)
+        self.assertEqual((await self.ask("GET", "/models/local:fast")).json["id"], "local:fast")
+
+    async def test_escaped_names(self) -> None:
+        """A model's name may be escaped in the path."""
+        self.start()
+        self.assertEqual((await self.ask("GET", "/v1/models/hint%3Afast")).json["id"], "hint:fast")
+
+    async def test_undeclared_json(self) -> None:
+        """A body of no declared type is taken for JSON; a charset does not matter."""
+        self.start()
+        body = b'{"model": "auto", "messages": [{"role": "user", "content": "hi"}]}'
+        for kind in ("application/json; charset=utf-8", "application/vnd.api+json"):
+            got = await self.ask("POST", "/v1/chat/completions", body, content_type=kind)
+            self.assertEqual(got.code, 200)

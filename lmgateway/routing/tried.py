@@ -1,0 +1,83 @@
+"""What a climb has met on its way: failures, full queues, open breakers."""
+
+from __future__ import annotations
+
+from attrs import define, field
+
+from lmgateway.errors import (
+    BackendError,
+    BackendLimited,
+    ContextExceeded,
+    GatewayError,
+    LadderExhausted,
+    TooManyConcurrent,
+)
+from lmgateway.exchange import Exchange
+from lmgateway.routing.balance import Target
+from lmgateway.routing.queues import Gate
+
+
+class Barred(Exception):
+    """An attempt was not made, for a reason that was noted."""
+
+
+@define
+class Tried:
+    """
+    What a climb has met so far.
+
+    Attributes:
+        failures: Of the attempts.
+        refusals: Of the gates that had no place.
+        waits: How long the breakers met are still open.
+        limited: How many of those are open because the backend asked for a wait.
+    """
+
+    failures: list[BackendError] = field(factory=list)
+    refusals: dict[Gate, TooManyConcurrent] = field(factory=dict)
+    waits: list[float] = field(factory=list)
+    limited: int = 0
+
+    @property
+    def nothing(self) -> bool:
+        """Whether this climb has only begun."""
+        return not (self.failures or self.refusals or self.waits)
+
+    @property
+    def is_final(self) -> bool:
+        """Whether no other target can mend what went wrong."""
+        if not self.failures:
+            return False
+        failure = self.failures[-1]
+        return not (failure.retryable or isinstance(failure, ContextExceeded))
+
+    def bars(self, queue: Gate | None, target: Target) -> bool:
+        """Say whether this target need not be tried: no place, or an open breaker."""
+        if self.refusals and (queue in self.refusals or target.bulkhead in self.refusals):
+            return True
+        health = target.health
+        if health is None or not (wait := health.blocked_for()):
+            return False
+        self.waits.append(wait)
+        self.limited += health.limited
+        return True
+
+    def verdict(self, exchange: Exchange) -> GatewayError:
+        """Give what the client is told when no step committed."""
+        refusals: list[GatewayError] = [*self.refusals.values()]
+        error: GatewayError
+        if self.failures:
+            error = self.failures[-1]
+        elif refusals:
+            error = refusals[-1]
+        elif self.waits and self.limited == len(self.waits):
+            error = BackendLimited(
+                "The model backend is rate limited.", retry_after=min(self.waits)
+            )
+        else:
+            error = LadderExhausted(retry_after=min(self.waits, default=None))
+        if all(isinstance(failure, BackendLimited) for failure in self.failures):
+            waits = [f.retry_after for f in [*self.failures, *refusals] if f.retry_after]
+            error.retry_after = min(waits, default=error.retry_after)
+        error.attempts = tuple(exchange.attempts)
+        return error

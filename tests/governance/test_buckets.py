@@ -1,0 +1,182 @@
+"""The arithmetic of token buckets."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from lmgateway.governance.buckets import SLACK, Bucket, Buckets, Rate
+
+
+def asked(bucket: Bucket, rate: Rate, now: float, amount: int = 1) -> bool:
+    """Take *amount* if it fits; tell whether it did."""
+    if bucket.wait(rate, amount, now):
+        return False
+    bucket.take(amount)
+    return True
+
+
+class RateTests(SynchronousTestCase):
+    """What a configured number means."""
+
+    def test_half_a_minute_at_once(self) -> None:
+        """The capacity is half of the rate, rounded up, and never less than one."""
+        told = [(rpm, Rate.of(rpm).capacity) for rpm in (1, 3, 4, 60)]
+        self.assertEqual(told, [(1, 1), (3, 2), (4, 2), (60, 30)])
+
+    def test_burst_overrides(self) -> None:
+        """A configured burst is the capacity."""
+        self.assertEqual(Rate.of(60, 10).capacity, 10)
+
+
+class BucketTests(SynchronousTestCase):
+    """What fits, and when."""
+
+    def test_examples_of_the_reference(self) -> None:
+        """60 a minute: 30, then one a second; 4: two, then one in 15 s; 1: one, then 60 s."""
+        for rpm, burst, wait in ((60, 30, 1), (4, 2, 15), (1, 1, 60)):
+            bucket, rate = Bucket(), Rate.of(rpm)
+            self.assertEqual([asked(bucket, rate, 5) for _ in range(burst)], [True] * burst)
+            self.assertEqual(bucket.wait(rate, 1, 5), wait)
+            self.assertTrue(bucket.wait(rate, 1, 5 + wait - 0.1))
+            self.assertTrue(asked(bucket, rate, 5 + wait))
+            self.assertFalse(asked(bucket, rate, 5 + wait))
+
+    def test_configured_burst(self) -> None:
+        """L4.3: 60 a minute with a burst of ten is ten, a refusal, and one more a second later."""
+        bucket, rate = Bucket(), Rate.of(60, 10)
+        self.assertEqual([asked(bucket, rate, 0) for _ in range(11)], [True] * 10 + [False])
+        self.assertTrue(asked(bucket, rate, 1.0))
+
+    def test_refusals_take_nothing(self) -> None:
+        """However often one is refused, the wait told at first is enough."""
+        bucket, rate = Bucket(), Rate.of(4)
+        for _ in range(2):
+            asked(bucket, rate, 0)
+        for tenth in range(149):
+            self.assertFalse(asked(bucket, rate, tenth / 10))
+        self.assertTrue(asked(bucket, rate, 15))
+
+    def test_a_clock_set_back_gives_nothing_away(self) -> None:
+        """Time that comes a second time does not refill a second time."""
+        bucket, rate = Bucket(), Rate.of(60, 1)
+        self.assertTrue(asked(bucket, rate, 100))
+        self.assertFalse(asked(bucket, rate, 50))
+        self.assertFalse(asked(bucket, rate, 50.5))
+        self.assertTrue(asked(bucket, rate, 51))
+
+    def test_a_new_rate_holds_at_once(self) -> None:
+        """What was used counts under it, but nobody waits for more than all of it."""
+        bucket = Bucket()
+        for _ in range(30):
+            asked(bucket, Rate.of(60), 0)
+        self.assertEqual(bucket.wait(Rate.of(4), 1, 0), 15)
+        self.assertEqual(bucket.remaining(Rate.of(600), 0), 298)
+
+    def test_what_is_held_does_not_flow_off(self) -> None:
+        """It becomes used when it is settled."""
+        bucket, rate = Bucket(), Rate.of(60, 60)
+        bucket.held += 50
+        self.assertEqual(bucket.remaining(rate, 1000), 10)
+        bucket.held -= 50
+        bucket.take(20)
+        self.assertEqual(bucket.remaining(rate, 1000), 40)
+
+    def test_a_refund_gives_back_what_has_not_flowed_off(self) -> None:
+        """At once all of it; later, only the rest."""
+        bucket, rate = Bucket(), Rate.of(60)
+        asked(bucket, rate, 0)
+        bucket.give_back(rate, 1, 0, 0)
+        self.assertEqual(bucket.level(rate, 0), 0)
+        for _ in range(10):
+            asked(bucket, rate, 0)
+        bucket.give_back(rate, 10, 0, 4)
+        self.assertEqual(bucket.level(rate, 4), 0)
+        for _ in range(10):
+            asked(bucket, rate, 4)
+        bucket.give_back(rate, 10, 0, 14)
+        self.assertEqual(bucket.level(rate, 14), 0)
+
+    @given(
+        rpm=st.integers(1, 100_000),
+        burst=st.none() | st.integers(1, 1000),
+        steps=st.lists(st.tuples(st.floats(0, 30), st.integers(1, 3)), max_size=60),
+    )
+    def test_never_more_than_burst_and_rate(
+        self, rpm: int, burst: int | None, steps: list[tuple[float, int]]
+    ) -> None:
+        """L4.2: in any window no more is let in than the burst and what flowed off meanwhile."""
+        bucket, rate, now = Bucket(), Rate.of(rpm, burst), 0.0
+        admitted: list[tuple[float, int]] = []
+        for pause, amount in steps:
+            now += pause
+            if asked(bucket, rate, now, amount):
+                admitted.append((now, amount))
+        for number, (start, _) in enumerate(admitted):
+            total = 0
+            for end, amount in admitted[number:]:
+                total += amount
+                self.assertLessEqual(total, rate.capacity + rate.flow * (end - start) + 2 * SLACK)
+
+    @given(
+        rpm=st.integers(1, 6000),
+        steps=st.lists(
+            st.tuples(st.floats(0, 3), st.floats(0, 10), st.booleans()), min_size=1, max_size=40
+        ),
+    )
+    def test_refunds_never_give_a_burst_twice(
+        self, rpm: int, steps: list[tuple[float, float, bool]]
+    ) -> None:
+        """What was refused elsewhere, however late, lets nobody else have more."""
+        bucket, rate = Bucket(), Rate.of(rpm, 3)
+        events: list[tuple[float, int, str]] = []
+        start = 0.0
+        for number, (pause, delay, refund) in enumerate(steps):
+            start += pause
+            events.append((start, number, "ask"))
+            if refund:
+                events.append((start + delay, number, "refund"))
+        taken: dict[int, float] = {}
+        for now, number, what in sorted(events):
+            if what == "ask" and asked(bucket, rate, now):
+                taken[number] = now
+            elif what == "refund" and number in taken:
+                bucket.give_back(rate, 1, taken.pop(number), now)
+        times = sorted(taken.values())
+        for first, begin in enumerate(times):
+            for last, end in enumerate(times[first:], 1):
+                self.assertLessEqual(last, 3 + rate.flow * (end - begin) + 2 * SLACK)
+
+    @given(rpm=st.integers(1, 6000), start=st.floats(0, 2e9), burst=st.integers(1, 50))
+    def test_waits_are_true(self, rpm: int, start: float, burst: int) -> None:
+        """L4.4: after the wait that was told, rounded up to a second, a retry succeeds."""
+        bucket, rate = Bucket(), Rate.of(rpm, burst)
+        while asked(bucket, rate, start):
+            pass
+        wait = bucket.wait(rate, 1, start)
+        self.assertGreater(wait, 0)
+        self.assertEqual(bucket.wait(rate, 1, start + -(-wait // 1)), 0)
+
+
+class BucketsTests(SynchronousTestCase):
+    """Many buckets, but not too many."""
+
+    def test_bounded(self) -> None:
+        """The one unused for longest goes first."""
+        buckets = Buckets(most=3)
+        kept = buckets.get("a", 0)
+        for name in ("b", "c"):
+            buckets.get(name, 1)
+        buckets.get("a", 2)
+        buckets.get("d", 3)
+        self.assertEqual(len(buckets), 3)
+        self.assertIs(buckets.get("a", 3), kept)
+
+    def test_idle_ones_are_forgotten(self) -> None:
+        """As soon as another is asked for."""
+        buckets = Buckets(idle=60)
+        for number in range(100):
+            buckets.get(str(number), number / 100)
+        buckets.get("new", 200)
+        self.assertEqual(len(buckets), 1)
