@@ -9,7 +9,7 @@ upstream connection, whole or not.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol, TypeAlias
 
@@ -46,6 +46,19 @@ class Call:
     end_by: float
 
 
+class Batches(Protocol):
+    """The batches of a stream, asked for one after the other; close it when done."""
+
+    def __aiter__(self) -> AsyncIterator[Batch]:
+        """Give itself."""
+
+    def __anext__(self) -> Awaitable[Batch]:
+        """Wait for the next batch."""
+
+    def aclose(self) -> Awaitable[object]:
+        """Read no more."""
+
+
 @define(kw_only=True, eq=False)
 class Reply:
     """
@@ -75,7 +88,7 @@ class Reply:
     body: bytes = b""
     answer: Answer | None = None
     reader: StreamReader | None = None
-    batches: AsyncGenerator[Batch, None] | None = None
+    batches: Batches | None = None
 
     @property
     def usage(self) -> Usage | None:

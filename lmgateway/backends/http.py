@@ -9,17 +9,17 @@ whatever reason, aborts its connection.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
-from contextlib import aclosing, asynccontextmanager
-from typing import Protocol
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from types import TracebackType
 
 from attrs import frozen
 
-from lmgateway.backends.base import Batch, Call, Reply
+from lmgateway.backends.base import Call, Reply
+from lmgateway.backends.batches import BodyBatches, Splitter
 from lmgateway.backends.counting import counted
 from lmgateway.backends.tool_text import read_out, reading, tagged
-from lmgateway.chat import Event
-from lmgateway.dialects.base import Dialect, Mark, Quirks, StreamReader
+from lmgateway.dialects.base import Dialect, Quirks
 from lmgateway.errors import (
     BackendError,
     BackendTimeout,
@@ -36,8 +36,6 @@ MAX_ANSWER = 32 * 1024 * 1024
 MAX_REFUSAL = 64 * 1024
 REFUSAL_SECONDS = 5.0
 """For the text of a refusal: what its status says does not wait longer."""
-MAX_HELD = 1024 * 1024
-"""Bytes of quiet events kept before the first output-bearing one."""
 
 _GRAMMARS: Mapping[bytes, Sequence[str]] = {
     b"anthropic-beta": ("anthropic",),
@@ -45,14 +43,8 @@ _GRAMMARS: Mapping[bytes, Sequence[str]] = {
     b"openai-beta": ("completions", "openai"),
 }
 """Headers that mean something in one provider's grammar, and are sent to no other."""
-_PASSED_ON = (b"openai-processing-ms", b"openai-version", b"openai-organization")
 
-
-class Splitter(Protocol):
-    """Cuts a stream's bytes into events: ``wire.sse`` or ``wire.ndjson``."""
-
-    def feed(self, data: bytes) -> list[Event]:
-        """Give the events that these bytes complete."""
+_PASSED_ON = frozenset((b"openai-processing-ms", b"openai-version", b"openai-organization"))
 
 
 @frozen(kw_only=True)
@@ -97,43 +89,19 @@ class HTTPBackend:
         """The grammar spoken."""
         return self.codec.name
 
-    @asynccontextmanager
-    async def open(self, call: Call) -> AsyncIterator[Reply]:
+    def open(self, call: Call) -> AbstractAsyncContextManager[Reply]:
         """Ask, and enter once the answer is committed: see ``backends.base.Backend``."""
-        request = call.request
-        codec = self.own.get(request.dialect, self.codec)
-        target = self.targets.get(codec.path(request) or "")
-        if target is None:
-            if request.endpoint == "count_tokens":
-                yield counted(request)
-                return
-            raise Unsupported(f"This model's backend has no {request.endpoint}.")
-        dropped = _dropped(codec, call, self.quirks)
-        patience = self.patience.first_output if request.stream else self.patience.whole
-        due = min(self.wheel.now() + patience, call.commit_by)
-        try:
-            response = await self.client.send(
-                target,
-                codec.render(request, call.overrides, self.quirks),
-                self._headers(codec, call),
-                head_seconds=self._left(due),
-            )
-            body = BodyReader(response, self.wheel)
-            try:
-                await self._accept(response, body, codec, due, stream=request.stream)
-                if request.stream:
-                    async with self._streamed(response, body, codec, call, due) as reply:
-                        reply.dropped = dropped
-                        yield reply
-                else:
-                    reply = await self._whole(response, body, codec, due)
-                    reply.dropped = dropped
-                    yield read_out(reply, request, codec, self.quirks)
-            finally:
-                body.abort()
-        except BackendError as error:
-            error.backend = self.name
-            raise
+        return _Attempt(self, call)
+
+    def headers(self, codec: Dialect, call: Call) -> list[tuple[bytes, bytes]]:
+        """Give what a call adds to its target's headers."""
+        own = {
+            name: value
+            for name, value in call.headers.items()
+            if codec.name in _GRAMMARS.get(name, (codec.name,)) and name not in self.fixed
+        }
+        added = [header for header in self.defaults if header[0] not in own]
+        return [(b"x-request-id", call.request_id.encode()), *added, *own.items()]
 
     async def probe(self) -> None:
         """Ask for the listing."""
@@ -146,44 +114,74 @@ class HTTPBackend:
         if response.code >= 300:
             raise self.codec.read_error(response.code, dict(response.raw_headers), listing)
 
-    def _headers(self, codec: Dialect, call: Call) -> list[tuple[bytes, bytes]]:
-        own = {
-            name: value
-            for name, value in call.headers.items()
-            if codec.name in _GRAMMARS.get(name, (codec.name,)) and name not in self.fixed
-        }
-        added = [header for header in self.defaults if header[0] not in own]
-        return [(b"x-request-id", call.request_id.encode()), *added, *own.items()]
 
-    def _left(self, due: float) -> float:
-        left = due - self.wheel.now()
-        if left <= 0:
-            raise BackendTimeout("The model backend took too long.")
-        return left
+class _Attempt:
+    """One call, as a scope: what it opened is closed when it is left, or fails to be entered."""
 
-    async def _accept(
-        self, response: Response, body: BodyReader, codec: Dialect, due: float, *, stream: bool
+    __slots__ = ("_backend", "_body", "_call")
+
+    def __init__(self, backend: HTTPBackend, call: Call) -> None:
+        self._backend = backend
+        self._call = call
+        self._body: BodyReader | None = None
+
+    async def __aenter__(self) -> Reply:
+        try:
+            return await self._ask()
+        except BaseException as error:
+            self._leave(error)
+            raise
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
-        """Raise unless this is a good answer of the kind that was asked for."""
-        code = response.code
-        if code >= 400:
+        self._leave(error)
+
+    def _leave(self, error: BaseException | None) -> None:
+        if self._body is not None:
+            self._body.abort()
+        if isinstance(error, BackendError):
+            error.backend = self._backend.name
+
+    async def _ask(self) -> Reply:
+        backend, call = self._backend, self._call
+        request = call.request
+        codec = backend.own.get(request.dialect, backend.codec)
+        target = backend.targets.get(codec.path(request) or "")
+        if target is None:
+            if request.endpoint == "count_tokens":
+                return counted(request)
+            raise Unsupported(f"This model's backend has no {request.endpoint}.")
+        dropped = _dropped(codec, call, backend.quirks)
+        now, patience = backend.wheel.now(), backend.patience
+        due = min(
+            now + (patience.first_output if request.stream else patience.whole), call.commit_by
+        )
+        response = await backend.client.send(
+            target,
+            codec.render(request, call.overrides, backend.quirks),
+            backend.headers(codec, call),
+            head_seconds=_left(due, now),
+        )
+        body = self._body = BodyReader(response, backend.wheel)
+        if response.code >= 400:
             raise await self._refusal(response, body, codec, due)
-        if code != 200:
-            raise ProtocolError(f"The model backend answered with status {code}.")
-        kind = (response.get(b"content-type") or b"").partition(b";")[0].strip().lower()
-        wanted = _STREAM_KINDS[codec.framing] if stream else _JSON_KINDS
-        if kind not in wanted:
-            what = "a stream" if stream else "JSON"
-            raise ProtocolError(f"The model backend did not answer with {what}.")
+        _check(response, codec, stream=request.stream)
+        answer = self._streamed if request.stream else self._whole
+        reply = await answer(response, body, codec, due)
+        reply.dropped = dropped
+        return reply
 
     async def _refusal(
         self, response: Response, body: BodyReader, codec: Dialect, due: float
     ) -> BackendError:
         """Say what a refusal means: by its status alone, where its text does not come whole."""
         try:
-            text = await body.whole(
-                MAX_REFUSAL, min(self._left(due), REFUSAL_SECONDS), certain=False
-            )
+            left = min(_left(due, self._backend.wheel.now()), REFUSAL_SECONDS)
+            text = await body.whole(MAX_REFUSAL, left, certain=False)
         except BackendError:
             text = b""
         refusal = codec.read_error(response.code, dict(response.raw_headers), text)
@@ -193,60 +191,37 @@ class HTTPBackend:
     async def _whole(
         self, response: Response, body: BodyReader, codec: Dialect, due: float
     ) -> Reply:
-        answer = await body.whole(MAX_ANSWER, self._left(due))
-        return Reply(
+        backend = self._backend
+        answer = await body.whole(MAX_ANSWER, _left(due, backend.wheel.now()))
+        reply = Reply(
             dialect=codec.name,
             headers=_passed_on(response),
             body=answer,
             answer=codec.read_answer(answer),
         )
+        return read_out(reply, self._call.request, codec, backend.quirks)
 
-    @asynccontextmanager
     async def _streamed(
-        self, response: Response, body: BodyReader, codec: Dialect, call: Call, due: float
-    ) -> AsyncIterator[Reply]:
-        reader = reading(codec.reader(self.quirks), call.request, self.quirks)
-        async with aclosing(self._batches(body, reader, codec, call, due)) as batches:
-            first = await anext(batches)
-            yield Reply(
-                dialect=codec.name,
-                headers=_passed_on(response),
-                verbatim=not tagged(call.request, self.quirks),
-                reader=reader,
-                batches=_after(first, batches),
-            )
-
-    async def _batches(
-        self, body: BodyReader, reader: StreamReader, codec: Dialect, call: Call, due: float
-    ) -> AsyncGenerator[Batch, None]:
-        """Give what came up to the first output as one batch, then batch after batch."""
-        splitter = _SPLITTERS[codec.framing]()
-        held: list[tuple[Event, Mark]] = []
-        size = 0
-        committed = False
-        while True:
-            if committed:
-                wait = min(self.patience.silence, self._left(call.end_by))
-            else:
-                wait = self._left(due)
-            data = await body.chunk(wait)
-            if not data:
-                raise ProtocolError("The model backend's stream ended before its end.")
-            batch, end = _inspect(reader, splitter.feed(data))
-            if not committed:
-                held += batch
-                size += len(data)
-                committed = end or any(mark is Mark.OUTPUT for _, mark in batch)
-                if size > MAX_HELD and not committed:
-                    raise ProtocolError("The model backend sent no output.")
-                batch = held if committed else []
-            if batch:
-                yield batch
-            if reader.error is not None:
-                raise reader.error
-            if end:
-                body.release()
-                return
+        self, response: Response, body: BodyReader, codec: Dialect, due: float
+    ) -> Reply:
+        backend, request = self._backend, self._call.request
+        reader = reading(codec.reader(backend.quirks), request, backend.quirks)
+        batches = BodyBatches(
+            body,
+            _SPLITTERS[codec.framing](),
+            reader,
+            backend.wheel.now,
+            silence=backend.patience.silence,
+            end_by=self._call.end_by,
+        )
+        await batches.commit(due)
+        return Reply(
+            dialect=codec.name,
+            headers=_passed_on(response),
+            verbatim=not tagged(request, backend.quirks),
+            reader=reader,
+            batches=batches,
+        )
 
 
 _QUIETLY = frozenset({"stream_options"})
@@ -259,24 +234,21 @@ _STREAM_KINDS = {
 _SPLITTERS: Mapping[str, Callable[[], Splitter]] = {"sse": sse.Splitter, "ndjson": ndjson.Splitter}
 
 
-def _inspect(reader: StreamReader, events: list[Event]) -> tuple[Batch, bool]:
-    """The events up to the grammar's end or an error, and whether the end was there."""
-    inspect = reader.inspect
-    batch: list[tuple[Event, Mark]] = []
-    for event in events:
-        mark = inspect(event)
-        if mark is Mark.ERROR:
-            return batch, False
-        batch.append((event, mark))
-        if mark is Mark.END:
-            return batch, True
-    return batch, False
+def _left(due: float, now: float) -> float:
+    if due <= now:
+        raise BackendTimeout("The model backend took too long.")
+    return due - now
 
 
-async def _after(first: Batch, batches: AsyncGenerator[Batch, None]) -> AsyncGenerator[Batch, None]:
-    yield first
-    async for batch in batches:
-        yield batch
+def _check(response: Response, codec: Dialect, *, stream: bool) -> None:
+    """Raise unless this is a good answer of the kind that was asked for."""
+    if response.code != 200:
+        raise ProtocolError(f"The model backend answered with status {response.code}.")
+    wanted = _STREAM_KINDS[codec.framing] if stream else _JSON_KINDS
+    kind = response.get(b"content-type") or b""
+    if kind not in wanted and kind.partition(b";")[0].strip().lower() not in wanted:
+        what = "a stream" if stream else "JSON"
+        raise ProtocolError(f"The model backend did not answer with {what}.")
 
 
 def _dropped(codec: Dialect, call: Call, quirks: Quirks) -> tuple[str, ...]:
@@ -296,4 +268,4 @@ def _dropped(codec: Dialect, call: Call, quirks: Quirks) -> tuple[str, ...]:
 
 
 def _passed_on(response: Response) -> dict[bytes, bytes]:
-    return {name: value for name in _PASSED_ON if (value := response.get(name)) is not None}
+    return {name: value for name, value in response.raw_headers if name in _PASSED_ON}

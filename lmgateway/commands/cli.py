@@ -71,7 +71,7 @@ def main(invocation: click.Context, ask: bool) -> None:
 @_config_option
 def serve(source: Path) -> None:
     """Serve until told to stop."""
-    from lmgateway.service.tap import run  # the reactor is for this command only
+    from lmgateway.service.start import run  # the reactor is for this command only
 
     run(str(source))
 
@@ -80,8 +80,14 @@ def serve(source: Path) -> None:
 @_config_option
 def check(source: Path) -> None:
     """Tell what a config would serve, or all that is wrong with it."""
+    from twisted.internet.task import Clock  # these take longer to import than all the rest
+
+    from lmgateway.service.rehearsal import rehearse
+
     try:
-        click.echo(summary(load(source, os.environ)), nl=False)
+        found = load(source, os.environ)
+        rehearse(found, os.environ, Clock())
+        click.echo(summary(found), nl=False)
     except ConfigError as error:
         _refuse(error)
 

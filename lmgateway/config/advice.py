@@ -65,6 +65,8 @@ def _advise_gateway(settings: Settings, report: Report) -> None:
             )
         if gateway.public_profile is not None:
             report.warning(("gateway", "public_profile"), "has no effect without [[clients]]")
+    if gateway.traffic_log_debug:
+        report.warning(("gateway", "traffic_log_debug"), "has no effect: no bodies are kept")
     if 0 < gateway.total_timeout_ms < gateway.request_timeout_ms:
         report.warning(("gateway", "total_timeout_ms"), "is less than request_timeout_ms")
 

@@ -23,7 +23,7 @@ from lmgateway.config.backend import (
     SecretSource,
     source_of,
 )
-from lmgateway.config.client import ClientSection, GroupSection
+from lmgateway.config.client import BudgetSection, ClientSection, GroupSection
 from lmgateway.config.gates import (
     GatesSection,
     JudgeGate,
@@ -51,6 +51,7 @@ from lmgateway.config.values import (
 
 __all__ = [
     "BackendSection",
+    "BudgetSection",
     "Capability",
     "ClientSection",
     "Config",
@@ -125,7 +126,7 @@ class GatewaySection:
         health_error_threshold: The share of failures from which a target is left alone for a while.
         request_timeout_ms: Milliseconds to the first output, all attempts included; 0 is off.
         total_timeout_ms: Milliseconds to the last byte; 0 is off.
-        traffic_log_debug: Whether the traffic log also keeps request bodies.
+        traffic_log_debug: Accepted, and without effect: request bodies are never kept.
         profile_dir: The folder of profile files; relative to the main config file's folder.
         allow_anonymous: Whether anyone may use a client port that others can reach.
         cors_origins: Web origins whose pages may call the client port.
@@ -268,6 +269,7 @@ class Settings:
         profiles: Routing policies, by name.
         clients: Keys and what their holders may do; none opens the client port to all.
         groups: What clients may use together, by name.
+        budgets: How much money may be spent.
     """
 
     gateway: GatewaySection
@@ -277,6 +279,7 @@ class Settings:
     profiles: Mapping[Name, ProfileSection] = field(factory=dict)
     clients: tuple[ClientSection, ...] = ()
     groups: Mapping[Name, GroupSection] = field(factory=dict)
+    budgets: tuple[BudgetSection, ...] = ()
 
 
 @frozen(kw_only=True)

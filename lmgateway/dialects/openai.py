@@ -49,7 +49,10 @@ _BOUNDS: Mapping[str, tuple[float, float]] = {
 _PATHS: Mapping[str, str | None] = {"embeddings": "/v1/embeddings", "count_tokens": None}
 _OF_REQUESTS = ("keep_alive", "options", "top_k")
 """Extensions of the hub that other grammars bring along and this one has no word for."""
-_COUNTS = ("max_tokens", "max_completion_tokens", "n", "top_logprobs")
+_COUNTS = frozenset(("max_tokens", "max_completion_tokens", "n", "top_logprobs"))
+_KINDS: Mapping[str, type[Any]] = {"tools": list, "stream_options": dict, "response_format": dict}
+_CHECKED = _COUNTS.union(_BOUNDS, _KINDS)
+_decode = msgspec.json.Decoder().decode
 _ROLES = frozenset({"system", "developer", "user", "assistant", "tool", "function"})
 
 
@@ -71,25 +74,31 @@ def flag(document: Document, name: str) -> bool:
 
 def _check_chat(document: Document) -> None:
     _check_messages(document.get("messages"))
-    for name in _COUNTS:
-        value = document.get(name)
+    for name, value in document.items():
+        if name in _CHECKED and value is not None:
+            _check_member(name, value)
+
+
+def _check_member(name: str, value: Any) -> None:
+    if name in _COUNTS:
         least = 0 if name == "top_logprobs" else 1
-        if value is not None and (type(value) is not int or value < least):
+        if type(value) is not int or value < least:
             raise MalformedRequest(f"The member {name!r} must be a whole number.", param=name)
-    for name, (low, high) in _BOUNDS.items():
-        value = document.get(name)
-        if value is None:
-            continue
+    elif name in _BOUNDS:
+        low, high = _BOUNDS[name]
         if type(value) not in (int, float) or not low <= value <= high:
             raise MalformedRequest(
                 f"The member {name!r} must be a number from {low} to {high}.", param=name
             )
-    for name, kind in (("tools", list), ("stream_options", dict), ("response_format", dict)):
-        value = document.get(name)
-        if value is not None and not isinstance(value, kind):
-            what = "an array" if kind is list else "an object"
-            raise MalformedRequest(f"The member {name!r} must be {what}.", param=name)
-    for number, tool in enumerate(document.get("tools") or ()):
+    elif not isinstance(value, _KINDS[name]):
+        what = "an array" if _KINDS[name] is list else "an object"
+        raise MalformedRequest(f"The member {name!r} must be {what}.", param=name)
+    elif name == "tools":
+        _check_tools(value)
+
+
+def _check_tools(tools: list[Any]) -> None:
+    for number, tool in enumerate(tools):
         if not isinstance(tool, dict):
             raise MalformedRequest("A tool must be an object.", param=f"tools[{number}]")
 
@@ -98,24 +107,24 @@ def _check_messages(messages: Any) -> None:
     if not isinstance(messages, list) or not messages:
         raise MalformedRequest("The member 'messages' must be a filled array.", param="messages")
     for number, message in enumerate(messages):
-        where = f"messages[{number}]"
         if not isinstance(message, dict):
-            raise MalformedRequest("A message must be an object.", param=where)
+            raise MalformedRequest("A message must be an object.", param=f"messages[{number}]")
         if message.get("role") not in _ROLES:
             raise MalformedRequest(
                 f"A message's role must be one of {', '.join(sorted(_ROLES))}.",
-                param=f"{where}.role",
+                param=f"messages[{number}].role",
             )
         content = message.get("content")
-        if content is not None and not isinstance(content, str | list):
+        if content is not None and not isinstance(content, (str, list)):
             raise MalformedRequest(
-                "A message's content must be a string, an array or null.", param=f"{where}.content"
+                "A message's content must be a string, an array or null.",
+                param=f"messages[{number}].content",
             )
 
 
 def _check_embeddings(document: Document) -> None:
     value = document.get("input")
-    if not isinstance(value, str | list) or not value:
+    if not isinstance(value, (str, list)) or not value:
         raise MalformedRequest("The member 'input' must be filled.", param="input")
 
 
@@ -239,6 +248,8 @@ def _bound_output(
     document: Document, bound: int | None, quirks: Quirks, changes: dict[str, bytes | None]
 ) -> None:
     field = quirks.max_tokens_field
+    if bound is None and field is None:
+        return
     given = {n: document[n] for n in ("max_tokens", "max_completion_tokens") if document.get(n)}
     if not given and bound is not None:
         changes[field or "max_tokens"] = encode(bound)
@@ -268,7 +279,7 @@ def prepend_system(messages: bytes, prompt: str) -> bytes:
 
 def _answer(body: bytes) -> Document:
     try:
-        document = msgspec.json.decode(body)
+        document = _decode(body)
     except UnicodeDecodeError:
         document = _answer(body.decode("utf-8", "replace").encode())
     except (msgspec.MsgspecError, RecursionError):

@@ -16,8 +16,8 @@ more target that cannot be tried now, as is one whose breaker is open.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from random import Random
 from types import TracebackType
 
@@ -142,8 +142,9 @@ class Climber:
     commit_seconds: float = 120.0
     total_seconds: float = 600.0
 
-    @asynccontextmanager
-    async def climb(self, steps: Iterable[Step], exchange: Exchange) -> AsyncIterator[Reply]:
+    def climb(
+        self, steps: Iterable[Step], exchange: Exchange
+    ) -> AbstractAsyncContextManager[Reply]:
         """
         Enter with the reply of the first step that commits.
 
@@ -152,14 +153,10 @@ class Climber:
             TooManyConcurrent: If there was no place for any attempt.
             LadderExhausted: If nothing could be tried.
         """
-        reply, scope = await self._ascend(steps, exchange)
-        async with scope:
-            yield reply
+        return _Climb(self, steps, exchange)
 
-    async def _ascend(
-        self, steps: Iterable[Step], exchange: Exchange
-    ) -> tuple[Reply, AsyncExitStack]:
-        """Find the step that commits; give its reply and the scope that holds what it needs."""
+    async def ascend(self, steps: Iterable[Step], exchange: Exchange) -> tuple[Reply, _Hold]:
+        """Find the step that commits; give its reply and what it holds."""
         tried = Tried()
         for step in _fitting(steps, tried.failures):
             for target in step.tier.order(exchange):
@@ -172,7 +169,7 @@ class Climber:
 
     async def _persist(
         self, step: Step, target: Target, exchange: Exchange, tried: Tried
-    ) -> tuple[Reply, AsyncExitStack] | None:
+    ) -> tuple[Reply, _Hold] | None:
         """Try one target as often as the plan says; a breaker's trial only once."""
         if tried.bars(step.tier.queue, target):
             return None
@@ -193,23 +190,26 @@ class Climber:
 
     async def _try(
         self, step: Step, target: Target, exchange: Exchange, tried: Tried
-    ) -> tuple[Reply, AsyncExitStack]:
+    ) -> tuple[Reply, _Hold]:
         """
         Make one attempt, once there is a place for it.
 
         Raises:
             Barred: If it was not made.
         """
-        async with AsyncExitStack() as scope:
+        hold = _Hold()
+        try:
             for gate in (step.tier.queue, target.bulkhead):
                 if gate is None:
                     continue
                 permit = gate.take(exchange.priority)
                 if permit is None:
                     permit = await self._wait(gate, step, target, exchange, tried)
-                scope.callback(permit.release)
-            reply = await self._open(step, target, exchange, scope)
-            return reply, scope.pop_all()
+                hold.permits.append(permit)
+            return await self._open(step, target, exchange, hold), hold
+        except BaseException as error:
+            await hold.let_go(error)
+            raise
 
     async def _wait(
         self, gate: Gate, step: Step, target: Target, exchange: Exchange, tried: Tried
@@ -227,22 +227,19 @@ class Climber:
             raise Barred
         return permit
 
-    async def _open(
-        self, step: Step, target: Target, exchange: Exchange, scope: AsyncExitStack
-    ) -> Reply:
+    async def _open(self, step: Step, target: Target, exchange: Exchange, hold: _Hold) -> Reply:
         request = exchange.request
         assert request is not None, "only parsed requests are routed"
         now = self.wheel.now()
         attempt = Attempt(
             tier=step.tier.name, backend=target.backend.name, model=target.model, started=now
         )
+        bound = exchange.account.reserve(attempt, request)
         exchange.attempts.append(attempt)
-        exchange.account.reserve(attempt, request)
         watch = None if target.health is None else target.health.begin()
+        opened = target.backend.open(self._call(step, target, request, exchange, bound))
         try:
-            reply = await scope.enter_async_context(
-                target.backend.open(self._call(step, target, request, exchange))
-            )
+            reply = await opened.__aenter__()
         except BaseException as error:
             attempt.outcome = getattr(error, "kind", "cancelled")
             attempt.status = getattr(error, "upstream_status", None)
@@ -252,15 +249,25 @@ class Climber:
                 watch.end(error)
             raise
         attempt.seconds = self.wheel.now() - now
-        scope.push(_Settlement(exchange, attempt, reply, watch).__exit__)
+        hold.opened = opened
+        hold.settlement = _Settlement(exchange, attempt, reply, watch)
         if target.health is not None and watch is not None:
             pace = target.health.whole if reply.reader is None else target.health.first_output
             watch.commit(pace, self.wheel.now())
         self._commit(step, exchange, attempt, reply)
         return reply
 
-    def _call(self, step: Step, target: Target, request: ChatRequest, exchange: Exchange) -> Call:
+    def _call(
+        self,
+        step: Step,
+        target: Target,
+        request: ChatRequest,
+        exchange: Exchange,
+        bound: int | None,
+    ) -> Call:
         overrides = step.overrides
+        if bound is not None:
+            overrides = evolve(overrides, max_tokens=bound)
         if overrides.model != target.model:
             overrides = evolve(overrides, model=target.model)
         return Call(
@@ -307,8 +314,58 @@ def _fitting(steps: Iterable[Step], failures: Sequence[BackendError]) -> Iterato
         yield step
 
 
+class _Climb:
+    """One climb, as a scope: see ``Climber.climb``."""
+
+    __slots__ = ("_climber", "_exchange", "_hold", "_steps")
+
+    def __init__(self, climber: Climber, steps: Iterable[Step], exchange: Exchange) -> None:
+        self._climber = climber
+        self._steps = steps
+        self._exchange = exchange
+
+    async def __aenter__(self) -> Reply:
+        reply, self._hold = await self._climber.ascend(self._steps, self._exchange)
+        return reply
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self._hold.let_go(error)
+
+
+class _Hold:
+    """What an attempt holds: places, and once it has committed its backend's scope."""
+
+    __slots__ = ("opened", "permits", "settlement")
+
+    def __init__(self) -> None:
+        self.permits: list[Permit] = []
+        self.opened: AbstractAsyncContextManager[Reply] | None = None
+        self.settlement: _Settlement | None = None
+
+    async def let_go(self, error: BaseException | None) -> None:
+        """Settle, close and give back, in this order and whatever fails of it."""
+        try:
+            if self.settlement is not None:
+                self.settlement.settle(error)
+        finally:
+            try:
+                if self.opened is not None:
+                    trace = None if error is None else error.__traceback__
+                    await self.opened.__aexit__(type(error) if error else None, error, trace)
+            finally:
+                for permit in reversed(self.permits):
+                    permit.release()
+
+
 class _Settlement:
     """Settles a committed attempt when its scope is left."""
+
+    __slots__ = ("_attempt", "_exchange", "_reply", "_watch")
 
     def __init__(
         self, exchange: Exchange, attempt: Attempt, reply: Reply, watch: Watch | None
@@ -318,12 +375,7 @@ class _Settlement:
         self._reply = reply
         self._watch = watch
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def settle(self, error: BaseException | None) -> None:
         """Charge what was really used."""
         exchange, attempt, reply = self._exchange, self._attempt, self._reply
         if self._watch is not None:

@@ -13,10 +13,11 @@ from __future__ import annotations
 import gc
 import signal
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, DeferredList, ensureDeferred
+from twisted.internet.defer import CancelledError, Deferred, DeferredList, ensureDeferred
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
@@ -30,6 +31,8 @@ from lmgateway.service.listener import Listener
 from lmgateway.service.resources import Resources
 from lmgateway.telemetry.logs import set_levels
 
+_COLLECT = (10_000, 20, 20)
+"""When garbage is looked for: what a request leaves is freed by its counts, cycles are few."""
 LAST_WORDS_SECONDS = 1.0
 """For in-band errors to reach their clients, after the drain deadline."""
 
@@ -54,6 +57,7 @@ class GatewayService(Service):
         self.admin = Listener("admin", config.source.parent, resources)
         self._watcher = Watcher(resources.reactor, _watched(config), self._changed)
         self._drain: Deferred[None] | None = None
+        self._delay: Deferred[None] | None = None
         self.generation = 1
 
     def privilegedStartService(self) -> None:
@@ -72,8 +76,9 @@ class GatewayService(Service):
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._from_signal(self._asked_to_stop))
         signal.signal(signal.SIGHUP, self._from_signal(self._changed))
-        gc.collect()
         gc.freeze()
+        gc.set_threshold(*_COLLECT)
+        gc.enable()
         self._log.info(
             "Serving {config} on {client} (admin on {admin}).",
             config=str(self._path),
@@ -92,6 +97,8 @@ class GatewayService(Service):
         Raises:
             ConfigError: If it cannot be used; the old one goes on serving.
         """
+        if self._drain is not None:
+            raise ConfigError(["the gateway is shutting down"])
         config = load(self._path, self.resources.environ)
         graph = assemble(config, self.resources, self.reload)
         self._serve(graph)
@@ -128,6 +135,8 @@ class GatewayService(Service):
             self.resources.reactor.stop()
         else:
             self._log.warn("Asked again: stopping now.")
+            if self._delay is not None:
+                self._delay.cancel()
             self._abort()
 
     def drain(self) -> Deferred[None]:
@@ -142,7 +151,9 @@ class GatewayService(Service):
         self.resources.leaving = True
         self._watcher.stopService()
         if gateway.drain_delay_ms:
-            await deferLater(clock, gateway.drain_delay_ms / 1000)
+            self._delay = deferLater(clock, gateway.drain_delay_ms / 1000)
+            with suppress(CancelledError):  # a second signal
+                await self._delay
         factories = [port.factory for port in (self.client, self.admin) if port.factory]
         self.client.close()
         self.admin.close()
@@ -180,4 +191,7 @@ def _watched(config: Config) -> list[Path]:
     named = [source.path for source in sources if source is not None and source.path]
     for tls in (gateway.client_tls, gateway.admin_tls):
         named += [] if tls is None else [tls.cert, tls.key]
+        named += [] if tls is None or tls.client_ca is None else [tls.client_ca]
+    for backend in config.backends.values():
+        named += [name for name in (backend.ca_file, backend.client_cert) if name is not None]
     return [*watched(config), *(folder / name for name in named)]

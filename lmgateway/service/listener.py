@@ -141,20 +141,11 @@ class Listener:
 
     def _dress(self, port: Port, factory: ServerFactory, socket: Any) -> _Bound:
         """Put TLS round the connections, if there is to be any."""
-        certificate = None if port.tls is None else self._certificate(port.tls)
+        certificate = None if port.tls is None else certificate_of(port.tls, self._folder)
         wrapped: Any = factory
         if certificate is not None:
             wrapped = certificate.wrap(factory, self._resources.reactor)
         return _Bound(port.host, port.number, port.tls, certificate, wrapped, socket)
-
-    def _certificate(self, tls: TlsSection) -> ServerTLS:
-        folder = self._folder
-        return ServerTLS(
-            folder / tls.cert,
-            folder / tls.key,
-            None if tls.client_ca is None else folder / tls.client_ca,
-            tls.client_names,
-        )
 
 
 class _Beside(Socket):
@@ -169,3 +160,21 @@ class _Beside(Socket):
 def _share(listening: Any, allowed: bool) -> None:
     """Say whether others of this user may listen on the same port number."""
     listening.socket.setsockopt(SOL_SOCKET, SO_REUSEPORT, allowed)
+
+
+def certificate_of(tls: TlsSection, folder: Path) -> ServerTLS:
+    """
+    Read the certificate of a listener.
+
+    Args:
+        folder: What file names are relative to.
+
+    Raises:
+        ConfigError: If it cannot be used.
+    """
+    return ServerTLS(
+        folder / tls.cert,
+        folder / tls.key,
+        None if tls.client_ca is None else folder / tls.client_ca,
+        tls.client_names,
+    )

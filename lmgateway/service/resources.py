@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from errno import EAGAIN
+from pathlib import Path
 from random import Random
+from select import PIPE_BUF, POLLOUT, poll
 from time import time
 from typing import TypeVar
 
@@ -34,7 +37,7 @@ class Reactor(IReactorTime, IReactorTCP, IReactorCore, IReactorThreads):
 
 Result = TypeVar("Result")
 
-AgentKey = tuple[Origin, float, float]
+AgentKey = tuple[Origin, tuple[bytes, ...], float, float]
 
 
 @define(kw_only=True, eq=False)
@@ -88,8 +91,13 @@ class Resources:
         )
 
     def client(self, origin: Origin, connect_seconds: float, idle_seconds: float) -> WireClient:
-        """Give the client of one upstream; the same one, with its connections, if it is known."""
-        key = (origin, connect_seconds, idle_seconds)
+        """
+        Give the client of one upstream; the same one, with its connections, if it is known.
+
+        Raises:
+            OSError: If a certificate file cannot be read.
+        """
+        key = (origin, _contents(origin), connect_seconds, idle_seconds)
         if key not in self._clients:
             agent = WireAgent(
                 self.reactor,
@@ -117,8 +125,26 @@ class Resources:
         return self.wheel.now() - self.started
 
 
+def _contents(origin: Origin) -> tuple[bytes, ...]:
+    """The certificates that an upstream is met with: others make another client."""
+    files = (origin.ca_file, origin.client_cert)
+    return tuple(Path(name).read_bytes() for name in files if name is not None)
+
+
 def _to_stdout(block: bytes) -> None:
-    """Write past ``sys.stdout``, which twistd turns into a logger."""
-    view = memoryview(block)
-    while view:
-        view = view[os.write(1, view) :]
+    """
+    Write past ``sys.stdout``, which twistd turns into a logger, and never wait for its reader.
+
+    Raises:
+        BlockingIOError: If the reader takes no more now.
+    """
+    ready = poll()
+    ready.register(1, POLLOUT)
+    done = 0
+    while done < len(block):
+        if not ready.poll(0):
+            raise BlockingIOError(EAGAIN, "standard output is stuck", done)
+        try:
+            done += os.write(1, block[done : done + PIPE_BUF])
+        except BlockingIOError as error:
+            raise BlockingIOError(error.errno, error.strerror, done) from error

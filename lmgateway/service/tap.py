@@ -17,33 +17,18 @@ from typing import Any, NoReturn
 
 from twisted.application.service import IService, Service
 from twisted.logger import ILogObserver, globalLogBeginner
-from twisted.python import usage
 
 from lmgateway.config.load import load
 from lmgateway.errors import ConfigError
 from lmgateway.service.life import GatewayService
 from lmgateway.service.resources import Resources
+from lmgateway.service.start import DEFAULT_CONFIG
 from lmgateway.telemetry.logs import observer
 from lmgateway.wire.resolver import Resolver
+from lmgateway.wire.turns import lighten
 
-DEFAULT_CONFIG = "/etc/lm-gateway/config.toml"
 EX_CONFIG = 78
 EX_STARTUP = 1
-
-
-class Options(usage.Options):
-    """The command line of the twistd plugin."""
-
-    longdesc = "A self-hosted LLM routing gateway."
-    optParameters = [  # noqa: RUF012  # twisted's own form
-        ["config", "c", None, f"The config file; default $LMG_CONFIG, then {DEFAULT_CONFIG}."],
-    ]
-
-    def postOptions(self) -> None:
-        """Write no pid file, unless ``--pidfile`` asks for one."""
-        twistd = self.parent
-        if twistd is not None and twistd.get("pidfile") == "twistd.pid":
-            twistd["pidfile"] = ""
 
 
 def config_path(given: str | None, environ: Mapping[str, str]) -> Path:
@@ -59,6 +44,7 @@ def make_service(path: Path, environ: Mapping[str, str], reactor: Any) -> Gatewa
         ConfigError: If the file cannot be used.
     """
     reactor.seconds = time.monotonic  # O1: a step of the wall clock moves no timer
+    lighten(reactor)
     config = load(path, environ)
     resolver = Resolver(reactor)
     reactor.installNameResolver(resolver)
@@ -89,12 +75,12 @@ class _Started(Service):
         self._gateway.startService()
 
 
-def makeService(options: Mapping[str, Any]) -> IService:
-    """Make the service for twistd."""
+def make_started(config: str | None) -> IService:
+    """Make the service that twistd starts."""
     from twisted.internet import reactor
 
     try:
-        gateway = make_service(config_path(options["config"], os.environ), os.environ, reactor)
+        gateway = make_service(config_path(config, os.environ), os.environ, reactor)
     except ConfigError as error:
         _end(error, EX_CONFIG)
     return _Started(gateway)

@@ -79,7 +79,8 @@ class Answers:
         """Answer for a method that the path has not: or for a CORS preflight."""
         headers = self.cors.preflight(request.head)
         if headers is not None:
-            request.respond(204, headers, b"")
+            identity = (b"x-request-id", request_id(request.head).encode())
+            request.respond(204, [identity, *headers], b"")
             return
         self.error(request, MethodNotAllowed("This path has not that method.", allow=allow))
 

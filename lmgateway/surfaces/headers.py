@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from math import ceil
 
 from lmgateway.chat import Usage
@@ -20,7 +21,7 @@ def routing_headers(exchange: Exchange, now: float) -> list[tuple[bytes, bytes]]
     Args:
         now: Reactor seconds.
     """
-    headers = [(b"x-lmg-profile", _text(" -> ".join(exchange.profile_chain)))]
+    headers = [(b"x-lmg-profile", _named(exchange.profile_chain))]
     if exchange.label:
         headers.append((b"x-lmg-class", _text(exchange.label)))
     if exchange.insufficient:
@@ -29,19 +30,25 @@ def routing_headers(exchange: Exchange, now: float) -> list[tuple[bytes, bytes]]
         headers.append((b"x-lmg-dropped", _text(", ".join(exchange.dropped)[:MAX_DROPPED])))
     if exchange.undecided or not exchange.expose_routing:
         return headers
-    headers += [
-        (b"x-lmg-tier", _text(exchange.tier)),
-        (b"x-lmg-backend", _text(exchange.backend)),
-        (b"x-lmg-attempts", b"%d" % len(exchange.attempts)),
-    ]
-    if exchange.model:
-        headers.append((b"x-lmg-model", _text(exchange.model)))
-    upstream = sum(attempt.seconds for attempt in exchange.attempts)
+    upstream = sum([attempt.seconds for attempt in exchange.attempts])
     total = now - exchange.started
-    headers.append(
-        (b"server-timing", b"upstream;dur=%.2f, total;dur=%.2f" % (upstream * 1e3, total * 1e3))
-    )
-    return headers
+    return [
+        *headers,
+        *_target(exchange.tier, exchange.backend, exchange.model),
+        (b"x-lmg-attempts", b"%d" % len(exchange.attempts)),
+        (b"server-timing", b"upstream;dur=%.2f, total;dur=%.2f" % (upstream * 1e3, total * 1e3)),
+    ]
+
+
+@lru_cache(maxsize=256)
+def _target(tier: str, backend: str, model: str) -> tuple[tuple[bytes, bytes], ...]:
+    headers = ((b"x-lmg-tier", _text(tier)), (b"x-lmg-backend", _text(backend)))
+    return (*headers, (b"x-lmg-model", _text(model))) if model else headers
+
+
+@lru_cache(maxsize=256)
+def _named(chain: tuple[str, ...]) -> bytes:
+    return _text(" -> ".join(chain))
 
 
 def cost_headers(exchange: Exchange, usage: Usage | None) -> list[tuple[bytes, bytes]]:

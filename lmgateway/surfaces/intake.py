@@ -28,12 +28,12 @@ from lmgateway.wire.timers import Wheel
 
 _log = Logger()
 
-_FORWARDED = (b"traceparent", b"tracestate")
-_OWN = {
-    "completions": (b"openai-beta",),
-    "openai": (b"openai-beta",),
-    "responses": (b"openai-beta",),
-    "anthropic": (b"anthropic-version", b"anthropic-beta"),
+_TRACE = frozenset((b"traceparent", b"tracestate"))
+_FORWARDED = {
+    "completions": _TRACE | {b"openai-beta"},
+    "openai": _TRACE | {b"openai-beta"},
+    "responses": _TRACE | {b"openai-beta"},
+    "anthropic": _TRACE | {b"anthropic-version", b"anthropic-beta"},
 }
 
 
@@ -99,7 +99,7 @@ def _noted(head: Head, names: frozenset[str]) -> dict[str, str]:
     noted = {
         name.decode("latin-1"): value.decode("latin-1")
         for name, value in head.headers
-        if name.startswith(b"x-lmg-")
+        if name[:6] == b"x-lmg-"
     }
     for name in names:
         if (value := head.get(name.encode())) is not None:
@@ -108,7 +108,7 @@ def _noted(head: Head, names: frozenset[str]) -> dict[str, str]:
 
 
 def _forwarded(head: Head, surface: str) -> dict[bytes, bytes]:
-    names = _FORWARDED + _OWN.get(surface, ())
+    names = _FORWARDED.get(surface, _TRACE)
     forwarded: dict[bytes, bytes] = {}
     for name, value in head.headers:
         if name in names:

@@ -18,6 +18,8 @@ from lmgateway.telemetry.traffic import Entry
 
 FLUSH_SECONDS = 0.25
 FLUSH_BYTES = 64 * 1024
+MAX_HELD = 1024 * 1024
+"""Bytes kept while the writer takes none; further lines are dropped."""
 
 
 class AccessLog:
@@ -25,7 +27,8 @@ class AccessLog:
     Writes entries as lines.
 
     Args:
-        write: Takes a block of whole lines; an ``OSError`` of it loses the block, which is
+        write: Takes a block of whole lines.  A ``BlockingIOError`` says how much of it was
+            taken: the rest is offered again.  Any other ``OSError`` loses the block, which is
             counted, and nothing else.
         clock: Delays the flush.
     """
@@ -38,16 +41,20 @@ class AccessLog:
         self._lines = bytearray()
         self._flush: IDelayedCall | None = None
         self._encode = msgspec.json.Encoder().encode
+        self._stuck = False
         self.dropped = 0
 
     def __call__(self, entry: Entry) -> None:
         """Take one entry."""
+        if len(self._lines) >= MAX_HELD:
+            self.dropped += 1
+            return
         self._lines += self._encode(entry)
         self._lines += b"\n"
-        if len(self._lines) >= FLUSH_BYTES:
-            self.flush()
-        elif self._flush is None:
+        if self._flush is None:
             self._flush = self._clock.callLater(FLUSH_SECONDS, self._due)
+        if len(self._lines) >= FLUSH_BYTES and not self._stuck:
+            self.flush()
 
     def _due(self) -> None:
         self._flush = None
@@ -61,8 +68,13 @@ class AccessLog:
         block, self._lines = bytes(self._lines), bytearray()
         if not block:
             return
+        self._stuck = False
         try:
             self._write(block)
+        except BlockingIOError as stuck:
+            self._stuck = True
+            self._lines += block[stuck.characters_written :]
+            self._flush = self._clock.callLater(FLUSH_SECONDS, self._due)
         except OSError as error:
             self.dropped += block.count(b"\n")
             self._log.warn("Access log lines are lost: {error}", error=error)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
-from datetime import UTC, datetime
+from time import gmtime, strftime
 from types import TracebackType
 from typing import Any
 
@@ -24,7 +24,7 @@ MAX_NAME = 128
 """Characters kept of a name that a client chose."""
 
 
-class AttemptEntry(msgspec.Struct, frozen=True):
+class AttemptEntry(msgspec.Struct, frozen=True, gc=False):
     """One attempt, as recorded."""
 
     tier: str
@@ -201,7 +201,7 @@ def entry_of(exchange: Exchange) -> Entry:
     chain, principal = exchange.profile_chain, exchange.principal
     return Entry(
         id=exchange.id,
-        timestamp=datetime.fromtimestamp(exchange.wall, UTC).isoformat(timespec="milliseconds"),
+        timestamp=_timestamp(exchange.wall),
         profile=chain[-1] if chain else None,
         requested_model=_short(exchange.requested_model),
         tier=exchange.tier or None,
@@ -225,7 +225,7 @@ def entry_of(exchange: Exchange) -> Entry:
         outcome=exchange.outcome,
         stream=request is not None and request.stream,
         ttft_ms=None if first is None else _ms(first - exchange.started),
-        upstream_ms=_ms(sum(attempt.seconds for attempt in exchange.attempts)),
+        upstream_ms=_ms(sum([attempt.seconds for attempt in exchange.attempts])),
         input_tokens=None if usage is None else usage.input_tokens,
         output_tokens=None if usage is None else usage.output_tokens,
         usage_estimated=usage is not None and usage.estimated,
@@ -256,7 +256,20 @@ def _short(name: str | None) -> str | None:
 
 
 def _ms(seconds: float) -> float:
-    return round(seconds * 1000, 3)
+    return int(seconds * 1_000_000 + 0.5) / 1000
+
+
+_second = (0, "")
+
+
+def _timestamp(wall: float) -> str:
+    """ISO 8601, to the millisecond, in UTC."""
+    global _second  # noqa: PLW0603 - one value per process, made once a second
+    milliseconds = int(wall * 1000)
+    second, rest = divmod(milliseconds, 1000)
+    if second != _second[0]:
+        _second = (second, strftime("%Y-%m-%dT%H:%M:%S", gmtime(second)))
+    return f"{_second[1]}.{rest:03d}+00:00"
 
 
 def as_document(value: Any) -> Any:

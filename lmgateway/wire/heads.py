@@ -17,7 +17,7 @@ from http import HTTPStatus
 Headers = Sequence[tuple[bytes, bytes]]
 
 _LINES = {
-    status.value: b"HTTP/1.1 %d %b\r\n" % (status, status.phrase.encode()) for status in HTTPStatus
+    status.value: b"HTTP/1.1 %d %b" % (status, status.phrase.encode()) for status in HTTPStatus
 }
 _OURS = frozenset(
     (
@@ -69,22 +69,17 @@ def render_head(status: int, headers: Headers, framing: bytes) -> bytes:
     """
     if not 200 <= status <= 599:
         status = 500
-    count = 0
-    parts: list[bytes] = []
-    for name, value in headers:
-        if name.lower() not in _OURS:
-            parts += (name, b": ", value, b"\r\n")
-            count += 1
-    fields = b"".join(parts)
-    if fields.count(b"\n") != count or fields.count(b"\r") != count or b"\0" in fields:
-        fields = _sanitise(headers)
-    line = _LINES.get(status) or b"HTTP/1.1 %d Unknown\r\n" % status
-    return b"".join((line, fields, framing, date_line(), b"\r\n"))
+    if not _OURS.isdisjoint([name.lower() for name, _ in headers]):
+        headers = [field for field in headers if field[0].lower() not in _OURS]
+    line = _LINES.get(status) or b"HTTP/1.1 %d Unknown" % status
+    head = b"\r\n".join([line, *map(b": ".join, headers)])
+    count = len(headers)
+    if head.count(b"\n") != count or head.count(b"\r") != count or b"\0" in head:
+        head = b"\r\n".join([line, *_sanitised(headers)])
+    return b"%b\r\n%b%b\r\n" % (head, framing, date_line())
 
 
-def _sanitise(headers: Headers) -> bytes:
-    return b"".join(
-        b"%b: %b\r\n" % (name, _BREAKS.sub(b" ", value))
-        for name, value in headers
-        if name.lower() not in _OURS and _NAME.match(name)
-    )
+def _sanitised(headers: Headers) -> list[bytes]:
+    return [
+        b"%b: %b" % (name, _BREAKS.sub(b" ", value)) for name, value in headers if _NAME.match(name)
+    ]

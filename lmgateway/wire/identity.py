@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from uuid import uuid4
+from os import urandom
 
 from lmgateway.wire.door import Head
 
@@ -15,4 +15,11 @@ def request_id(head: Head | None) -> str:
     given = None if head is None else head.get(b"x-request-id")
     if given is not None and _DECENT.fullmatch(given):
         return given.decode()
-    return str(uuid4())
+    return _fresh()
+
+
+def _fresh() -> str:
+    """A random UUID (version 4) as text; ``uuid.uuid4`` takes ten times as long."""
+    text = urandom(16).hex()
+    variant = "89ab"[int(text[16], 16) & 3]
+    return f"{text[:8]}-{text[8:12]}-4{text[13:16]}-{variant}{text[17:20]}-{text[20:]}"

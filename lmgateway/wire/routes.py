@@ -4,8 +4,9 @@ From requests to Klein routes, at the price of a dictionary look-up.
 Klein binds a werkzeug map and builds several objects for each request.  Nearly
 all of our routes are fixed paths, so those are looked up in a table of
 ``(method, path)``; rules with variable parts go through werkzeug, one adapter
-kept per app.  Unlike Klein's resource this never redirects, never writes HTML
-and never logs a client's mistake.
+kept per app.  A fixed route's handler is found once, and called without the
+wrapper that Klein puts round it.  Unlike Klein's resource this never redirects,
+never writes HTML and never logs a client's mistake.
 
 A handler answers through its request and returns nothing.  When the client
 leaves, the handler's Deferred is cancelled, and that is the only signal.
@@ -15,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
+from types import CoroutineType
 from typing import Protocol
 from urllib.parse import unquote_to_bytes
 
@@ -83,7 +85,7 @@ class Routes:
 
     def _add_fixed(self, app: Klein, rule: Rule, methods: Iterable[str]) -> None:
         path = rule.rule.encode()
-        call = partial(app.execute_endpoint, rule.endpoint)
+        call = _bound(app, rule.endpoint)
         for method in methods:
             key = (method.encode(), path)
             if key in self._fixed:
@@ -99,13 +101,13 @@ class Routes:
         except Exception:
             self._fail(Failure(), request)
             return
-        if isinstance(route, Deferred):
-            request.route = route
-            route.addCallbacks(
-                self._check, self._fail, callbackArgs=(request,), errbackArgs=(request,)
-            )
-        else:
+        if type(route) is CoroutineType:
+            route = Deferred.fromCoroutine(route)
+        if not isinstance(route, Deferred):
             self._check(route, request)
+            return
+        request.route = route
+        route.addCallbacks(self._check, self._fail, callbackArgs=(request,), errbackArgs=(request,))
 
     def _find(self, request: Request) -> Call:
         """Match the path against the rules with variable parts."""
@@ -152,6 +154,14 @@ class Routes:
             _log.failure("The fallback failed.")
         if not request.gone:
             request.respond(500, (), b"")
+
+
+def _bound(app: Klein, endpoint: str) -> Call:
+    """The handler of *endpoint*, as ``app.execute_endpoint`` would find it each time."""
+    function = getattr(app.endpoints[endpoint], "__original__", None)
+    if function is None or app._instance is None:
+        return partial(app.execute_endpoint, endpoint)
+    return partial(function, app._instance)
 
 
 def _execute(app: Klein, endpoint: str, values: Mapping[str, object], request: Request) -> object:

@@ -275,7 +275,7 @@ class DeadlineTests(MockTestCase):
             async with backend.open(call_of(chat("a b c", stream=True))) as reply:
                 assert reply.batches is not None
                 await anext(reply.batches)
-                readers.append(started(reply.batches.__anext__()))
+                readers.append(started(anext_of(reply.batches)))
 
         self.successResultOf(started(race()))
         self.failureResultOf(readers[0], CancelledError)

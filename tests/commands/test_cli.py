@@ -14,6 +14,7 @@ from click.testing import CliRunner, Result
 from lmgateway.commands.cli import EX_CONFIG, main
 from lmgateway.commands.init import STARTER
 from tests.config.folder import BASE, FolderTestCase
+from tests.wire.sockets import Authority
 
 ROOT = Path(__file__).parents[2]
 
@@ -47,6 +48,20 @@ class CheckTests(CommandTestCase):
         self.assertIn("there is no backend", result.stderr)
         self.assertTrue(result.stderr.endswith("2 problems: the config is not used\n"))
 
+    def test_what_would_not_start_is_not_good(self) -> None:
+        """Faults that only show when a backend is built are told here too."""
+        roots = Authority(self.folder).path
+        for url, more, what in (
+            ("http://a..b", "", "names no host"),
+            ("http://u:p@localhost", "", "must not hold credentials"),
+            ("http://localhost", f'ca_file = "{roots.name}"', "no meaning for an http:// URL"),
+        ):
+            backend = f'[backends.odd]\nbase_url = "{url}"\n{more}\n'
+            self.write("config.toml", BASE + backend)
+            result = self.run_command("check", "--config", str(self.source))
+            self.assertEqual((result.exit_code, result.stdout), (EX_CONFIG, ""))
+            self.assertIn(what, result.stderr)
+
     def test_a_missing_config_is_reported(self) -> None:
         """Like any other fault."""
         result = self.run_command("check", "--config", str(self.folder / "no.toml"))
@@ -64,12 +79,16 @@ class CheckTests(CommandTestCase):
             self.assertIn("/etc/lm-gateway/config.toml", default.output)
 
     def test_no_secret_is_printed(self) -> None:
-        """Neither in the summary nor in a report."""
+        """Neither in the summary nor in a report: nor in why an address cannot be served."""
         client = '[[clients]]\nkey_env = "KEY"\nprofile = "default"\n'
-        self.write("config.toml", BASE.replace("http://", "http://u:canary@") + client)
-        result = self.run_command("check", "--config", str(self.source), KEY="canary" * 4)
-        self.assertEqual(result.exit_code, 0)
-        self.assertNotIn("canary", result.output)
+        for base, status in (
+            (BASE, 0),
+            (BASE.replace("http://", "http://u:canary@"), EX_CONFIG),
+        ):
+            self.write("config.toml", base + client)
+            result = self.run_command("check", "--config", str(self.source), KEY="canary" * 4)
+            self.assertEqual(result.exit_code, status)
+            self.assertNotIn("canary", result.output)
 
 
 class OtherCommandTests(CommandTestCase):
@@ -121,10 +140,10 @@ class ProcessTests(FolderTestCase):
     """The script as a process."""
 
     def test_the_package_can_be_run(self) -> None:
-        """With the same exit status; and a check does not load the reactor."""
+        """With the same exit status; and what serves nothing does not load the reactor."""
         code = (
             "import sys; from lmgateway.commands.cli import main\n"
-            "try: main(['check', '--config', sys.argv[1]])\n"
+            "try: main(['healthcheck', '--config', sys.argv[1]])\n"
             "except SystemExit as end: print('reactor' , 'twisted.internet.reactor' in sys.modules)"
         )
         source = str(self.write("config.toml", BASE))

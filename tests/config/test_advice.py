@@ -32,6 +32,10 @@ class AdviceTests(FolderTestCase):
         """Without them everyone has the default profile."""
         self.assertIn("has no effect", self.warned(based('public_profile = "default"')))
 
+    def test_bodies_are_never_kept(self) -> None:
+        """The reference's key for it is taken, and warned of."""
+        self.assertIn("no bodies are kept", self.warned(based("traffic_log_debug = true")))
+
     def test_the_whole_takes_longer_than_its_beginning(self) -> None:
         """Otherwise the shorter time is the only one; 0 is none."""
         text = based("request_timeout_ms = 700000")
@@ -144,3 +148,10 @@ rules = [
         self.assertIn("is short", self.warned(based('admin_token_env = "K"'), K="short"))
         text = BASE.replace("[backends.mock]", '[backends.mock]\napi_key_env = "K"')
         self.assertEqual(self.warnings(text, K="short"), [])
+
+    def test_limits_without_effect_are_told(self) -> None:
+        """A burst of nothing; a group of nobody."""
+        text = BASE + "[groups.team]\nburst = 5\n"
+        told = "\n".join(self.warnings(text))
+        self.assertIn("groups.team.burst: has no effect without rate_limit_rpm", told)
+        self.assertIn("groups.team: no client is in this group", told)

@@ -31,6 +31,8 @@ Seen = tuple[str, list[tuple[str, Any]], str | None, tuple[int, int] | None]
 class MatrixCase(ThreeCase):
     """Runs the clients in threads."""
 
+    timeout = 240
+
     if openai is None:
         skip = "the official clients are not installed"
 

@@ -85,7 +85,7 @@ class PriorityCases(GatewayCase):
         finish(self.backend, 0)
         finish(self.backend, 1)
         self.assertEqual([(await low).code, (await high).code], [200, 200])
-        self.assertEqual([e["priority"] for e in await self.entries()], [100, 0])
+        self.assertEqual({e["priority"] for e in await self.entries()}, {100, 0})
 
     async def test_R_P03_lower_waits(self) -> None:
         """A lower priority waits behind what is in flight."""

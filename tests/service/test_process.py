@@ -181,6 +181,19 @@ class ProcessTests(SynchronousTestCase):
         self.assertLess(time.monotonic() - begun, 2)
         self.assertNotIn(b"Traceback", process.stderr.read() if process.stderr else b"")
 
+    def test_O5_second_signal_ends_the_delay(self) -> None:
+        """Nor for the time in which a balancer is to notice; a reload in it binds nothing."""
+        self.write(gateway="drain_delay_ms = 60000")
+        process = self.serve()
+        process.send_signal(signal.SIGTERM)
+        self.wait(lambda: self.get("/readyz") == 503)
+        process.send_signal(signal.SIGHUP)
+        process.send_signal(signal.SIGTERM)
+        process.wait(timeout=10)
+        errors = process.stderr.read() if process.stderr else b""
+        self.assertIn(b"the gateway is shutting down", errors)
+        self.assertNotIn(b"Traceback", errors)
+
     def test_O6_sighup_reloads(self) -> None:
         """SIGHUP applies the file; a bad file leaves the old config serving."""
         process = self.serve()
@@ -218,6 +231,18 @@ class ProcessTests(SynchronousTestCase):
         process.send_signal(signal.SIGTERM)
         self.assertEqual(process.wait(timeout=10), 0)
         self.assertEqual(os.listdir(self.folder / "cwd"), [])
+
+    def test_nobody_reads_standard_output(self) -> None:
+        """A reader of the access log that sleeps holds up nobody."""
+        self.serve()  # its standard output is a pipe of 64 KiB, which nobody reads
+        body = json.dumps({"model": "t", "messages": [{"role": "user", "content": "hi"}]})
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
+        self.addCleanup(connection.close)
+        for _ in range(300):
+            connection.request(
+                "POST", "/v1/chat/completions", body, {"content-type": "application/json"}
+            )
+            self.assertEqual(connection.getresponse().read()[:1], b"{")
 
     def test_R_C24_environment_names_the_config(self) -> None:
         """``LMG_CONFIG`` says which file, by the console script too."""

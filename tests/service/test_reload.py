@@ -83,6 +83,24 @@ class ReloadTests(GatewayCase):
         client.sendall(b"GET /healthz HTTP/1.1\r\nhost: a\r\n\r\n")
         self.assertIn(b'{"status":"ok"}', await in_thread(client.recv, 4096))
 
+    async def test_certificates_of_a_backend_are_read_again(self) -> None:
+        """A reload meets an upstream with the certificates that its files hold now."""
+        folder = Path(self.mktemp())
+        folder.mkdir()
+        file = folder / "roots.pem"
+        file.write_bytes(Authority(folder).path.read_bytes())
+        secure = f'[backends.s]\nbase_url = "https://localhost"\nca_file = "{file.absolute()}"'
+        service = self.start(more=secure)
+        first = set(service.resources._clients.values())
+        service.reload()
+        self.assertEqual(set(service.resources._clients.values()), first)
+        file.write_bytes(file.read_bytes() * 2)
+        service.reload()
+        self.assertEqual(len(first & set(service.resources._clients.values())), 1)
+        file.unlink()
+        with self.assertRaises(ConfigError):
+            service.reload()
+
     def use_tls(self, service: GatewayService) -> Authority:
         """Reload with a certificate."""
         folder = Path(self.mktemp())

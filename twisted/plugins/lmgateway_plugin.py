@@ -4,7 +4,7 @@ from twisted.application.service import ServiceMaker
 
 lmgateway = ServiceMaker(
     "lmgateway",
-    "lmgateway.service.tap",
+    "lmgateway.service.start",
     "A self-hosted LLM routing gateway.",
     "lmgateway",
 )

@@ -1,0 +1,130 @@
+"""
+A backend's stream as batches: all that came up to its first output, then as it comes.
+
+A class and not a generator, for it is asked once for each event of each
+stream: between the bytes and whoever relays them there is one coroutine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from lmgateway.backends.base import Batch
+from lmgateway.chat import Event
+from lmgateway.dialects.base import Mark, StreamReader
+from lmgateway.errors import BackendTimeout, ProtocolError
+from lmgateway.wire.body import BodyReader
+
+MAX_HELD = 1024 * 1024
+"""Bytes of quiet events kept before the first output-bearing one."""
+
+_ERROR, _END, _OUTPUT = Mark.ERROR, Mark.END, Mark.OUTPUT
+
+
+class Splitter(Protocol):
+    """Cuts a stream's bytes into events: ``wire.sse`` or ``wire.ndjson``."""
+
+    def feed(self, data: bytes) -> list[Event]:
+        """Give the events that these bytes complete."""
+
+
+class BodyBatches:
+    """
+    The batches of one response body: see ``backends.base.Batches``.
+
+    Args:
+        body: What is read.
+        splitter: Of the grammar's framing.
+        reader: Inspects every event before it is given out.
+        now: Reactor seconds.
+        silence: How long the backend may be silent after the first output.
+        end_by: When all must have come.
+    """
+
+    __slots__ = ("_body", "_end_by", "_ended", "_feed", "_first", "_now", "_reader", "_silence")
+
+    def __init__(
+        self,
+        body: BodyReader,
+        splitter: Splitter,
+        reader: StreamReader,
+        now: Callable[[], float],
+        *,
+        silence: float,
+        end_by: float,
+    ) -> None:
+        self._body = body
+        self._feed = splitter.feed
+        self._reader = reader
+        self._now = now
+        self._silence = silence
+        self._end_by = end_by
+        self._first: Batch | None = None
+        self._ended = False
+
+    async def commit(self, due: float) -> None:
+        """
+        Wait for the first output; it and what came before it is the first batch.
+
+        Raises:
+            BackendError: If there is none by *due*.
+        """
+        held: list[tuple[Event, Mark]] = []
+        size = 0
+        while True:
+            data = await self._body.chunk(self._left(due))
+            batch = self._inspected(data)
+            held += batch
+            if self._ended or any(mark is _OUTPUT for _, mark in batch):
+                self._first = held
+                return
+            size += len(data)
+            if size > MAX_HELD:
+                raise ProtocolError("The model backend sent no output.")
+            if self._reader.error is not None:
+                raise self._reader.error
+
+    def __aiter__(self) -> BodyBatches:
+        return self
+
+    async def __anext__(self) -> Batch:
+        if self._first is not None:
+            batch, self._first = self._first, None
+            return batch
+        while True:
+            if self._reader.error is not None:
+                raise self._reader.error
+            if self._ended:
+                self._body.release()
+                raise StopAsyncIteration
+            data = await self._body.chunk(min(self._silence, self._left(self._end_by)))
+            batch = self._inspected(data)
+            if batch:
+                return batch
+
+    async def aclose(self) -> None:
+        """Read no more: cuts the connection, unless the stream was read to its end."""
+        self._body.abort()
+
+    def _left(self, due: float) -> float:
+        left = due - self._now()
+        if left <= 0:
+            raise BackendTimeout("The model backend took too long.")
+        return left
+
+    def _inspected(self, data: bytes) -> list[tuple[Event, Mark]]:
+        """The events that *data* completes, up to the grammar's end or an error."""
+        if not data:
+            raise ProtocolError("The model backend's stream ended before its end.")
+        inspect = self._reader.inspect
+        batch: list[tuple[Event, Mark]] = []
+        for event in self._feed(data):
+            mark = inspect(event)
+            if mark is _ERROR:
+                break
+            batch.append((event, mark))
+            if mark is _END:
+                self._ended = True
+                break
+        return batch
