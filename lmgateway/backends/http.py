@@ -259,7 +259,7 @@ def _dropped(codec: Dialect, call: Call, quirks: Quirks) -> tuple[str, ...]:
     request = call.request
     dropped = codec.dropped(request, call.overrides)
     if codec.name == "openai" and request.dialect != "openai" and not quirks.takes_think:
-        dropped += ("think",) if "think" in request.hub else ()
+        dropped += ("think",) if "think" in request.document else ()
     if quirks.drop:
         refused = [name for name in request.hub if name in quirks.drop and name not in _QUIETLY]
         dropped += tuple(sorted({*refused} - {*dropped}))

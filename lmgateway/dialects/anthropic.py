@@ -72,7 +72,9 @@ class Anthropic:
 
     def dropped(self, request: ChatRequest, overrides: Overrides | None = None) -> tuple[str, ...]:
         """Give the members of a request that ``render`` leaves out."""
-        return () if request.dialect == self.name else dropped(request.hub, overrides)
+        if request.dialect == self.name:
+            return ()
+        return (*request.unsaid, *dropped(request.hub, overrides))
 
     def read_answer(self, body: bytes) -> Answer:
         """

@@ -35,7 +35,7 @@ other (server) tools            ``opaque``, as are their blocks, ``mcp_servers``
 ``metadata.user_id``            ``user``
 ``thinking``                    extension ``thinking``; a budget up to 2048 is
                                 ``reasoning_effort`` ``low``, up to 8192 ``medium``, more
-                                is ``high``
+                                is ``high``; ``disabled`` is the extension ``think``: false
 ``output_config.effort``        ``reasoning_effort``; wins over the budget
 ``output_config.format``        ``response_format`` ``json_schema``; ``output_format``
                                 was its first name
@@ -235,6 +235,8 @@ def _read_reasoning(body: Document, hub: Document) -> None:
             hub["reasoning_effort"] = (
                 "low" if budget <= _LOW else "medium" if budget <= _MEDIUM else "high"
             )
+        elif thinking["type"] == "disabled":
+            hub["think"] = False
     effort = _output_config(body).get("effort")
     if effort is not None:
         hub["reasoning_effort"] = text_at(effort, "output_config.effort")

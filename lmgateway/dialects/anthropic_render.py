@@ -66,7 +66,7 @@ from lmgateway.dialects.anthropic_checks import (
 )
 from lmgateway.dialects.anthropic_turns import read_turns
 from lmgateway.dialects.base import Quirks
-from lmgateway.dialects.hub import refuse_diagonal_only
+from lmgateway.dialects.hub import refuse_diagonal_only, refuse_old_and_audible
 from lmgateway.errors import Unsupported
 
 MAX_TOKENS = 8192
@@ -197,6 +197,7 @@ def _rendered(hub: Document, overrides: Overrides) -> Document:
         raise Unsupported("This backend holds conversations only.", param="messages")
     if (hub.get("n") or 1) != 1:
         raise Unsupported("This model's backend gives one answer only.", param="n")
+    refuse_old_and_audible(hub)
     system, turns = read_turns(hub["messages"])
     if not turns:
         raise Unsupported("This backend needs a message that is not a system prompt.")
@@ -260,8 +261,6 @@ def _stops(hub: Document) -> list[str]:
 
 
 def _add_tools(hub: Document, body: Document) -> None:
-    if hub.get("functions"):
-        raise Unsupported("Use 'tools': 'functions' is not available here.", param="functions")
     if not hub.get("tools"):
         return
     body["tools"] = [_tool(tool, where) for tool, where in objects_at(hub["tools"], "tools")]

@@ -30,7 +30,7 @@ from typing import Any
 import msgspec
 
 from lmgateway.chat import ChatRequest, Chunk, Document, Usage
-from lmgateway.errors import MalformedRequest, ProtocolError, UnsupportedParameter
+from lmgateway.errors import MalformedRequest, ProtocolError, Unsupported, UnsupportedParameter
 
 EXTENSIONS = frozenset({"think", "top_k", "options", "keep_alive"})
 """Members of hub requests that are no part of OpenAI's own grammar."""
@@ -175,6 +175,20 @@ def refuse_diagonal_only(request: ChatRequest, dialect: str) -> None:
         raise UnsupportedParameter(
             f"The member {name!r} is not supported by this model's backend.", param=name
         )
+
+
+def refuse_old_and_audible(request: Document) -> None:
+    """
+    Refuse what only OpenAI's own servers do: calls of old, and answers to listen to.
+
+    Raises:
+        Unsupported: Naming the member.
+    """
+    if request.get("functions"):
+        raise Unsupported("Use 'tools': 'functions' is not available here.", param="functions")
+    modalities = request.get("modalities")
+    if isinstance(modalities, list) and "audio" in modalities:
+        raise Unsupported("This model's backend does not speak.", param="modalities")
 
 
 def kept(document: Document, names: Iterable[str]) -> Document:

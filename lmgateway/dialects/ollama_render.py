@@ -34,6 +34,7 @@ _SAID = frozenset(
         "stream",
         "stream_options",
         "think",
+        "thinking",
         "tools",
         "top_logprobs",
     }
@@ -103,6 +104,7 @@ def _chat(request: ChatRequest, overrides: Overrides, quirks: Quirks) -> Documen
     document = request.hub
     if (document.get("n") or 1) != 1:
         raise Unsupported("This model's backend gives one answer only.", param="n")
+    hub.refuse_old_and_audible(document)
     messages = document.get("messages") or []
     if overrides.system_prompt:
         messages = hub.with_system(messages, overrides.system_prompt)

@@ -298,6 +298,28 @@ class HeaderTests(ScriptedCase):
         self.assertNotIn("x-lmg-dropped", got.headers)
         self.assertEqual((self.sent["made_up"], self.sent["top_k"]), (1, 1))
 
+    async def test_dropped_of_every_surface(self) -> None:
+        """What Responses says and the hub does not is named before every backend."""
+        self.serve()
+        for dialect in vectors.DIALECTS:
+            self.says(dialect)
+            got = await self.responses(dialect, truncation="auto")
+            self.assertEqual(got.headers["x-lmg-dropped"], "truncation", dialect)
+
+    async def test_thinking_is_not_named_where_it_is_said(self) -> None:
+        """An Anthropic client's thinking, or none, is said to Ollama: nothing is dropped."""
+        self.serve(gateway="strict = true")
+        self.says("ollama")
+        for thinking, think in (
+            ({"type": "enabled", "budget_tokens": 1024}, "low"),
+            ({"type": "disabled"}, False),
+        ):
+            got = await self.messages("ollama", thinking=thinking, max_tokens=2000)
+            self.assertEqual((got.code, self.sent["think"]), (200, think))
+        self.says("openai")
+        got = await self.messages("openai", thinking={"type": "disabled"})
+        self.assertEqual(got.code, 200)
+
     async def test_what_a_provider_refuses_is_named(self) -> None:
         """A member that a provider is known to refuse is left out and named, of any client."""
         self.serve(openai='provider = "groq"')

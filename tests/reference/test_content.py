@@ -201,6 +201,19 @@ class RequestTests(ScriptedCase):
             got = await self.chat(dialect, n=2)
             self.assertEqual((got.code, got.json["error"]["param"]), (422, "n"))
 
+    async def test_old_calls_and_spoken_answers(self) -> None:
+        """Functions of old and audio answers are refused where there are none."""
+        self.serve()
+        old = {"functions": [{"name": "f", "parameters": {}}]}
+        spoken = {"modalities": ["text", "audio"], "audio": {"voice": "a", "format": "wav"}}
+        for dialect in ("anthropic", "ollama"):
+            self.says(dialect)
+            for members in (old, spoken):
+                got = await self.chat(dialect, **members)
+                param = got.json["error"]["param"]
+                self.assertEqual((got.code, param), (422, next(iter(members))))
+        self.assertEqual(self.backend.asked, [])
+
     async def test_tool_choices(self) -> None:
         """Each form of ``tool_choice`` reaches Anthropic in its own words, and OpenAI back."""
         self.serve()
