@@ -124,6 +124,37 @@ def explain(
     click.echo(json.dumps(document, indent=2) if as_json else worded(document))
 
 
+@main.command()
+@_config_option
+@click.option("--profile", default="default", show_default=True, help="Whose classifier it is.")
+@click.option(
+    "--prompts",
+    type=click.Path(path_type=Path),
+    help='Labelled prompts, {"prompt": ..., "label": ...} on each line; else those shipped.',
+)
+@click.option("--limit", type=click.IntRange(min=1), help="Only so many prompts, from the first.")
+@click.option("--concurrency", type=click.IntRange(1, 64), default=4, show_default=True)
+@click.option("--report", type=click.Path(path_type=Path), help="Write the report to this file.")
+def tune(
+    source: Path,
+    profile: str,
+    prompts: Path | None,
+    limit: int | None,
+    concurrency: int,
+    report: Path | None,
+) -> None:
+    """Measure a profile's classifier on labelled prompts, and propose a better prompt."""
+    from lmgateway.commands.tune import Tuning, measured
+
+    tuning = Tuning(
+        profile=profile, prompts=prompts, limit=limit, concurrency=concurrency, report=report
+    )
+    try:
+        measured(source, os.environ, tuning)
+    except ConfigError as error:
+        _refuse(error)
+
+
 @main.group()
 def config() -> None:
     """Tell of the config file format."""
