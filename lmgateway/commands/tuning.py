@@ -308,24 +308,30 @@ def propose(
     lines: list[str] = []
     words: dict[str, None] = {}
     for case in turns:
-        word = _word_for(case, labels)
+        word = _word_for(case, labels, prompt)
         said = f"tier={word}" if "tier=" in prompt else word
         line = f"{one_line(case.prompt, MAX_EXAMPLE)} {_ARROW} {said}"
         if line not in known and len(lines) < most:
             known.add(line)
             lines.append(line)
             words[word] = None
-    unnamed = [word for word in words if not re.search(rf"(?<!\w){re.escape(word)}(?!\w)", prompt)]
+    unnamed = [word for word in words if not _names(prompt, word)]
     return Proposal(text=_inserted(prompt, lines), examples=lines, unnamed=unnamed)
 
 
-def _word_for(case: Case, labels: Labels) -> str:
-    """Give a word that leads to the tier of *case*: its label, if that does."""
+def _word_for(case: Case, labels: Labels, prompt: str) -> str:
+    """Give a word that leads to the tier of *case*; one that the prompt knows, if there is one."""
     name = case.tier.name.lower()
-    for word in (case.label.strip().lower(), name.rpartition(":")[2]):
-        if (labels.exact.get(word) or labels.short.get(word)) is case.tier:
-            return word
-    return name
+    words = [
+        word
+        for word in (case.label.strip().lower(), name.rpartition(":")[2], name)
+        if (labels.exact.get(word) or labels.short.get(word)) is case.tier
+    ]
+    return next((word for word in words if _names(prompt, word)), [*words, name][0])
+
+
+def _names(prompt: str, word: str) -> bool:
+    return re.search(rf"(?<![\w:]){re.escape(word)}(?!\w)", prompt) is not None
 
 
 def _inserted(prompt: str, lines: Sequence[str]) -> str:

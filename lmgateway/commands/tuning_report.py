@@ -137,10 +137,10 @@ def _bills(run: Run) -> Iterator[str]:
             *_tokens(bill),
         )
     waits = [outcome.seconds for outcome in run.outcomes if not outcome.reading.failed]
-    yield ""
-    middle, late = _latencies(waits)
-    yield f"A classified prompt waited p50 {middle} ms, p95 {late} ms, with the fallback if asked."
-    yield "In parentheses, here and above: the 95 % confidence interval."
+    if waits:
+        middle, late = _latencies(waits)
+        yield f"\nA classified prompt took p50 {middle} ms, p95 {late} ms, all calls together."
+        yield "In parentheses, here and above: the 95 % confidence interval."
 
 
 def _latencies(seconds: Sequence[float]) -> Sequence[str]:
