@@ -16,7 +16,8 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from benchmarks.load import Load, sleep_until
-from benchmarks.subjects import DIRECT, Bench, Mock, Subject
+from benchmarks.subjects import DIRECT, OURS, Bench, Mock, Subject
+from benchmarks.translation import added_microseconds
 
 Samples = dict[str, dict[str, list[float]]]
 """Measure, subject, one value for each repetition."""
@@ -28,6 +29,7 @@ GROUPS = {
     "requests": "requests",
     "events": "events of paced streams",
     "first": "first events",
+    "translation": "translation of events",
 }
 CONNECTIONS = (1, 16, 64, 256)
 PACED = {"2k": ("sse_paced50", 2000), "5k": ("sse_paced20", 5000)}
@@ -120,6 +122,10 @@ class Measuring:
         Raises:
             BenchmarkError: If a subject or a tool fails.
         """
+        if "translation" in groups and OURS in self._subjects:
+            for _ in self._turns("translation", [OURS]):
+                worst = max(added_microseconds(runs=5).values())
+                self._record.add("translated_event_us", OURS, worst)
         with self._bench.mock() as mock:
             if "memory" in groups:
                 for name in self._turns("memory", self._subjects):

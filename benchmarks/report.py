@@ -46,6 +46,7 @@ ROWS = (
     Row("added_latency_p99_ms", "added to a request, p99 (ms)", 3),
     Row("event_cpu_us_2k", "CPU per event, 2k events/s (us)", 1, Goal(3, of_nginx=True)),
     Row("event_cpu_us_5k", "CPU per event, 5k events/s (us)", 1, Goal(3, of_nginx=True)),
+    Row("translated_event_us", "translating an event, worst pair (us more)", 1, Goal(15)),
     Row("added_first_event_p50_ms", "added to the first event, p50 (ms)", 3, Goal(0.5)),
     Row("added_first_event_p99_ms", "added to the first event, p99 (ms)", 3),
     Row("stream_kb", "memory per open stream (KB)", 1, Goal(25)),

@@ -4,9 +4,7 @@ What can go wrong, as types.
 An error says what went wrong (``kind``), which HTTP status that is, whether another target may
 be tried (``retryable``) and who is to blame (``origin``).  It never says how that looks on the
 wire: only a dialect turns an error into bytes.  ``str(error)`` is fit for the client: no secret,
-no prompt and no upstream body ever goes into it.
-
-``docs/errors.md`` lists every kind, and a test compares it with these classes.
+no prompt and no upstream body ever goes into it.  ``docs/errors.md`` lists every kind.
 """
 
 from __future__ import annotations
@@ -202,6 +200,7 @@ class BudgetExhausted(LimitError):
 
     kind = "budget_exhausted"
     status = 402
+    resets_at: str | None = None
 
 
 class Overloaded(GatewayError):

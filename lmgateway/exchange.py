@@ -9,7 +9,7 @@ learns it, and ``telemetry`` reads it once, at the end.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Literal, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 from attrs import define, field, frozen
 
@@ -53,8 +53,7 @@ class Principal:
     priority_ceiling: int | None = None
 
 
-@frozen
-class Standing:
+class Standing(NamedTuple):
     """
     How a limit stands.
 
@@ -84,6 +83,7 @@ class Attempt:
         seconds: How long it took to commit, or to fail.
         status: The backend's HTTP status, if one came.
         settled: Whether it was charged.
+        reserved: Nano-dollars that were set aside for it.
         cost: Nano-dollars, once settled; ``None`` if the target has no price.
         purpose: What it was for; only an ``answer`` is for the client.
     """
@@ -97,6 +97,7 @@ class Attempt:
     status: int | None = None
     usage: Usage | None = None
     settled: bool = False
+    reserved: int = 0
     cost: int | None = 0
     purpose: Literal["answer", "classify", "judge"] = "answer"
 
@@ -130,9 +131,13 @@ class Account(Protocol):
             LimitError: If the profile has had too many.
         """
 
-    def reserve(self, attempt: Attempt, request: ChatRequest) -> None:
+    def reserve(self, attempt: Attempt, request: ChatRequest) -> int | None:
         """
-        Set aside tokens and money at this target's price.
+        Set aside money at this target's price.
+
+        Returns:
+            The most tokens of output that were reckoned with, where the client set no bound
+            and the account is bounded: to be told the backend.
 
         Raises:
             LimitError: If there is not enough.
@@ -154,8 +159,9 @@ class Unaccounted:
     def enter(self, profile: str) -> None:
         """Allow it."""
 
-    def reserve(self, attempt: Attempt, request: ChatRequest) -> None:
+    def reserve(self, attempt: Attempt, request: ChatRequest) -> int | None:
         """Allow it."""
+        return None
 
     def settle(self, attempt: Attempt) -> None:
         """Nothing was set aside."""

@@ -16,6 +16,7 @@ from benchmarks.measure import GROUPS, Plan, Record
 from benchmarks.processes import BenchmarkError, cpu_ticks
 from benchmarks.report import FAIL, PASS, ROWS, Goal, comparison, medians_of, table, verdict
 from benchmarks.subjects import SUBJECTS, gateway_config, models
+from benchmarks.translation import added_microseconds
 from lmgateway.config.load import load
 
 STAT = "42 (a (strange) name) S 1 42 42 0 -1 4194560 0 0 0 0 11 22 3 4 20 0 1 0 5 0 0"
@@ -122,6 +123,7 @@ class ReportTests(SynchronousTestCase):
                 "request_cpu_us_c64": "<= 8x nginx",
                 "event_cpu_us_2k": "<= 3x nginx",
                 "event_cpu_us_5k": "<= 3x nginx",
+                "translated_event_us": "<= 15",
                 "added_first_event_p50_ms": "<= 0.5",
                 "stream_kb": "<= 25",
                 "idle_rss_mb": "<= 70",
@@ -174,3 +176,11 @@ class CommandTests(SynchronousTestCase):
         record = Record(deadline=0.0)
         self.assertTrue(record.late() and record.late())
         self.assertEqual(len(record.remarks), 1)
+
+
+class TranslationTests(SynchronousTestCase):
+    def test_every_pair_is_measured(self) -> None:
+        """Three backends' grammars, each for four clients' other ones."""
+        added = added_microseconds(runs=1)
+        self.assertEqual(len(added), 12)
+        self.assertIn("anthropic to responses", added)

@@ -30,7 +30,7 @@ State = Literal["closed", "open", "half_open"]
 
 CONSECUTIVE = 5
 FEWEST = 3
-LONG_WAIT = 5.0
+LONG_WAIT = 10.0
 SHORTEST_OPEN = 10.0
 LONGEST_OPEN = 60.0
 TRIAL_WAIT = 1.0

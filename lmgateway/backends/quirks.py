@@ -43,6 +43,7 @@ class ProviderQuirks:
         auth_prefix: What stands before the key in it.
         headers: Sent with every request that brings none of its own.
         default_options: Model options where the request has none (Ollama).
+        keep_alive: How long a model stays loaded where the request does not say (Ollama).
     """
 
     stream_usage: bool = True
@@ -59,6 +60,7 @@ class ProviderQuirks:
     auth_prefix: bytes = b"Bearer "
     headers: tuple[tuple[bytes, bytes], ...] = ()
     default_options: Mapping[str, object] = field(factory=dict)
+    keep_alive: str | int = -1
 
     def place(self, path: str) -> str | None:
         """Give where this provider has a call that its grammar knows by *path*."""

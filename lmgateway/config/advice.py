@@ -90,6 +90,7 @@ def _advise_backend(path: KeyPath, backend: BackendSection, report: Report) -> N
         report.warning((*path, "base_url"), "is http: the API key is sent unencrypted")
     for key, provider in (
         ("default_options", "ollama"),
+        ("keep_alive", "ollama"),
         ("http_referer", "openrouter"),
         ("x_title", "openrouter"),
     ):

@@ -18,6 +18,7 @@ from lmgateway.config.values import (
     EnvName,
     HeaderName,
     HeaderValue,
+    KeepAlive,
     Milliseconds,
     OneOf,
     PositiveCount,
@@ -119,6 +120,8 @@ class BackendSection:
         headers: Fixed headers sent with every request.
         proxy: An HTTP proxy to reach it through, as ``http://host:port``.
         default_options: Model options where the request has none (Ollama).
+        keep_alive: How long a model stays in memory where the request does not say (Ollama), as
+            ``5m``; ``0`` for not at all, ``-1`` for ever, which is the default.
         local: Whether it costs nothing unless priced; by default, whether it is near.
         http_referer: Sent to OpenRouter as ``HTTP-Referer``.
         x_title: Sent to OpenRouter as ``X-Title``.
@@ -146,6 +149,7 @@ class BackendSection:
     headers: Mapping[HeaderName, HeaderValue] = field(factory=dict, repr=lambda all_: repr([*all_]))
     proxy: ProxyUrl | None = field(default=None, repr=False)
     default_options: Mapping[str, object] = field(factory=dict)
+    keep_alive: KeepAlive | None = None
     local: bool | None = None
     http_referer: HeaderValue | None = None
     x_title: HeaderValue | None = None

@@ -57,6 +57,7 @@ def check(settings: Settings, report: Report, environ: Mapping[str, str], base_d
         "client", [("clients", i, "name") for i in range(len(settings.clients))],
         [client.name for client in settings.clients], report,
     )  # fmt: skip
+    _check_budgets(settings, report)
     _check_secret_source(
         ("gateway", "admin_token_secret"), settings.gateway.admin_token_secret, report
     )
@@ -231,6 +232,22 @@ def _check_client(path: KeyPath, client: ClientSection, settings: Settings, repo
     given = [client.key_env, client.key_secret, client.key_sha256]
     if sum(source is not None for source in given) != 1:
         report.problem(path, f"{who}give one of key_env, key_secret and key_sha256")
+
+
+def _check_budgets(settings: Settings, report: Report) -> None:
+    budgets = {budget.name: budget for budget in settings.budgets}
+    paths: list[KeyPath] = [("budgets", i, "name") for i in range(len(settings.budgets))]
+    _check_duplicates("budget", paths, [budget.name for budget in settings.budgets], report)
+    for position, client in enumerate(settings.clients):
+        for number, name in enumerate(client.budgets):
+            path: KeyPath = ("clients", position, "budgets", number)
+            _check_known(path, f"client {quoted(client.name)}: ", "budget", name, budgets, report)
+            if name in budgets and budgets[name].scope == "group":
+                report.problem(path, f'budget {quoted(name)} is for groups: its scope is "group"')
+    for group, section in settings.groups.items():
+        for number, name in enumerate(section.budgets):
+            path = ("groups", group, "budgets", number)
+            _check_known(path, f"group {quoted(group)}: ", "budget", name, budgets, report)
 
 
 def _by_key(client: ClientSection) -> str:

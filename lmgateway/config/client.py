@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from attrs import frozen
 
 from lmgateway.config.backend import SecretSource, source_of
@@ -12,6 +14,7 @@ from lmgateway.config.values import (
     Moment,
     Name,
     PositiveCount,
+    Price,
     Priority,
 )
 
@@ -41,6 +44,7 @@ class ClientSection:
         burst: Requests at once; half of ``rate_limit_rpm`` if not given.
         max_concurrent: Requests under way at once; unlimited if not given.
         expires: The time from which the key is not good any more.
+        budgets: The budgets that this client spends from.
         tags: What the traffic log says of this client besides its name.
     """
 
@@ -61,6 +65,7 @@ class ClientSection:
     burst: PositiveCount | None = None
     max_concurrent: PositiveCount | None = None
     expires: Moment | None = None
+    budgets: tuple[str, ...] = ()
     tags: tuple[Name, ...] = ()
 
     @property
@@ -86,9 +91,32 @@ class GroupSection:
         rate_limit_tpm: Tokens a minute, of prompts and answers; off if 0 or not given.
         burst: Requests at once; half of ``rate_limit_rpm`` if not given.
         max_concurrent: Requests under way at once; unlimited if not given.
+        budgets: The budgets that its clients spend from.
     """
 
     rate_limit_rpm: Count | None = None
     rate_limit_tpm: Count | None = None
     burst: PositiveCount | None = None
     max_concurrent: PositiveCount | None = None
+    budgets: tuple[str, ...] = ()
+
+
+@frozen(kw_only=True)
+class BudgetSection:
+    """
+    So much money in so much time.
+
+    Attributes:
+        name: What clients and groups call it.
+        scope: Whether each ``client`` that lists it has it by itself, the clients of a ``group``
+            that lists it share it, or everyone shares it (``global``), listed or not.
+        period: When it begins anew, in UTC; a week begins on Monday.
+        limit_usd: How much.
+        unpriced: Whether models without a price may be used by those who have it.
+    """
+
+    name: Name
+    scope: Literal["client", "group", "global"] = "client"
+    period: Literal["day", "week", "month", "total"] = "month"
+    limit_usd: Price
+    unpriced: Literal["allow", "deny"] = "allow"

@@ -23,7 +23,7 @@ from lmgateway.config.backend import (
     SecretSource,
     source_of,
 )
-from lmgateway.config.client import ClientSection, GroupSection
+from lmgateway.config.client import BudgetSection, ClientSection, GroupSection
 from lmgateway.config.gates import (
     GatesSection,
     JudgeGate,
@@ -51,6 +51,7 @@ from lmgateway.config.values import (
 
 __all__ = [
     "BackendSection",
+    "BudgetSection",
     "Capability",
     "ClientSection",
     "Config",
@@ -268,6 +269,7 @@ class Settings:
         profiles: Routing policies, by name.
         clients: Keys and what their holders may do; none opens the client port to all.
         groups: What clients may use together, by name.
+        budgets: How much money may be spent.
     """
 
     gateway: GatewaySection
@@ -277,6 +279,7 @@ class Settings:
     profiles: Mapping[Name, ProfileSection] = field(factory=dict)
     clients: tuple[ClientSection, ...] = ()
     groups: Mapping[Name, GroupSection] = field(factory=dict)
+    budgets: tuple[BudgetSection, ...] = ()
 
 
 @frozen(kw_only=True)

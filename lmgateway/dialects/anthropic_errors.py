@@ -49,7 +49,13 @@ import msgspec
 from lmgateway.chat import Document
 from lmgateway.dialects.document import encode
 from lmgateway.dialects.hub_errors import MAX_TEXT, attempts_of, refusal, retry_after
-from lmgateway.errors import BackendError, BackendFailed, ContextExceeded, GatewayError
+from lmgateway.errors import (
+    BackendError,
+    BackendFailed,
+    BudgetExhausted,
+    ContextExceeded,
+    GatewayError,
+)
 
 _TYPES = {
     401: "authentication_error",
@@ -106,6 +112,8 @@ def error_document(error: GatewayError) -> Document:
     }
     if error.param is not None:
         told["param"] = error.param
+    if isinstance(error, BudgetExhausted):
+        told["resets_at"] = error.resets_at
     return {"type": "error", "error": told}
 
 

@@ -136,6 +136,10 @@ class Quirks(Protocol):
         """Model options where the request has none."""
 
     @property
+    def keep_alive(self) -> str | int | None:
+        """How long a model stays loaded where the request does not say (Ollama)."""
+
+    @property
     def tool_format(self) -> Literal["json", "xml"]:
         """``xml`` where the model writes tool calls as tagged text."""
 

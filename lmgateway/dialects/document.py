@@ -58,6 +58,9 @@ REFUSED = frozenset(
 
 MAX_DEPTH = 64
 
+WHOLE = "body"
+"""The ``param`` of an error that is not of one member."""
+
 Spans = Mapping[str, tuple[int, int]]
 
 _decode = msgspec.json.Decoder().decode
@@ -83,14 +86,14 @@ def read(raw: bytes) -> tuple[Document, Spans]:
     try:
         document = _decode(raw)
         if not isinstance(document, dict):
-            raise MalformedRequest("The body must be a JSON object.")
+            raise MalformedRequest("The body must be a JSON object.", param=WHOLE)
         members = _decode_members(raw)
     except RecursionError:
-        raise MalformedRequest("The body is nested too deeply.") from None
+        raise MalformedRequest("The body is nested too deeply.", param=WHOLE) from None
     except UnicodeDecodeError:
-        raise MalformedRequest("The body is not valid UTF-8.") from None
+        raise MalformedRequest("The body is not valid UTF-8.", param=WHOLE) from None
     except msgspec.MsgspecError as e:
-        raise MalformedRequest(f"The body is not valid JSON: {e}.") from None
+        raise MalformedRequest(f"The body is not valid JSON: {e}.", param=WHOLE) from None
     _refuse_depth(raw, document)
     for name in REFUSED.intersection(document):
         raise MalformedRequest(f"The member {name!r} is not accepted by this gateway.", param=name)
@@ -110,7 +113,7 @@ def _refuse_depth(raw: bytes, document: Document) -> None:
         ]
         if not level:
             return
-    raise MalformedRequest(f"The body is nested more than {MAX_DEPTH} levels deep.")
+    raise MalformedRequest(f"The body is nested more than {MAX_DEPTH} levels deep.", param=WHOLE)
 
 
 def _spans(raw: bytes, members: Mapping[str, msgspec.Raw]) -> Spans:

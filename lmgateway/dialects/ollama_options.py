@@ -106,4 +106,4 @@ def default_options(quirks: Quirks) -> Mapping[str, Any]:
 
 def keep_alive(quirks: Quirks) -> Any:
     """Give how long a model stays loaded where the caller does not say: for ever, if unset."""
-    return getattr(quirks, "keep_alive", -1)
+    return quirks.keep_alive

@@ -17,7 +17,7 @@ import msgspec
 from lmgateway.chat import Document
 from lmgateway.dialects.document import encode
 from lmgateway.dialects.hub_errors import MAX_TEXT, attempts_of, refusal, retry_after
-from lmgateway.errors import BackendError, GatewayError
+from lmgateway.errors import BackendError, BudgetExhausted, GatewayError
 
 _TYPES = {
     401: "authentication_error",
@@ -43,6 +43,7 @@ def error_document(error: GatewayError) -> Document:
     """Give the members of ``error`` for a client."""
     status = error.status
     kind = _TYPES.get(status, "invalid_request_error" if status < 500 else "server_error")
+    resets = {"resets_at": error.resets_at} if isinstance(error, BudgetExhausted) else {}
     return {
         "message": str(error),
         "type": kind,
@@ -50,6 +51,7 @@ def error_document(error: GatewayError) -> Document:
         "code": getattr(error, "code", None) or _CODES.get(error.kind, error.kind),
         "origin": error.origin,
         "attempts": attempts_of(error),
+        **resets,
     }
 
 

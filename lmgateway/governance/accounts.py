@@ -13,9 +13,13 @@ from attrs import define, field
 
 from lmgateway.chat import ChatRequest, Usage
 from lmgateway.exchange import Attempt, Exchange, Standing
+from lmgateway.governance.budgets import Budget, Budgets, reserve
 from lmgateway.governance.limits import Limits, Scope, refusal_of, tightest
-from lmgateway.governance.pricing import Prices
+from lmgateway.governance.pricing import MAX_OUTPUT, Prices
 from lmgateway.governance.tokens import NOTHING, Ask, ask_of
+
+CAUTION = 2
+"""The tokens of a prompt are reckoned with so many times what they are estimated at."""
 
 
 @define
@@ -29,16 +33,33 @@ class ExchangeAccount:
     """See ``exchange.Account``."""
 
     __slots__ = (
-        "_ask", "_asked", "_exchange", "_limits", "_prices", "_scopes", "_spending"
-    )  # fmt: skip
+        "_all_budgets",
+        "_ask",
+        "_asked",
+        "_budgets",
+        "_exchange",
+        "_limits",
+        "_prices",
+        "_scopes",
+        "_spending",
+        "_wall",
+    )
 
     def __init__(
-        self, exchange: Exchange, limits: Limits, prices: Prices, spending: Spending
+        self,
+        exchange: Exchange,
+        limits: Limits,
+        prices: Prices,
+        budgets: Budgets,
+        spending: Spending,
     ) -> None:
         self._exchange = exchange
         self._limits = limits
         self._prices = prices
         self._spending = spending
+        self._all_budgets = budgets
+        self._wall = budgets.wall
+        self._budgets: tuple[Budget, ...] = ()
         self._scopes: tuple[Scope, ...] = ()
         self._asked: tuple[Scope, ...] = ()
         self._ask: Ask = NOTHING
@@ -53,6 +74,7 @@ class ExchangeAccount:
         """
         exchange = self._exchange
         assert exchange.principal is not None and exchange.request is not None, "known by now"
+        self._budgets = self._all_budgets.having(exchange.principal)
         scopes = self._limits.scopes(exchange.principal)
         if scopes:
             if any(scope.tokens is not None for scope in scopes):
@@ -89,13 +111,29 @@ class ExchangeAccount:
         return tightest([*limits.at_the_door(self._exchange.peer), *every])
 
     # Money -----------------------------------------------------------------
-    def reserve(self, attempt: Attempt, request: ChatRequest) -> None:
-        """Nothing is set aside: no budget is kept."""
+    def reserve(self, attempt: Attempt, request: ChatRequest) -> int | None:
+        """
+        Set aside the most that an attempt can cost; see ``exchange.Account``.
+
+        Raises:
+            BudgetExhausted: If a budget has not so much left.
+        """
+        if not self._budgets or request.endpoint == "count_tokens":
+            return None
+        ask, price = ask_of(request), self._prices.price(attempt)
+        is_bounded = ask.output or request.endpoint == "embeddings"
+        bound = None if is_bounded else self._prices.bounds.get(attempt.tier, MAX_OUTPUT)
+        most = Ask(ask.prompt * CAUTION, ask.output or bound or 0)
+        amount = None if price is None else price.most(most)
+        attempt.reserved = reserve(self._budgets, amount, self._wall())
+        return bound
 
     def settle(self, attempt: Attempt) -> None:
         """Note what an attempt cost."""
         attempt.settled = True
         attempt.cost = self.price(attempt, attempt.usage)
+        for budget in self._budgets:
+            budget.settle(attempt.reserved, attempt.cost or 0, self._wall())
         if attempt.cost:
             principal, clients = self._exchange.principal, self._spending.clients
             name = "" if principal is None else principal.name

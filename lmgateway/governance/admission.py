@@ -15,6 +15,7 @@ from attrs import define, field, frozen
 from lmgateway.errors import Overloaded
 from lmgateway.exchange import Exchange
 from lmgateway.governance.accounts import ExchangeAccount, Spending
+from lmgateway.governance.budgets import Budgets, Purses
 from lmgateway.governance.limits import Counters, Limits
 from lmgateway.governance.pricing import Prices
 
@@ -31,6 +32,7 @@ class Tally:
     in_flight: int = 0
     counters: Counters = field(factory=Counters)
     spending: Spending = field(factory=Spending)
+    purses: Purses = field(factory=Purses)
 
 
 @frozen(kw_only=True)
@@ -45,6 +47,7 @@ class Admission:
     tally: Tally
     limits: Limits
     prices: Prices
+    budgets: Budgets
     max_in_flight: int
 
     def admit(self, exchange: Exchange) -> Admitted:
@@ -60,7 +63,11 @@ class Admitted:
     def __init__(self, admission: Admission, exchange: Exchange) -> None:
         self._admission = admission
         self._account = exchange.account = ExchangeAccount(
-            exchange, admission.limits, admission.prices, admission.tally.spending
+            exchange,
+            admission.limits,
+            admission.prices,
+            admission.budgets,
+            admission.tally.spending,
         )
 
     async def __aenter__(self) -> None:

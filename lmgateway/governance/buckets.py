@@ -50,23 +50,30 @@ class Rate:
 
 
 class Bucket:
-    """What is used of one bucket."""
+    """
+    What is used of one bucket.
 
-    __slots__ = ("_at", "_rate", "held", "used")
+    Attributes:
+        used: What was taken and has not flowed off at the moment ``at``.
+        held: What is set aside.
+        at: When the bucket was looked at last.
+    """
+
+    __slots__ = ("_rate", "at", "held", "used")
 
     def __init__(self) -> None:
         self.used = 0.0
         self.held = 0
-        self._at = 0.0
+        self.at = 0.0
         self._rate: Rate | None = None
 
     def level(self, rate: Rate, now: float) -> float:
         """Say how much is used or held now."""
         if rate is not self._rate:
             self._change(rate)
-        elapsed = now - self._at
+        elapsed = now - self.at
         if elapsed:  # a clock that was set back starts again from there
-            self._at = now
+            self.at = now
             if elapsed > 0:
                 self.used = max(0.0, self.used - elapsed * rate.flow)
         return self.used + self.held
@@ -98,11 +105,12 @@ class Bucket:
 
     def remaining(self, rate: Rate, now: float) -> int:
         """Say how much still fits."""
-        return max(0, int(rate.capacity - self.level(rate, now) + SLACK))
+        return room(rate, self.level(rate, now))
 
-    def full_in(self, rate: Rate, now: float) -> float:
-        """Say in how many seconds all of it can be used again."""
-        return self.level(rate, now) / rate.flow
+
+def room(rate: Rate, level: float) -> int:
+    """Say how much fits above a level."""
+    return max(0, int(rate.capacity - level + SLACK))
 
 
 @define
@@ -116,7 +124,7 @@ class Buckets:
 
     most: int = 65536
     idle: float = 600.0
-    _buckets: OrderedDict[str, tuple[Bucket, float]] = field(factory=OrderedDict)
+    _buckets: OrderedDict[str, Bucket] = field(factory=OrderedDict)
 
     def __len__(self) -> int:
         return len(self._buckets)
@@ -124,12 +132,19 @@ class Buckets:
     def get(self, name: str, now: float) -> Bucket:
         """Give a bucket, a new one if it is not known."""
         buckets = self._buckets
-        known = buckets.get(name)
-        bucket = Bucket() if known is None else known[0]
-        buckets[name] = (bucket, now)
-        buckets.move_to_end(name)
+        bucket = buckets.get(name)
+        if bucket is not None:
+            buckets.move_to_end(name)
+            return bucket
+        bucket = buckets[name] = Bucket()
+        bucket.at = now
+        self._forget(now)
+        return bucket
+
+    def _forget(self, now: float) -> None:
+        buckets = self._buckets
         while True:
             oldest = next(iter(buckets))
-            if len(buckets) <= self.most and now - buckets[oldest][1] <= self.idle:
-                return bucket
+            if len(buckets) <= self.most and now - buckets[oldest].at <= self.idle:
+                return
             del buckets[oldest]

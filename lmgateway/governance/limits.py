@@ -26,7 +26,7 @@ from lmgateway.config.schema import ClientSection, Config, GroupSection
 from lmgateway.errors import LimitError, RateLimited, TooManyConcurrent
 from lmgateway.exchange import Principal, Standing
 from lmgateway.governance.addresses import neighbourhood
-from lmgateway.governance.buckets import Bucket, Buckets, Rate
+from lmgateway.governance.buckets import Bucket, Buckets, Rate, room
 from lmgateway.governance.tokens import Ask
 
 
@@ -144,8 +144,8 @@ class Scope:
 
 def standing(what: str, kind: str, bucket: Bucket, rate: Rate, now: float) -> Standing:
     """Say how one bucket stands."""
-    left, reset = bucket.remaining(rate, now), bucket.full_in(rate, now)
-    return Standing(what, kind, rate.per_minute, left, reset)
+    level = bucket.level(rate, now)
+    return Standing(what, kind, rate.per_minute, room(rate, level), level / rate.flow)
 
 
 def limited(what: str, rate: Rate, wait: float) -> RateLimited:

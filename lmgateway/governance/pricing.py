@@ -18,9 +18,13 @@ from lmgateway.chat import Usage
 from lmgateway.config.providers import PROVIDERS, is_local
 from lmgateway.config.schema import BackendSection, Config, PriceSection
 from lmgateway.exchange import Attempt
+from lmgateway.governance.tokens import Ask
 
 NANO = 10**9
 _MILLION = 10**6
+
+MAX_OUTPUT = 4096
+"""Tokens that an answer is reckoned with, where neither client nor tier sets a bound."""
 
 
 @frozen(kw_only=True)
@@ -69,6 +73,12 @@ class Price:
         )
         return self.request - (-total // _MILLION)
 
+    def most(self, ask: Ask) -> int:
+        """Give the nano-dollars that an answer can cost, whatever kinds of token it takes."""
+        dearest = max(self.input, self.cached_read, self.cached_write)
+        total = ask.prompt * dearest + ask.output * max(self.output, self.reasoning)
+        return self.request - (-total // _MILLION)
+
 
 FREE = Price()
 
@@ -85,10 +95,12 @@ class Prices:
     Attributes:
         targets: ``None`` for one without price that is not local.
         tiers: The price of each tier's first target.
+        bounds: The most tokens of output of each tier.
     """
 
     targets: Mapping[Target, Price | None] = field(factory=dict)
     tiers: Mapping[str, Price | None] = field(factory=dict)
+    bounds: Mapping[str, int] = field(factory=dict)
 
     @classmethod
     def of(cls, config: Config) -> Prices:
@@ -102,11 +114,16 @@ class Prices:
                 price = free if section is None else Price.of(section)
                 targets[tier.name, target.backend, target.model] = price
                 tiers.setdefault(tier.name, price)
-        return cls(targets, tiers)
+        bounds = {tier.name: tier.max_output_tokens or MAX_OUTPUT for tier in config.tiers}
+        return cls(targets, tiers, bounds)
+
+    def price(self, attempt: Attempt) -> Price | None:
+        """Give the price of an attempt's target."""
+        return self.targets.get((attempt.tier, attempt.backend, attempt.model))
 
     def cost(self, attempt: Attempt, usage: Usage) -> int | None:
         """Give the nano-dollars of an attempt; ``None`` if its target has no price."""
-        price = self.targets.get((attempt.tier, attempt.backend, attempt.model))
+        price = self.price(attempt)
         if price is FREE:
             return 0
         return None if price is None else price.cost(usage)

@@ -50,8 +50,14 @@ def _output(hub: Document) -> int:
     for name in _OUTPUT:
         bound = hub.get(name)
         if isinstance(bound, int) and bound > 0:
-            return bound
+            return bound * _answers(hub)
     return 0
+
+
+def _answers(hub: Document) -> int:
+    """Give how many answers are asked for at once."""
+    number = hub.get("n")
+    return number if isinstance(number, int) and number > 1 else 1
 
 
 def _estimate(value: Any) -> int:

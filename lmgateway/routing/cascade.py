@@ -29,7 +29,7 @@ from lmgateway.routing.plan import NO_DEMAND, Compared, Decision, Demand, Plan
 from lmgateway.routing.policy import AUTO, Directory, Policy
 from lmgateway.routing.rules import Facts, Rule
 from lmgateway.routing.tokens import Counter, Estimate, output_budget, rough
-from lmgateway.routing.urgency import place
+from lmgateway.routing.urgency import place, priority
 
 DEFAULT_REPLY = "This assistant is not available at the moment."
 
@@ -233,6 +233,9 @@ class Cascade:
             tier = next(plan.tiers())
         except GatewayError as error:
             return way.decision(plan=plan, refusal=error)
+        if plan.judged:
+            way.exchange.priority = priority(way.exchange, tier)
+            return way.decision(plan=plan, choice=tier)
         other = place(self.directory.ladder, tier, way.exchange)
         if other is not tier:
             if plan.suits(other):

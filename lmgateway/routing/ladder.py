@@ -234,10 +234,10 @@ class Climber:
         attempt = Attempt(
             tier=step.tier.name, backend=target.backend.name, model=target.model, started=now
         )
+        bound = exchange.account.reserve(attempt, request)
         exchange.attempts.append(attempt)
-        exchange.account.reserve(attempt, request)
         watch = None if target.health is None else target.health.begin()
-        opened = target.backend.open(self._call(step, target, request, exchange))
+        opened = target.backend.open(self._call(step, target, request, exchange, bound))
         try:
             reply = await opened.__aenter__()
         except BaseException as error:
@@ -257,8 +257,17 @@ class Climber:
         self._commit(step, exchange, attempt, reply)
         return reply
 
-    def _call(self, step: Step, target: Target, request: ChatRequest, exchange: Exchange) -> Call:
+    def _call(
+        self,
+        step: Step,
+        target: Target,
+        request: ChatRequest,
+        exchange: Exchange,
+        bound: int | None,
+    ) -> Call:
         overrides = step.overrides
+        if bound is not None:
+            overrides = evolve(overrides, max_tokens=bound)
         if overrides.model != target.model:
             overrides = evolve(overrides, model=target.model)
         return Call(

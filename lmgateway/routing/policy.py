@@ -28,6 +28,8 @@ UNJUDGED = frozenset({"embeddings", "count_tokens"})
 """Calls whose answers say nothing that could be judged: they go where the name says."""
 
 DEFAULT = "default"
+MAX_NAME = 256
+"""Characters of an unknown name that its refusal repeats."""
 
 
 @frozen(kw_only=True)
@@ -130,7 +132,7 @@ class Directory:
             return named, named.fallback
         if own.mode == "reply":
             return own, None
-        tier = self._tier(own, requested)
+        tier = self._tier(own, principal, requested)
         if not own.escalates(endpoint):
             self._permit(own, principal, tier, requested, expert=expert)
         return own, tier
@@ -149,7 +151,11 @@ class Directory:
         own = self.policy(principal.profile)
         tiers = [tier for tier in self.ladder.tiers if self._within(own, principal, tier)]
         names = {tier.name for tier in tiers}
-        aliases = [alias for alias, name in self.ladder.aliases.items() if name in names]
+        aliases = [
+            alias
+            for alias, name in self.ladder.aliases.items()
+            if name in names or self._within(own, principal, self.ladder.by_name[name], alias)
+        ]
         profiles = [name for name in self.policies if self._may_use(principal, name)]
         profiles.sort(key=lambda name: (name != DEFAULT, name))
         return tiers, aliases, profiles
@@ -161,11 +167,12 @@ class Directory:
             return tier
         return policy.fallback
 
-    def _tier(self, policy: Policy, requested: str | None) -> Tier:
+    def _tier(self, policy: Policy, principal: Principal, requested: str | None) -> Tier:
         name = (requested or "").removesuffix(":latest")
         tier = self.ladder.find(requested or "") or self.ladder.find(name)
         if tier is None and name == AUTO:
-            return self.ladder.tiers[0]
+            tiers = self.ladder.tiers
+            return next((t for t in tiers if self._within(policy, principal, t)), tiers[0])
         if tier is None and policy.reject_unknown:
             raise _unknown(requested)
         tier = tier or policy.fallback
@@ -175,21 +182,22 @@ class Directory:
     def _permit(
         self, policy: Policy, principal: Principal, tier: Tier, name: str | None, *, expert: bool
     ) -> None:
-        if policy.expert_requires_flag and tier.index > policy.ceiling.index:
-            if principal.expert or (self.open and expert):
-                return
-            if self.open:
-                raise Forbidden(f"The tier {tier.name!r} needs the header 'X-LMG-Expert: true'.")
+        gated = policy.expert_requires_flag and tier.index > policy.ceiling.index
+        if gated and self.open and not expert:
+            raise Forbidden(f"The tier {tier.name!r} needs the header 'X-LMG-Expert: true'.")
         if not self._within(policy, principal, tier, name):
             raise _unknown(name)
 
     def _within(
         self, policy: Policy, principal: Principal, tier: Tier, name: str | None = None
     ) -> bool:
+        above = tier.index > policy.ceiling.index
+        if above and policy.expert_requires_flag and not (self.open or principal.expert):
+            return False
         if principal.allow_models is not None:
             names = (tier.name, name or tier.name)
             return any(fnmatchcase(n, glob) for n in names for glob in principal.allow_models)
-        return self.open or principal.expert or tier.index <= policy.ceiling.index
+        return self.open or principal.expert or not above
 
     def _may_use(self, principal: Principal, profile: str) -> bool:
         if self.open or profile == principal.profile:
@@ -198,4 +206,6 @@ class Directory:
 
 
 def _unknown(name: str | None) -> UnknownModel:
-    return UnknownModel(f"There is no model {name!r} here.", param="model")
+    if not name:
+        return UnknownModel("No model is named.", param="model")
+    return UnknownModel(f"There is no model {name[:MAX_NAME]!r} here.", param="model")

@@ -140,8 +140,6 @@ class Router:
             endpoint=request.endpoint,
         )
         self._note(exchange, policy)
-        if hint is LIVE:
-            exchange.account.enter(policy.name)
         decision = await self.cascade.decide(exchange, policy, tier, hint)
         self._note(exchange, decision.policy)
         exchange.mode = decision.mode

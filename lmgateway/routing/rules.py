@@ -4,18 +4,18 @@ Where a request goes by what is known of it: the first rule that matches, by pri
 A rule's ``when`` holds tags (what the classifier said, by bare key) and facts
 (what the gateway knows, with ``@``):
 
-=================  ==================================  =========================
-key                compared with                       value
-=================  ==================================  =========================
-``intent``         a tag of that name                  text
-``@model``         the model name asked for            text
-``@client``        the client's name                   text
-``@profile``       the profile                         text
-``@header.X-Team`` that request header                 text
-``@text``          the latest user message             text
-``@tokens``        the size of the prompt              ``>8000``, ``<=500``
-``@needs``         what the request needs              ``vision``, ``tools,audio``
-=================  ==================================  =========================
+==================  ==================================  =========================
+key                 compared with                       value
+==================  ==================================  =========================
+``intent``          a tag of that name                  text
+``@model``          the model name asked for            text
+``@client``         the client's name                   text
+``@profile``        the profile                         text
+``@header.X-Team``  that request header                 text
+``@text``           the latest user message             text
+``@tokens``         the size of the prompt              ``>8000``, ``<=500``
+``@needs``          what the request needs              ``vision``, ``tools,audio``
+==================  ==================================  =========================
 
 Text is literal, a glob (``gpt-*``) or, after ``~``, a regular expression of
 bounded effort; case never matters.  Rules are indexed by one literal

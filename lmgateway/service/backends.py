@@ -143,6 +143,10 @@ def _quirks(section: BackendSection, base_url: str) -> ProviderQuirks:
         quirks = evolve(quirks, max_tokens_field=section.max_tokens_field)
     if section.stream_usage is not None:
         quirks = evolve(quirks, stream_usage=section.stream_usage)
+    if section.keep_alive is not None:
+        bare = section.keep_alive in ("-1", "0")  # numbers to Ollama, which wants units in text
+        kept = int(section.keep_alive) if bare else section.keep_alive
+        quirks = evolve(quirks, keep_alive=kept)
     if section.takes_think is not None:
         quirks = evolve(quirks, takes_think=section.takes_think)
     return quirks

@@ -24,6 +24,7 @@ from lmgateway.exchange import Principal
 from lmgateway.gateway import Gateway
 from lmgateway.governance.addresses import Proxies
 from lmgateway.governance.admission import Admission
+from lmgateway.governance.budgets import Budgets
 from lmgateway.governance.keys import Keys, digest
 from lmgateway.governance.limits import Limits
 from lmgateway.governance.pricing import Prices
@@ -94,6 +95,7 @@ def assemble(config: Config, resources: Resources, reload: Callable[[], None]) -
     directory = Directory(
         ladder=ladder, policies=policies_of(config, ladder), open=not config.clients
     )
+    budgets = Budgets.of(config, resources.tally.purses, resources.wall)
     limits = Limits.of(config, resources.tally.counters, resources.wheel.now)
 
     def settle() -> None:
@@ -101,12 +103,13 @@ def assemble(config: Config, resources: Resources, reload: Callable[[], None]) -
         backends.settle()
         tiers.settle()
         resources.tally.counters.keep_only(limits.names())
+        budgets.settled()
 
     router = router_of(config, resources, directory)
     return Graph(
         config=config,
         router=router,
-        client=_client_port(config, resources, router, limits, backends.missing_keys),
+        client=_client_port(config, resources, router, limits, budgets, backends.missing_keys),
         admin=_admin_port(config, resources, backends, reload),
         settle=settle,
     )
@@ -157,6 +160,7 @@ def _client_port(
     resources: Resources,
     router: Router,
     limits: Limits,
+    budgets: Budgets,
     missing_keys: Callable[[], int],
 ) -> Port:
     gateway, wheel = config.gateway, resources.wheel
@@ -167,6 +171,7 @@ def _client_port(
         tally=resources.tally,
         limits=limits,
         prices=Prices.of(config),
+        budgets=budgets,
         max_in_flight=gateway.max_in_flight,
     )
     intake = Intake(
@@ -189,7 +194,7 @@ def _client_port(
         leaving=lambda: resources.leaving,
     )
     models = Models(directory, answers, resources.wall() - resources.uptime())
-    me = MeSurface(answers, directory, limits, admission.prices, resources.tally.spending)
+    me = MeSurface(answers, directory, admission)
     surfaces = (
         health,
         ExplainSurface(evolve(intake, gateway=explaining)),

@@ -13,10 +13,11 @@ from __future__ import annotations
 import gc
 import signal
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, DeferredList, ensureDeferred
+from twisted.internet.defer import CancelledError, Deferred, DeferredList, ensureDeferred
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
@@ -56,6 +57,7 @@ class GatewayService(Service):
         self.admin = Listener("admin", config.source.parent, resources)
         self._watcher = Watcher(resources.reactor, _watched(config), self._changed)
         self._drain: Deferred[None] | None = None
+        self._delay: Deferred[None] | None = None
         self.generation = 1
 
     def privilegedStartService(self) -> None:
@@ -95,6 +97,8 @@ class GatewayService(Service):
         Raises:
             ConfigError: If it cannot be used; the old one goes on serving.
         """
+        if self._drain is not None:
+            raise ConfigError(["the gateway is shutting down"])
         config = load(self._path, self.resources.environ)
         graph = assemble(config, self.resources, self.reload)
         self._serve(graph)
@@ -131,6 +135,8 @@ class GatewayService(Service):
             self.resources.reactor.stop()
         else:
             self._log.warn("Asked again: stopping now.")
+            if self._delay is not None:
+                self._delay.cancel()
             self._abort()
 
     def drain(self) -> Deferred[None]:
@@ -145,7 +151,9 @@ class GatewayService(Service):
         self.resources.leaving = True
         self._watcher.stopService()
         if gateway.drain_delay_ms:
-            await deferLater(clock, gateway.drain_delay_ms / 1000)
+            self._delay = deferLater(clock, gateway.drain_delay_ms / 1000)
+            with suppress(CancelledError):  # a second signal
+                await self._delay
         factories = [port.factory for port in (self.client, self.admin) if port.factory]
         self.client.close()
         self.admin.close()
@@ -183,4 +191,5 @@ def _watched(config: Config) -> list[Path]:
     named = [source.path for source in sources if source is not None and source.path]
     for tls in (gateway.client_tls, gateway.admin_tls):
         named += [] if tls is None else [tls.cert, tls.key]
+        named += [] if tls is None or tls.client_ca is None else [tls.client_ca]
     return [*watched(config), *(folder / name for name in named)]

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from attrs import frozen
 
+from lmgateway.dialects.anthropic import ANTHROPIC
 from lmgateway.dialects.base import SurfaceDialect
 from lmgateway.errors import GatewayError, LimitError, MethodNotAllowed, NotFound
 from lmgateway.surfaces.cors import Cors
@@ -78,7 +79,8 @@ class Answers:
         """Answer for a method that the path has not: or for a CORS preflight."""
         headers = self.cors.preflight(request.head)
         if headers is not None:
-            request.respond(204, headers, b"")
+            identity = (b"x-request-id", request_id(request.head).encode())
+            request.respond(204, [identity, *headers], b"")
             return
         self.error(request, MethodNotAllowed("This path has not that method.", allow=allow))
 
@@ -92,6 +94,8 @@ class Answers:
 
     def _dialect(self, head: Head | None) -> SurfaceDialect:
         path = b"" if head is None else head.path
+        if head is not None and path.startswith(b"/v1/") and head.get(b"anthropic-version"):
+            return ANTHROPIC  # its listing of models has the path of OpenAI's
         for prefix, dialect in self.surfaces:
             if path.startswith(prefix):
                 return dialect

@@ -72,7 +72,8 @@ class ClientDoor:
             return _NOTHING
         address = self.proxies.client_of(head)
         self.limits.knock(address)
-        principal = self.keys.identify(shown_key(head))
+        # Where nobody has a key, what is shown may be meant for a proxy before us.
+        principal = self.keys.identify(shown_key(head) if self.keys.principals else None)
         if principal.allow_endpoints is not None:
             check_path(principal, head.path.decode("latin-1"))
         if head.method == b"POST":
@@ -122,11 +123,13 @@ def shown_key(head: Head) -> str | None:
 
 def _refuse_kind(head: Head) -> None:
     """
-    Refuse a body that is declared to be anything but JSON; undeclared is taken for JSON.
+    Refuse a body that is declared to be anything but plain JSON; undeclared is taken for it.
 
     Ollama's own server does not look, and its examples leave ``curl -d`` to declare a form: so
     that passes on its paths, unless a browser may have sent it for a page of another site.
     """
+    if (head.get(b"content-encoding") or b"identity").lower() != b"identity":
+        raise UnsupportedMediaType("A compressed body is not accepted.")
     value = head.get(b"content-type")
     if value is None:
         return

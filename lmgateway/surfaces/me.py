@@ -10,9 +10,10 @@ from klein import Klein
 
 from lmgateway.dialects.document import encode
 from lmgateway.exchange import Principal, Standing
-from lmgateway.governance.accounts import Spending
-from lmgateway.governance.limits import Limits, tightest
-from lmgateway.governance.pricing import NANO, Price, Prices
+from lmgateway.governance.admission import Admission
+from lmgateway.governance.budgets import Stand, moment_text
+from lmgateway.governance.limits import tightest
+from lmgateway.governance.pricing import NANO, Price
 from lmgateway.routing.policy import Directory
 from lmgateway.surfaces.answers import Answers
 from lmgateway.wire.request import Request
@@ -26,9 +27,7 @@ class MeSurface:
 
     answers: Answers
     directory: Directory
-    limits: Limits
-    prices: Prices
-    spending: Spending
+    admission: Admission
     app: ClassVar[Klein] = Klein()
 
     @app.route("/v1/me", methods=["GET"])
@@ -41,18 +40,23 @@ class MeSurface:
         """
         principal = request.pass_.principal
         assert principal is not None, "the door names everyone who asks about themselves"
-        standings = self.limits.standings(principal, request.pass_.address)
+        admission = self.admission
+        standings = admission.limits.standings(principal, request.pass_.address)
         document = {
             "client": principal.name or None,
             "group": principal.group or None,
             "profile": principal.profile,
             "limits": _limits(tightest(standings)),
-            "budgets": [],
-            "spend_usd": self.spending.clients.get(principal.name, 0) / NANO,
+            "budgets": self._budgets(principal),
+            "spend_usd": admission.tally.spending.clients.get(principal.name, 0) / NANO,
             "saved_usd": None,
             "models": self._models(principal),
         }
         self.answers.json(request, 200, encode(document))
+
+    def _budgets(self, principal: Principal) -> list[Mapping[str, Any]]:
+        budgets = self.admission.budgets
+        return [_budget(each.stand(budgets.wall())) for each in budgets.having(principal)]
 
     def _models(self, principal: Principal) -> list[dict[str, Any]]:
         """Name the models that may be asked for; what tiers cost is in USD per million tokens."""
@@ -60,7 +64,7 @@ class MeSurface:
         resolves = self.directory.ladder.aliases
         names = {tier.name: tier.name for tier in tiers} | {a: resolves[a] for a in aliases}
         priced = [
-            {"id": name, "price": _price(self.prices.tiers.get(tier))}
+            {"id": name, "price": _price(self.admission.prices.tiers.get(tier))}
             for name, tier in names.items()
         ]
         return [*priced, *({"id": name, "price": None} for name in profiles)]
@@ -75,6 +79,16 @@ def _limits(standings: tuple[Standing, ...]) -> Mapping[str, Any]:
             "reset": round(each.reset, 3),
         }
     return told
+
+
+def _budget(stand: Stand) -> Mapping[str, Any]:
+    return {
+        "name": stand.name,
+        "limit_usd": stand.limit / NANO,
+        "spent_usd": stand.spent / NANO,
+        "reserved_usd": stand.reserved / NANO,
+        "resets_at": None if stand.resets is None else moment_text(stand.resets),
+    }
 
 
 def _price(price: Price | None) -> Mapping[str, float] | None:

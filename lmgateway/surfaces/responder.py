@@ -118,7 +118,9 @@ class Responder:
                     if gate is not None:
                         await gate
         except BackendError as error:
-            raise StreamInterrupted() from error
+            interrupted = StreamInterrupted()
+            interrupted.attempts = tuple(exchange.attempts)
+            raise interrupted from error
         finally:
             self._beat.cancel()
         outlet.finish()

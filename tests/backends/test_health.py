@@ -70,7 +70,7 @@ class BreakerTests(HealthCase):
 
     def test_long_limit(self) -> None:
         """A 429 with a long wait opens it for that wait, at most a minute; a short one does not."""
-        self.tell(BackendLimited(retry_after=2), BackendLimited(), BackendLimited())
+        self.tell(BackendLimited(retry_after=10), BackendLimited(), BackendLimited())
         self.assertEqual((self.target.state, self.target.samples), ("closed", 0))
         self.tell(BackendLimited(retry_after=30))
         self.assertEqual(self.target.blocked_for(), 30.0)

@@ -144,3 +144,10 @@ rules = [
         self.assertIn("is short", self.warned(based('admin_token_env = "K"'), K="short"))
         text = BASE.replace("[backends.mock]", '[backends.mock]\napi_key_env = "K"')
         self.assertEqual(self.warnings(text, K="short"), [])
+
+    def test_limits_without_effect_are_told(self) -> None:
+        """A burst of nothing; a group of nobody."""
+        text = BASE + "[groups.team]\nburst = 5\n"
+        told = "\n".join(self.warnings(text))
+        self.assertIn("groups.team.burst: has no effect without rate_limit_rpm", told)
+        self.assertIn("groups.team: no client is in this group", told)

@@ -195,3 +195,28 @@ class BackendTests(FolderTestCase):
         self.assertIn('mock: is only for provider = "mock"', self.problem(text))
         text = self.backend('provider = "mock"\nmock = { style = "scripted" }')
         self.assertIn("mock.fixtures: must be given", self.problem(text))
+
+    def test_groups_must_be_there(self) -> None:
+        """A client in no group would have none of its limits."""
+        text = (
+            BASE + CLIENT + f'name = "a"\nkey_sha256 = "{"0" * 64}"\ngroup = "tam"\n[groups.team]\n'
+        )
+        self.assertIn('clients[0].group: client "a": there is no group "tam"', self.problem(text))
+
+    def test_endpoints_are_paths(self) -> None:
+        """What is none could never match."""
+        text = BASE + CLIENT + f'key_sha256 = "{"0" * 64}"\nallow_endpoints = ["v1/*"]\n'
+        self.assertIn('allow_endpoints[0]: must begin with "/"', self.problem(text))
+
+    def test_budgets_must_be_there(self) -> None:
+        """For clients as for groups; once each; and of the right scope."""
+        budget = '[[budgets]]\nname = "month"\nlimit_usd = 5\n'
+        client = CLIENT + f'key_sha256 = "{"0" * 64}"\nbudgets = ["mnth"]\n'
+        self.assertIn(
+            'there is no budget "mnth"; did you mean', self.problem(BASE + client + budget)
+        )
+        group = '[groups.team]\nbudgets = ["week"]\n'
+        self.assertIn('group "team": there is no budget', self.problem(BASE + group + budget))
+        self.assertIn("already", self.problem(BASE + budget + budget))
+        shared = client.replace("mnth", "month") + budget + 'scope = "group"\n'
+        self.assertIn('budget "month" is for groups', self.problem(BASE + shared))

@@ -80,3 +80,12 @@ class KindTests(SynchronousTestCase):
             self.assertTrue(values.is_loopback(host), host)
         for host in ("", "0.0.0.0", "::", "10.0.0.1", "localhost.example"):
             self.assertFalse(values.is_loopback(host), host)
+
+    def test_moments(self) -> None:
+        """A date, or a time with its zone."""
+        self.assert_kind(
+            values.Moment,
+            ["2030-01-31", "2030-01-31T18:00:00Z", "2030-01-31T18:00:00+02:00"],
+            ["", "soon", "2031-01-31T18:00:00", "2030-13-01"],
+        )
+        self.assertEqual(values.moment("1970-01-02"), 86400)

@@ -27,6 +27,7 @@ class Ordinary:
     max_tokens_field: Literal["max_tokens", "max_completion_tokens"] | None = None
     drop: frozenset[str] = frozenset()
     takes_think: bool = False
+    keep_alive: str | int = -1
     default_options: Mapping[str, object] = field(factory=dict)
     tool_format: Literal["json", "xml"] = "json"
 

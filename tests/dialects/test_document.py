@@ -70,6 +70,7 @@ class ReadTests(SynchronousTestCase):
             with self.assertRaises(MalformedRequest, msg=what) as caught:
                 read(body)
             self.assertEqual(caught.exception.status, 400)
+            self.assertTrue(caught.exception.param, what)
 
     def test_member_at_fault_is_named(self) -> None:
         """A doubled or misspelt member is the error's ``param``."""

@@ -150,6 +150,15 @@ class BackendCases(ScriptedCase):
         await self.ollama("ollama", keep_alive="5m")
         self.assertEqual(self.sent["keep_alive"], "5m")
 
+    async def test_keep_alive_of_the_operator(self) -> None:
+        """The config may say how long, and the caller still has the last word."""
+        self.serve(ollama='keep_alive = "30m"')
+        self.says("ollama")
+        await self.chat("ollama")
+        self.assertEqual(self.sent["keep_alive"], "30m")
+        await self.ollama("ollama", keep_alive=0)
+        self.assertEqual(self.sent["keep_alive"], 0)
+
     async def test_R_B08_tools_of_ollama(self) -> None:
         """Arguments are objects there and text here."""
         self.serve()

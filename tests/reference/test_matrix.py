@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import cached_property, partial
 from typing import Any
 
 from tests import vectors
-from tests.reference.three import TOOLS, ThreeCase
+from tests.reference.three import MESSAGES, TOOLS, ThreeCase
 
 try:
     import anthropic
     import ollama
     import openai
+    import pydantic
 except ImportError:
     openai = None  # type: ignore[assignment]
 
@@ -43,19 +45,24 @@ class MatrixCase(ThreeCase):
             "ollama": self.ollama_seen,
         }
 
+    timeout = 90  # a busy machine needs long for hundreds of calls
+
     @property
     def url(self) -> str:
         """Where the gateway is."""
         return f"http://127.0.0.1:{self.client_port}"
 
+    @cached_property
     def openai(self) -> Any:
         """Make a client."""
         return openai.OpenAI(base_url=self.url + "/v1", api_key="k", max_retries=0, timeout=10)
 
+    @cached_property
     def anthropic(self) -> Any:
         """Make a client."""
         return anthropic.Anthropic(base_url=self.url, api_key="k", max_retries=0, timeout=10)
 
+    @cached_property
     def ollama_client(self) -> Any:
         """Make a client."""
         return ollama.Client(host=self.url, timeout=10)
@@ -65,7 +72,7 @@ class MatrixCase(ThreeCase):
         more: dict[str, Any] = {"tools": TOOLS} if tools else {}
         if stream:
             more["stream_options"] = {"include_usage": True}
-        got = self.openai().chat.completions.create(
+        got = self.openai.chat.completions.create(
             model=model, messages=[{"role": "user", "content": "hi"}], stream=stream, **more
         )
         if not stream:
@@ -93,7 +100,7 @@ class MatrixCase(ThreeCase):
     def completions_seen(self, model: str, stream: bool, tools: bool) -> Seen:
         """Ask for a completion."""
         more = {"stream_options": {"include_usage": True}} if stream else {}
-        got = self.openai().completions.create(model=model, prompt="hi", stream=stream, **more)
+        got = self.openai.completions.create(model=model, prompt="hi", stream=stream, **more)
         text, reason, used = "", None, None
         for chunk in got if stream else [got]:
             if chunk.usage:
@@ -106,7 +113,7 @@ class MatrixCase(ThreeCase):
     def responses_seen(self, model: str, stream: bool, tools: bool) -> Seen:
         """Ask for a response."""
         more = {"tools": RESPONSES_TOOLS} if tools else {}
-        got = self.openai().responses.create(model=model, input="hi", stream=stream, **more)
+        got = self.openai.responses.create(model=model, input="hi", stream=stream, **more)
         text = ""
         if stream:
             done = None
@@ -128,10 +135,10 @@ class MatrixCase(ThreeCase):
         more: dict[str, Any] = {"tools": ANTHROPIC_TOOLS} if tools else {}
         asked = {"model": model, "max_tokens": 9, "messages": [{"role": "user", "content": "hi"}]}
         if stream:
-            with self.anthropic().messages.stream(**asked, **more) as events:
+            with self.anthropic.messages.stream(**asked, **more) as events:
                 got = events.get_final_message()
         else:
-            got = self.anthropic().messages.create(**asked, **more)
+            got = self.anthropic.messages.create(**asked, **more)
         text = "".join(b.text for b in got.content if b.type == "text")
         calls = [(b.name, b.input) for b in got.content if b.type == "tool_use"]
         words = {"end_turn": "stop", "max_tokens": "length", "tool_use": "tool_calls"}
@@ -145,7 +152,7 @@ class MatrixCase(ThreeCase):
     def ollama_seen(self, model: str, stream: bool, tools: bool) -> Seen:
         """Ask Ollama's chat."""
         more: dict[str, Any] = {"tools": TOOLS} if tools else {}
-        got = self.ollama_client().chat(
+        got = self.ollama_client.chat(
             model=model, messages=[{"role": "user", "content": "hi"}], stream=stream, **more
         )
         text, calls, last = "", [], None
@@ -258,3 +265,81 @@ _CLASSES = {
     429: "RateLimitError",
     502: "InternalServerError",
 }
+
+
+class HelperTests(MatrixCase):
+    """Tests for what the clients build on top."""
+
+    def says(self, dialect: str, text: str) -> None:
+        """Let the backend say one text, whole or streamed."""
+        told = json.dumps(text, ensure_ascii=False)[1:-1]
+        whole = json.loads(json.dumps(vectors.text(dialect)).replace(_ESCAPED, told))
+        parts = vectors.streamed_text(dialect)
+        place = next(n for n, part in enumerate(parts) if vectors.PIECES[0].encode() in part)
+        first = parts[place].replace(vectors.PIECES[0].encode(), told.encode())
+        self.backend.script = vectors.answering(
+            whole, [*parts[:place], first, *parts[place + len(vectors.PIECES) :]]
+        )
+
+    async def test_structured_output(self) -> None:
+        """The clients' own parsers get what they asked for, whole and streamed."""
+        self.serve()
+
+        class Answer(pydantic.BaseModel):
+            n: int
+
+        asked: list[Any] = [{"role": "user", "content": "hi"}]
+
+        def chat(dialect: str) -> Any:
+            got = self.openai.chat.completions.parse(
+                model=dialect, messages=asked, response_format=Answer
+            )
+            return got.choices[0].message.parsed
+
+        def chat_streamed(dialect: str) -> Any:
+            with self.openai.chat.completions.stream(
+                model=dialect, messages=asked, response_format=Answer
+            ) as events:
+                return events.get_final_completion().choices[0].message.parsed
+
+        def responses(dialect: str) -> Any:
+            got = self.openai.responses.parse(model=dialect, input="hi", text_format=Answer)
+            return got.output_parsed
+
+        def responses_streamed(dialect: str) -> Any:
+            with self.openai.responses.stream(
+                model=dialect, input="hi", text_format=Answer
+            ) as events:
+                return events.get_final_response().output_parsed
+
+        for dialect in vectors.DIALECTS:
+            self.says(dialect, '{"n": 5}')
+            for call in (chat, chat_streamed, responses, responses_streamed):
+                parsed = await self.client(partial(call, dialect))
+                self.assertEqual(parsed.n, 5, dialect)
+
+    async def test_beta(self) -> None:
+        """The beta calls of Anthropic's client have a query; their betas are forwarded."""
+        self.serve()
+        self.says("anthropic", "Well.")
+        asked = {"model": "anthropic", "max_tokens": 9, "messages": MESSAGES}
+
+        def call() -> Any:
+            return self.anthropic.beta.messages.create(**asked, betas=["one-1", "two-2"])
+
+        got = await self.client(call)
+        self.assertEqual(got.content[0].text, "Well.")
+        self.assertEqual(self.backend.asked[-1].headers["anthropic-beta"], "one-1,two-2")
+
+        def listing() -> Any:
+            try:
+                return self.anthropic.models.retrieve("nope")
+            except anthropic.NotFoundError as error:
+                return error.body
+
+        self.assertEqual((await self.client(listing))["type"], "error")
+        names = await self.client(lambda: [m.id for m in self.anthropic.models.list()])
+        self.assertIn("ollama", names)
+
+
+_ESCAPED = json.dumps(vectors.SAID)[1:-1]

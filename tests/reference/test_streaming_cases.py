@@ -126,6 +126,7 @@ class StreamingCases(GatewayCase):
         await done
         body = b"".join(got)
         self.assertIn(b'"stream_interrupted"', body)
+        self.assertIn(b'"attempts":[{"tier":"local:fast"', body)
         self.assertNotIn(b"[DONE]", body)
         self.assertEqual(got[-1], b"<cut>")
         self.assertEqual((await self.entries())[0]["outcome"], "stream_interrupted")

@@ -45,11 +45,12 @@ class Ledger(Unaccounted):
     settled: list[Attempt] = field(factory=list)
     refused: tuple[str, ...] = ()
 
-    def reserve(self, attempt: Attempt, request: ChatRequest) -> None:
+    def reserve(self, attempt: Attempt, request: ChatRequest) -> int | None:
         """Remember a reservation."""
         if attempt.tier in self.refused:
             raise BudgetExhausted()
         self.reserved.append(attempt)
+        return None
 
     def settle(self, attempt: Attempt) -> None:
         """Remember a settlement."""

@@ -27,7 +27,7 @@ from lmgateway.errors import (
     StreamInterrupted,
     TooManyConcurrent,
 )
-from lmgateway.exchange import Attempt, Exchange
+from lmgateway.exchange import Attempt, Exchange, Unaccounted
 from lmgateway.routing.balance import Target
 from lmgateway.routing.ladder import Climber, Step, Tier
 from lmgateway.routing.queues import Gate, GateLimits
@@ -67,7 +67,7 @@ class Scripted:
 
 
 @define(eq=False)
-class Counted:
+class Counted(Unaccounted):
     """An account that counts."""
 
     open: int = 0

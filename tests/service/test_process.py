@@ -181,6 +181,19 @@ class ProcessTests(SynchronousTestCase):
         self.assertLess(time.monotonic() - begun, 2)
         self.assertNotIn(b"Traceback", process.stderr.read() if process.stderr else b"")
 
+    def test_O5_second_signal_ends_the_delay(self) -> None:
+        """Nor for the time in which a balancer is to notice; a reload in it binds nothing."""
+        self.write(gateway="drain_delay_ms = 60000")
+        process = self.serve()
+        process.send_signal(signal.SIGTERM)
+        self.wait(lambda: self.get("/readyz") == 503)
+        process.send_signal(signal.SIGHUP)
+        process.send_signal(signal.SIGTERM)
+        process.wait(timeout=10)
+        errors = process.stderr.read() if process.stderr else b""
+        self.assertIn(b"the gateway is shutting down", errors)
+        self.assertNotIn(b"Traceback", errors)
+
     def test_O6_sighup_reloads(self) -> None:
         """SIGHUP applies the file; a bad file leaves the old config serving."""
         process = self.serve()

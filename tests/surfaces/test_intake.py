@@ -36,6 +36,7 @@ class CorsTests(GatewayCase):
         self.assertEqual(got.code, 204)
         self.assertEqual(got.headers["access-control-allow-origin"], "http://page.example")
         self.assertIn("authorization", got.headers["access-control-allow-headers"])
+        self.assertIn("x-request-id", got.headers)
         got = await self.chat(Origin="http://page.example")
         self.assertEqual(got.headers["access-control-allow-origin"], "http://page.example")
         self.assertEqual(got.headers["vary"], "Origin")
@@ -135,6 +136,23 @@ class HeaderTests(GatewayCase):
         self.assertEqual(headers["accept-encoding"], "identity")
         for name in ("cookie", "forwarded", "openai-organization", "x-stainless-lang"):
             self.assertNotIn(name, headers)
+
+    async def test_another_scheme_where_nobody_has_a_key(self) -> None:
+        """Credentials for a proxy before us are none of our business; a client's are."""
+        self.start()
+        self.assertEqual((await self.chat(Authorization="Basic Zm9vOmJhcg==")).code, 200)
+        self.environ["KEY"] = "k"
+        assert self.service is not None
+        self.write(more='[[clients]]\nkey_env = "KEY"\nprofile = "default"')
+        self.service.reload()
+        self.assertEqual((await self.chat(Authorization="Basic Zm9vOmJhcg==")).code, 401)
+
+    async def test_a_compressed_body(self) -> None:
+        """A body that is declared to be compressed is refused, not misread."""
+        self.start()
+        got = await self.chat(Content_Encoding="gzip")
+        self.assertEqual((got.code, got.headers["x-lmg-error"]), (415, "unsupported_media_type"))
+        self.assertEqual((await self.chat(Content_Encoding="identity")).code, 200)
 
     async def test_no_version_is_told(self) -> None:
         """No answer tells what serves it."""
