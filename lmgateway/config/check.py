@@ -9,6 +9,7 @@ the outside world must provide is checked in ``lmgateway.config.exposure``.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from fnmatch import fnmatchcase
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -210,17 +211,28 @@ def _check_cascade(profiles: Mapping[str, ProfileSection], report: Report) -> No
             follow(name, (name,))
 
 
+def _check_named(
+    path: KeyPath, who: str, kind: str, name: str, known: Iterable[str], report: Report
+) -> None:
+    """Check a name that may be a glob, which must fit something."""
+    names = [*known]
+    if not any(mark in name for mark in "*?["):
+        _check_known(path, who, kind, name, names, report)
+    elif not any(fnmatchcase(one, name) for one in names):
+        report.problem(path, f"{who}no {kind} fits {quoted(name)}")
+
+
 # Clients ---------------------------------------------------------------------
 def _check_client(path: KeyPath, client: ClientSection, settings: Settings, report: Report) -> None:
     who = f"client {quoted(client.name)}{_by_key(client)}: "
     _check_known((*path, "profile"), who, "profile", client.profile, settings.profiles, report)
     for position, name in enumerate(client.allow_profiles):
         here = (*path, "allow_profiles", position)
-        _check_known(here, who, "profile", name, settings.profiles, report)
+        _check_named(here, who, "profile", name, settings.profiles, report)
     models = [*_tier_names(settings), *settings.aliases]
     for position, name in enumerate(client.allow_models or ()):
         here = (*path, "allow_models", position)
-        _check_known(here, who, "tier or alias", name, models, report)
+        _check_named(here, who, "tier or alias", name, models, report)
     if client.group is not None:
         _check_known((*path, "group"), who, "group", client.group, settings.groups, report)
     for position, glob in enumerate(client.allow_endpoints or ()):

@@ -30,9 +30,9 @@ class ClientSection:
         key_secret: Where the key is read from.
         key_sha256: The SHA-256 of the key, in hexadecimal digits.
         profile: The profile that the key is bound to.
-        allow_profiles: Other profiles that this client may name.
-        allow_models: The tiers and aliases that this client may name; any up to its profile's
-            ceiling if not given.
+        allow_profiles: Other profiles that this client may name, with ``*``.
+        allow_models: The tiers and aliases that this client may name, with ``*``; failover goes
+            by the profile all the same; any up to its profile's ceiling if not given.
         allow_endpoints: The paths that this client may ask, with ``*``; all if not given.
         expert: Whether this client may go above the ceiling.
         default_priority: Of requests without ``X-LMG-Priority``; as the tier says if not given.

@@ -126,7 +126,7 @@ class GatewaySection:
         health_error_threshold: The share of failures from which a target is left alone for a while.
         request_timeout_ms: Milliseconds to the first output, all attempts included; 0 is off.
         total_timeout_ms: Milliseconds to the last byte; 0 is off.
-        traffic_log_debug: Accepted, and without effect: request bodies are never kept.
+        traffic_log_debug: Whether the traffic log also keeps what backends were sent.
         profile_dir: The folder of profile files; relative to the main config file's folder.
         allow_anonymous: Whether anyone may use a client port that others can reach.
         cors_origins: Web origins whose pages may call the client port.

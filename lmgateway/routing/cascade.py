@@ -67,6 +67,7 @@ class Cascade:
     tries: int = 1
     smallest_window: int | None = None
     choosy: bool = False
+    _known: dict[tuple[str, str, bool], Decision] = field(factory=dict, eq=False, repr=False)
 
     @classmethod
     def of(
@@ -100,6 +101,8 @@ class Cascade:
         """
         request = exchange.request
         assert request is not None, "only parsed requests are routed"
+        if tier is not None and self._is_plain(policy, tier, request):
+            return self._plain(exchange, policy, tier, request, hint)
         way = _Way(request, exchange, self.counter.estimate(request), [policy])
         while True:
             policy = way.policies[-1]
@@ -120,6 +123,33 @@ class Cascade:
             demand = await self._demand(way)
             start = leads or self._start(way, reading, tier)
             return self._settled(way, self._plan(way, demand, start))
+
+    def _is_plain(self, policy: Policy, tier: Tier, request: ChatRequest) -> bool:
+        """Whether a decision depends on nothing but the profile and the tier."""
+        return (
+            policy.mode == "dispatch"
+            and not policy.rules.rules
+            and not self.choosy
+            and self.smallest_window is None
+            and tier.overflow is None
+            and request.model != AUTO
+        )
+
+    def _plain(
+        self, exchange: Exchange, policy: Policy, tier: Tier, request: ChatRequest, hint: Hint
+    ) -> Decision:
+        """Give such a decision; each is made once in the life of a config."""
+        if hint.ask:
+            exchange.account.enter(policy.name)
+        key = (policy.name, tier.name, request.stream)
+        decision = self._known.get(key)
+        if decision is None:
+            way = _Way(request, exchange, self.counter.estimate(request), [policy])
+            plan = self._plan(way, NO_DEMAND, tier)
+            decision = way.decision(plan=evolve(plan, steps=tuple(plan)), choice=tier)
+            self._known[key] = decision
+        exchange.priority = priority(exchange, tier)
+        return decision
 
     async def _read(self, way: _Way, hint: Hint) -> Reading | None:
         """Classify; ``None`` if there is nothing to go by."""

@@ -96,6 +96,7 @@ class Plan:
         tries: How often one tier is tried before the next.
         judged: Whether it is climbed until an answer is good enough, not until one comes.
         full: The tier that it overflowed from, if it did.
+        steps: The steps, where they are known beforehand.
     """
 
     ladder: Ladder
@@ -108,9 +109,12 @@ class Plan:
     tries: int = 1
     full: Tier | None = None
     judged: bool = False
+    steps: Sequence[Step] | None = None
 
     def __iter__(self) -> Iterator[Step]:
         """Give the steps, the first one first."""
+        if self.steps is not None:
+            return iter(self.steps)
         return map(self._step, self.tiers())
 
     def tiers(self) -> Iterator[Tier]:

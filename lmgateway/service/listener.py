@@ -14,7 +14,7 @@ from twisted.internet.tcp import Port as Socket
 
 from lmgateway.config.schema import TlsSection
 from lmgateway.errors import ConfigError
-from lmgateway.service.graph import Port
+from lmgateway.service.port import Port
 from lmgateway.service.resources import Resources
 from lmgateway.wire.server import ServerFactory
 from lmgateway.wire.tls import ServerTLS

@@ -26,7 +26,7 @@ from lmgateway.dialects.ollama_discovery import (
     untagged,
     version,
 )
-from lmgateway.errors import MalformedRequest, UnknownModel
+from lmgateway.errors import GatewayError, MalformedRequest, UnknownModel
 from lmgateway.routing.policy import Directory
 from lmgateway.surfaces.answers import Answers
 from lmgateway.surfaces.intake import Intake
@@ -106,9 +106,17 @@ class OllamaSurface:
             asked = OLLAMA.parse(request.body, endpoint)
         except MalformedRequest:
             return False
-        if is_load(asked):
+        if not is_load(asked):
+            return False
+        principal = request.pass_.principal
+        assert principal is not None, "the door names everyone who asks for models"
+        try:
+            self.directory.choose(principal, asked.model, expert=False)
+        except GatewayError as error:
+            self.answers.error(request, error)
+        else:
             self.answers.json(request, 200, load_answer(asked))
-        return is_load(asked)
+        return True
 
     def _shown(self, request: Request, *, everything: bool = False) -> list[Shown]:
         principal = request.pass_.principal

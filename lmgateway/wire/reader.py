@@ -35,7 +35,7 @@ _NEVER_HTTP = "The request is not valid HTTP/1.1."
 
 
 class Message:
-    """
+    r"""
     One request as it comes in.
 
     Attributes:
@@ -48,7 +48,7 @@ class Message:
         complete: Whether the last byte came.
         admitted: Whether the head was checked and let in; the next three are there only then.
         head: The head.
-        pass_: What the door said.
+        pass\_: What the door said.
         routes: What was there to answer it when its head was complete.
     """
 

@@ -34,7 +34,7 @@ class AdviceTests(FolderTestCase):
 
     def test_bodies_are_never_kept(self) -> None:
         """The reference's key for it is taken, and warned of."""
-        self.assertIn("no bodies are kept", self.warned(based("traffic_log_debug = true")))
+        self.assertIn("prompts are kept", self.warned(based("traffic_log_debug = true")))
 
     def test_the_whole_takes_longer_than_its_beginning(self) -> None:
         """Otherwise the shorter time is the only one; 0 is none."""

@@ -209,6 +209,17 @@ class AccessCases(GatewayCase):
         listed = await self.ask("GET", "/v1/models", **key)
         self.assertNotIn("cloud:economy", [m["id"] for m in listed.json["data"]])
 
+    async def test_globs_say_what_may_be_named(self) -> None:
+        """``allow_models`` and ``allow_profiles`` take globs; one that fits nothing is refused."""
+        more = self.clients.replace('key_env = "BOB"', 'key_env = "BOB"\nallow_models = ["cl*"]')
+        self.start(more=more)
+        key: dict[str, Any] = {"Authorization": "Bearer key-of-bob"}
+        self.assertEqual((await self.chat("cloud:economy", **key)).code, 200)
+        self.assertEqual((await self.chat("local:fast", **key)).code, 404)
+        self.write(more=more.replace("cl*", "nope*"))
+        got = await self.ask("POST", "/admin/reload", admin=True)
+        self.assertEqual(got.code, 422)
+
     async def test_other_profile_needs_permission(self) -> None:
         """A client may not route by a profile that it was not given."""
         self.start(gateway='unknown_model = "reject"', more=self.clients)

@@ -184,3 +184,12 @@ class PathTests(GatewayCase):
         for kind in ("application/json; charset=utf-8", "application/vnd.api+json"):
             got = await self.ask("POST", "/v1/chat/completions", body, content_type=kind)
             self.assertEqual(got.code, 200)
+
+    async def test_ollama_loads(self) -> None:
+        """A request that only loads a model is answered at once; an unknown model is a 404."""
+        self.start(gateway='unknown_model = "reject"')
+        got = await self.ask("POST", "/api/generate", {"model": "hint:fast"})
+        self.assertEqual((got.code, got.json["done_reason"]), (200, "load"))
+        got = await self.ask("POST", "/api/chat", {"model": "nope", "messages": []})
+        self.assertEqual((got.code, list(got.json)), (404, ["error"]))
+        self.assertEqual(self.backend.asked, [])

@@ -1,0 +1,45 @@
+"""What a listener serves, and what both listeners' halves of a graph are made with."""
+
+from __future__ import annotations
+
+from attrs import frozen
+
+from lmgateway.admin.door import AdminDoor
+from lmgateway.config.backend import SecretSource
+from lmgateway.config.schema import Config, TlsSection
+from lmgateway.config.secrets import Secret, resolve
+from lmgateway.service.resources import Resources
+from lmgateway.surfaces.door import ClientDoor
+from lmgateway.wire.routes import Routes
+from lmgateway.wire.server import Limits
+
+
+@frozen(kw_only=True)
+class Port:
+    """One listener's half of a graph."""
+
+    host: str
+    number: int
+    tls: TlsSection | None
+    routes: Routes
+    door: ClientDoor | AdminDoor
+    limits: Limits
+
+
+def secret_of(source: SecretSource | None, config: Config, resources: Resources) -> Secret | None:
+    """Look a secret up; ``None`` if there is no source, or nothing there."""
+    if source is None:
+        return None
+    return resolve(source, resources.environ, config.source.parent)
+
+
+def limits_of(config: Config, connections: int) -> Limits:
+    """Give the bounds of a listener's connections."""
+    gateway = config.gateway
+    return Limits(
+        header_seconds=gateway.header_timeout_ms / 1000,
+        body_seconds=gateway.body_timeout_ms / 1000,
+        stall_seconds=gateway.write_stall_timeout_ms / 1000,
+        keep_alive_seconds=gateway.keep_alive_timeout_ms / 1000,
+        max_connections=connections,
+    )
