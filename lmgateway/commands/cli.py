@@ -133,7 +133,13 @@ def explain(
     help='Labelled prompts, {"prompt": ..., "label": ...} on each line; else those shipped.',
 )
 @click.option("--limit", type=click.IntRange(min=1), help="Only so many prompts, from the first.")
-@click.option("--concurrency", type=click.IntRange(1, 64), default=4, show_default=True)
+@click.option(
+    "--concurrency",
+    type=click.IntRange(1, 64),
+    default=4,
+    show_default=True,
+    help="How many are asked at once.",
+)
 @click.option("--report", type=click.Path(path_type=Path), help="Write the report to this file.")
 def tune(
     source: Path,

@@ -11,12 +11,21 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any, cast
 
 from click.testing import CliRunner, Result
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from lmgateway.commands.cli import EX_CONFIG, main
 from lmgateway.commands.tuning import Score, bills_of
+from lmgateway.config.load import load
+from lmgateway.dialects.document import encode
+from lmgateway.dialects.openai import OPENAI
+from lmgateway.exchange import Exchange, Principal
+from lmgateway.service.graph import assemble
+from lmgateway.service.resources import Resources
 from tests.commands.tuned import CONFIG, TuneCase
 
 ROOT = Path(__file__).parents[2]
@@ -41,6 +50,26 @@ class TrialTests(TuneCase):
         )
         self.assertEqual(Score.of(run.outcomes), Score(right=2, over=1, under=2, failed=1))
         self.assertEqual(len(self.ticks), 6)
+
+    def test_live_traffic_goes_there_too(self) -> None:
+        """The router starts at the tier that the report has, whatever the classifier said."""
+        resources = Resources.of(cast(Any, Clock()), {}, write=lambda block: None)
+        router = assemble(load(self.source, {}), resources, lambda: None).router
+        for outcome in self.measure().outcomes:
+            message = {"role": "user", "content": outcome.case.prompt}
+            exchange = Exchange(
+                id="live",
+                surface="openai",
+                path="/v1/chat/completions",
+                peer="",
+                started=0.0,
+                wall=0.0,
+                principal=Principal(name="", profile="default", anonymous=True),
+                request=OPENAI.parse(encode({"messages": [message]}), "chat"),
+            )
+            decision = self.successResultOf(Deferred.fromCoroutine(router.decide(exchange)))
+            assert decision.plan is not None
+            self.assertEqual(decision.plan.start.name, outcome.tier.name)
 
     def test_failures_are_counted(self) -> None:
         """A backend that fails is no answer, and its kind of failure is told."""
