@@ -84,7 +84,7 @@ def router_of(config: Config, resources: Resources, directory: Directory) -> Rou
     )
     classifier = Classifier(climber=climber, dialects=BACKEND_DIALECTS)
     counter = Counter(
-        encode=offline_encode(resources.environ) if _sizes_matter(config) else None,
+        encode=offline_encode() if _sizes_matter(config) else None,
         in_thread=resources.in_thread,
     )
     return Router(

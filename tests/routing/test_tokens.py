@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import lzma
 from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
+from unittest import SkipTest
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,6 +17,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from lmgateway.chat import ChatRequest
 from lmgateway.dialects.document import encode
 from lmgateway.dialects.openai import OPENAI
+from lmgateway.routing import tokens
 from lmgateway.routing.tokens import (
     IMAGE,
     LOW_IMAGE,
@@ -21,6 +25,7 @@ from lmgateway.routing.tokens import (
     Counter,
     offline_encode,
     output_budget,
+    ranks,
     rough,
 )
 from tests.routing.routers import exchange_of
@@ -31,6 +36,10 @@ def chat(**members: Any) -> ChatRequest:
     request = exchange_of(members).request
     assert request is not None
     return request
+
+
+VOCABULARY = Path(tokens.__file__).parent / "vocabulary"
+O200K = "446a9538cb6c348e3516120d7c08b09f57c36495e2acfffe59a5bf8b0cfb1a2d"
 
 
 class CounterTests(SynchronousTestCase):
@@ -147,20 +156,20 @@ class EstimateTests(SynchronousTestCase):
 
 
 class OfflineTests(SynchronousTestCase):
-    """The tokenizer is never fetched."""
+    """The tokenizer needs no network."""
 
-    def test_without_data(self) -> None:
-        """Without its data on this machine there is none."""
-        self.assertIsNone(offline_encode({}))
-        self.assertIsNone(offline_encode({"TIKTOKEN_CACHE_DIR": "/nonexistent"}))
-        self.assertIsNone(offline_encode({"TIKTOKEN_CACHE_DIR": "", "DATA_GYM_CACHE_DIR": "/"}))
+    def test_the_vocabulary_is_whole(self) -> None:
+        """What is shipped is OpenAI's o200k, to the byte."""
+        packed = (VOCABULARY / "o200k_base.tiktoken.xz").read_bytes()
+        self.assertEqual(sha256(lzma.decompress(packed)).hexdigest(), O200K)
+        self.assertEqual(len(ranks(packed)), 199_998)
 
-    def test_wrong_data(self) -> None:
-        """Data that is not what it should be is not used, or the library would fetch it anew."""
-        folder = Path(self.mktemp())
-        folder.mkdir()
-        (folder / "fb374d419588a4632f3f557e76b4b70aebbca790").write_bytes(b"nonsense")
-        self.assertIsNone(offline_encode({"TIKTOKEN_CACHE_DIR": str(folder)}))
+    def test_known_counts(self) -> None:
+        """Texts have the tokens that OpenAI's own tokenizer gives them."""
+        count = offline_encode()
+        if count is None:
+            raise SkipTest("the 'tokens' extra is not installed")
+        self.assertEqual([count(""), count("hello world"), count("<|endoftext|>")], [0, 2, 7])
 
     def test_rough(self) -> None:
         """Texts are guessed by length, other scripts by their bytes."""
