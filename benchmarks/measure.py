@@ -15,8 +15,10 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+from benchmarks import micro
 from benchmarks.load import Load, sleep_until
 from benchmarks.subjects import DIRECT, OURS, Bench, Mock, Subject
+from benchmarks.timing import Pace
 from benchmarks.translation import added_microseconds
 
 Samples = dict[str, dict[str, list[float]]]
@@ -30,7 +32,10 @@ GROUPS = {
     "events": "events of paced streams",
     "first": "first events",
     "translation": "translation of events",
+    "micro": "single steps",
 }
+IN_PROCESS = frozenset({"translation", "micro"})
+"""Groups for which nothing is started, and no tool is needed."""
 CONNECTIONS = (1, 16, 64, 256)
 PACED = {"2k": ("sse_paced50", 2000), "5k": ("sse_paced20", 5000)}
 """Name, body and events a second of the paced streams; 100 of them at a time."""
@@ -50,6 +55,7 @@ class Plan:
     warm_seconds: int = 2
     first_events: int = 1000
     held_streams: int = 2000
+    micro: Pace = field(default_factory=Pace)
 
     @classmethod
     def quick(cls) -> Plan:
@@ -60,6 +66,7 @@ class Plan:
             event_seconds=1.5,
             warm_seconds=1,
             first_events=300,
+            micro=Pace(runs=5),
         )
 
 
@@ -126,6 +133,13 @@ class Measuring:
             for _ in self._turns("translation", [OURS]):
                 worst = max(added_microseconds(runs=5).values())
                 self._record.add("translated_event_us", OURS, worst)
+        if not IN_PROCESS.issuperset(groups):
+            self._run_against_mock(groups)
+        if "micro" in groups and OURS in self._subjects and not self._record.late():
+            for measure, value in micro.measure(self._plan.micro, self._bench.folder, self._say):
+                self._record.add(measure, OURS, value)
+
+    def _run_against_mock(self, groups: Collection[str]) -> None:
         with self._bench.mock() as mock:
             if "memory" in groups:
                 for name in self._turns("memory", self._subjects):

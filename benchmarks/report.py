@@ -91,7 +91,7 @@ def verdict(goal: Goal | None, values: Mapping[str, float]) -> str:
 
 
 def table(medians: Medians) -> str:
-    """Write all that was measured as a Markdown table."""
+    """Write all that was measured of the subjects as a Markdown table."""
     head = ["", *SUBJECTS, "ours / nginx", "goal", ""]
     lines = [head]
     for row in ROWS:
@@ -103,13 +103,25 @@ def table(medians: Medians) -> str:
         lines.append(
             [row.title, *numbers, _number(ratio(values), 2), goal, verdict(row.goal, values)]
         )
-    return _markdown(lines)
+    return _markdown(lines) if len(lines) > 1 else ""
 
 
-def comparison(before: Medians, after: Medians) -> str:
+def own_table(medians: Medians, rows: Sequence[Row]) -> str:
+    """Write what only ours can be measured at; empty if it was not."""
+    lines = [["", "ours", "goal", ""]]
+    for row in rows:
+        values = medians.get(row.measure)
+        if values:
+            goal = str(row.goal) if row.goal else ""
+            number = _number(values.get(OURS), row.digits)
+            lines.append([row.title, number, goal, verdict(row.goal, values)])
+    return _markdown(lines) if len(lines) > 1 else ""
+
+
+def comparison(before: Medians, after: Medians, rows: Sequence[Row] = ROWS) -> str:
     """Write how ours changed since an earlier run as a Markdown table."""
     lines = [["ours", "before", "after", "change"]]
-    for row in ROWS:
+    for row in rows:
         old, new = before.get(row.measure, {}).get(OURS), after.get(row.measure, {}).get(OURS)
         if old is None or new is None:
             continue

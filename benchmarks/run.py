@@ -24,9 +24,10 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.load import compile_tools
-from benchmarks.measure import GROUPS, Measuring, Plan, Record
+from benchmarks.measure import GROUPS, IN_PROCESS, Measuring, Plan, Record
+from benchmarks.micro import rows
 from benchmarks.processes import BenchmarkError, Cores, raise_file_limit
-from benchmarks.report import comparison, medians_of, table
+from benchmarks.report import ROWS, comparison, medians_of, own_table, table
 from benchmarks.subjects import HERE, OURS, SUBJECTS, Bench
 
 PACKAGES = {"gcc": "gcc libc6-dev", "wrk": "wrk", "nginx": "nginx-light"}
@@ -80,8 +81,10 @@ def arguments(given: Sequence[str]) -> argparse.Namespace:
     return parser.parse_args(given)
 
 
-def missing(subjects: Sequence[str]) -> list[str]:
+def missing(subjects: Sequence[str], groups: Sequence[str]) -> list[str]:
     """Name the Debian packages without which these subjects cannot be measured."""
+    if IN_PROCESS.issuperset(groups):
+        return []
     wanted = {tool: PACKAGES[tool] for tool in PACKAGES if tool != "nginx" or "nginx" in subjects}
     return [package for tool, package in wanted.items() if shutil.which(tool) is None]
 
@@ -126,7 +129,8 @@ def measure(options: argparse.Namespace, folder: Path) -> Record:
     if raise_file_limit() < _FILES:
         raise BenchmarkError(f"Needs {_FILES} open files (ulimit -Hn).")
     tools = HERE / "build"
-    compile_tools(tools)
+    if not IN_PROCESS.issuperset(options.only):
+        compile_tools(tools)
     plan = Plan.quick() if options.quick else Plan()
     bench = Bench(folder, tools, options.twistd, cores)
     before = os.sched_getaffinity(0)
@@ -151,18 +155,19 @@ def show(record: Record, options: argparse.Namespace) -> None:
         if path is not None:
             path.write_text(text)
     print(f"\n{', '.join(f'{name} {value}' for name, value in facts.items())}\n")
-    print(table(medians))
+    tables = (table(medians), own_table(medians, rows()))
+    print("\n\n".join(text for text in tables if text))
     for remark in record.remarks:
         print(f"\nNote: {remark}")
     if before is not None:
-        print(f"\n{comparison(before, medians)}")
+        print(f"\n{comparison(before, medians, (*ROWS, *rows()))}")
 
 
 def main(given: Sequence[str]) -> int:
     """Run; return 0 if measured, 1 if it could not be, 2 if packages are missing."""
     options = arguments(given)
     os.environ["PATH"] = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"
-    packages = missing(options.subjects)
+    packages = missing(options.subjects, options.only)
     if packages:
         print(f"make bench needs: apt-get install {' '.join(packages)}", file=sys.stderr)
         return _UNEQUIPPED

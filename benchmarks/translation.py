@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from lmgateway.backends.quirks import QUIRKS
@@ -38,17 +38,39 @@ _ASKED: dict[str, dict[str, Any]] = {
 
 def added_microseconds(runs: int) -> dict[str, float]:
     """Give what each pair, named ``backend to client``, adds to an event of its diagonal."""
+    return added_over_diagonal(event_microseconds(runs))
+
+
+def added_over_diagonal(taken: Mapping[str, float]) -> dict[str, float]:
+    """Give what each pair but the diagonals takes more than its backend's diagonal."""
     added = {}
+    for pair in taken.keys() - diagonals():
+        backend = pair.partition(" to ")[0]
+        added[pair] = taken[pair] - taken[f"{backend} to {backend}"]
+    return added
+
+
+def event_microseconds(runs: int) -> dict[str, float]:
+    """Give what an event of each pair takes, the best of so many runs."""
+    taken = {}
     for name, make in _STREAMS.items():
         codec = BACKEND_DIALECTS[name]
         splitter = ndjson.Splitter() if codec.framing == "ndjson" else sse.Splitter()
         events = splitter.feed(make())
-        plain = min(_seconds(codec, codec, events) for _ in range(runs))
         for surface in _surfaces():
-            if surface is not codec:
-                best = min(_seconds(codec, surface, events) for _ in range(runs))
-                added[f"{name} to {surface.name}"] = (best - plain) / len(events) * 1e6
-    return added
+            best = min(_seconds(codec, surface, events) for _ in range(runs))
+            taken[f"{name} to {surface.name}"] = best / len(events) * 1e6
+    return taken
+
+
+def pairs() -> list[str]:
+    """Name every backend's grammar with every client's."""
+    return [f"{name} to {surface.name}" for name in _STREAMS for surface in _surfaces()]
+
+
+def diagonals() -> frozenset[str]:
+    """Name the pairs of one grammar with itself."""
+    return frozenset(f"{name} to {name}" for name in _STREAMS)
 
 
 def _surfaces() -> list[SurfaceDialect]:

@@ -8,15 +8,29 @@ import os
 import tomllib
 from pathlib import Path
 
+from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from benchmarks import run
+from benchmarks import micro, run
 from benchmarks.load import Requests, Streams, read_all_open, read_requests, read_streams
 from benchmarks.measure import GROUPS, Plan, Record
+from benchmarks.micro_admission import KEYS, LIMITS, callers, config, entrance, let_through
+from benchmarks.micro_routing import asked, first_step, router, routing_runs, rules_text, tiers_text
 from benchmarks.processes import BenchmarkError, cpu_ticks
-from benchmarks.report import FAIL, PASS, ROWS, Goal, comparison, medians_of, table, verdict
+from benchmarks.report import (
+    FAIL,
+    PASS,
+    ROWS,
+    Goal,
+    comparison,
+    medians_of,
+    own_table,
+    table,
+    verdict,
+)
 from benchmarks.subjects import SUBJECTS, gateway_config, models
-from benchmarks.translation import added_microseconds
+from benchmarks.timing import Pace, finish, microseconds
+from benchmarks.translation import added_microseconds, added_over_diagonal, pairs
 from lmgateway.config.load import load
 
 STAT = "42 (a (strange) name) S 1 42 42 0 -1 4194560 0 0 0 0 11 22 3 4 20 0 1 0 5 0 0"
@@ -132,6 +146,102 @@ class ReportTests(SynchronousTestCase):
         )
 
 
+class MicroTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.folder = Path(self.mktemp())
+        self.folder.mkdir()
+
+    def test_the_least_counts(self) -> None:
+        """Of several runs the fastest is what a thing takes, whatever disturbed the others."""
+        ticks = iter([0, 1000, 0, 5000, 0, 2000, 0, 9000])
+        took = microseconds({"it": lambda count: None}, Pace(1e-6, 3), lambda: next(ticks))
+        self.assertEqual(took, {"it": 2.0})
+
+    def test_a_run_lasts_as_long_as_it_should(self) -> None:
+        """How often a thing is done in one run follows from how long it takes."""
+        now, done = [0], []
+
+        def run(count: int) -> None:
+            done.append(count)
+            now[0] += 10_000 * count
+
+        took = microseconds({"it": run}, Pace(0.001, 2), lambda: now[0])
+        self.assertEqual((took, done[-2:]), ({"it": 10.0}, [100, 100]))
+
+    def test_what_waits_is_not_timed(self) -> None:
+        """A step that would wait for something is a mistake of the benchmark."""
+
+        async def forever() -> None:
+            await Deferred[None]()
+
+        self.assertRaises(RuntimeError, finish, forever())
+
+    def test_added_is_what_a_pair_takes_more_than_its_diagonal(self) -> None:
+        """The cost of translating leaves out what passing on would have cost."""
+        taken = dict.fromkeys(pairs(), 5.0) | {"ollama to ollama": 2.0}
+        added = added_over_diagonal(taken)
+        self.assertEqual((added["ollama to openai"], added["openai to ollama"]), (3.0, 0.0))
+        self.assertEqual(len(added), 12)
+
+    def test_flatness(self) -> None:
+        """The largest number of something is compared with the least."""
+        values = {"a_10_us": 2.0, "a_100_us": 9.0, "a_1000_us": 3.0}
+        self.assertEqual(micro.flatness(values, "a", (10, 100, 1000)), 1.5)
+
+    def test_goals(self) -> None:
+        """Events, routing, admission and memory are held to what was promised."""
+        goals = {(row.measure.partition("_")[0], str(row.goal)) for row in micro.rows() if row.goal}
+        self.assertEqual(
+            goals,
+            {
+                ("event", "<= 15"),
+                ("route", "<= 15"),
+                ("route", "<= 1.5"),
+                ("admit", "<= 10"),
+                ("admit", "<= 1.5"),
+                ("key", "<= 1024"),
+            },
+        )
+
+    def test_every_row_is_measured_and_nothing_else(self) -> None:
+        """The names of rows are those of what is timed."""
+        names = {*micro.calibration_runs(), *routing_runs(self.folder)}
+        names |= {f"admit_{limits}_{count}_us" for limits in LIMITS for count in KEYS}
+        wanted = {row.measure for row in micro.rows() if row.measure.endswith("_us")}
+        self.assertEqual({name for name in wanted if not name.startswith("event_")}, names)
+
+    def test_requests_are_routed_as_the_row_says(self) -> None:
+        """The first tier answers, or the only one that can, or the one of the last rule."""
+        plain = router(self.folder, tiers_text(20))
+        able = router(self.folder, tiers_text(20, able=True))
+        ruled = router(self.folder, tiers_text(10) + rules_text(25))
+        last = asked("t0", response_format={"type": "json_schema"})
+        steps = [
+            finish(first_step(plain, asked("t0"))),
+            finish(first_step(able, last)),
+            finish(first_step(ruled, asked("t0", team="team24"))),
+        ]
+        self.assertEqual([step.tier.name for step in steps], ["t0", "t19", "t4"])
+
+    def test_clients_are_let_in_and_counted(self) -> None:
+        """With all limits on, each scope counts the request, and lets it go in the end."""
+        way = entrance(config(self.folder, "all", 3))
+        head, exchange = callers(3)[0]
+        finish(let_through(way, head, exchange))
+        counters = way.admission.tally.counters
+        used = {kind for (kind, _), each in counters.named.items() if each.requests.used}
+        self.assertEqual(used, {"client", "group", "profile"})
+        self.assertEqual(len(counters.addresses), 1)
+        self.assertEqual(way.admission.tally.in_flight, 0)
+
+    def test_own_table(self) -> None:
+        """What has no other subject is shown without their columns."""
+        text = own_table({"admit_none_10_us": {"ours": 12.0}}, micro.rows())
+        self.assertEqual(len(text.splitlines()), 3)
+        self.assertIn("| 12.0 | <= 10 | FAIL |", text)
+        self.assertEqual(own_table({}, micro.rows()), "")
+
+
 class SubjectTests(SynchronousTestCase):
     def test_the_gateways_config_is_a_good_one(self) -> None:
         """Our own loader takes the generated file, with a tier for each body's model."""
@@ -160,11 +270,16 @@ class CommandTests(SynchronousTestCase):
             run.arguments(["--only", "memroy"])
         self.assertIn("memroy", said.getvalue())
 
+    def test_what_runs_inside_needs_no_tools(self) -> None:
+        """Single steps and codecs are measured on a machine that has nothing installed."""
+        self.patch(os, "environ", {"PATH": "/nonexistent"})
+        self.assertEqual(run.missing(SUBJECTS, ["translation", "micro"]), [])
+
     def test_missing_tools_are_named_as_debian_packages(self) -> None:
         """Where there is nothing, all three packages are asked for; nginx only for itself."""
         self.patch(os, "environ", {"PATH": "/nonexistent"})
-        self.assertEqual(run.missing(SUBJECTS), ["gcc libc6-dev", "wrk", "nginx-light"])
-        self.assertEqual(run.missing(["ours"]), ["gcc libc6-dev", "wrk"])
+        self.assertEqual(run.missing(SUBJECTS, ["events"]), ["gcc libc6-dev", "wrk", "nginx-light"])
+        self.assertEqual(run.missing(["ours"], ["events"]), ["gcc libc6-dev", "wrk"])
 
     def test_quick_measures_once(self) -> None:
         """The quick plan is the full one with less of it."""

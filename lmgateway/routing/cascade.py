@@ -260,7 +260,7 @@ class Cascade:
         Settles the priority too, and where the request goes if its tier's queue is too long.
         """
         try:
-            tier = next(plan.tiers())
+            tier = plan.first()
         except GatewayError as error:
             return way.decision(plan=plan, refusal=error)
         if plan.judged:
@@ -316,6 +316,8 @@ class _Way:
         """The class's prompt and the profile's, in this order."""
         policy = self.policies[-1]
         prompts = (policy.class_prompts.get(self.label), policy.system_prompt)
+        if prompts == (None, None):
+            return None
         return "\n\n".join(prompt for prompt in prompts if prompt) or None
 
     def note(self, reading: Reading) -> None:
@@ -337,7 +339,7 @@ class _Way:
         policy = self.policies[-1]
         return Decision(
             policy=policy,
-            chain=tuple(policy.name for policy in self.policies),
+            chain=tuple([policy.name for policy in self.policies]),
             mode=self._mode(policy),
             label=self.label,
             tags=self.tags,
@@ -351,7 +353,7 @@ class _Way:
 
     def _mode(self, policy: Policy) -> str:
         stream = self.request.stream
-        asked = any(passed.mode == "classify" for passed in self.policies)
+        asked = "classify" in [passed.mode for passed in self.policies]
         if asked and policy.mode in ("classify", "dispatch"):
             return "classify+stream" if stream else "classify"
         if policy.mode == "dispatch":

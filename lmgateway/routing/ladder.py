@@ -31,6 +31,7 @@ from lmgateway.errors import BackendError, ContextExceeded, TooManyConcurrent
 from lmgateway.exchange import Attempt, Exchange
 from lmgateway.routing.balance import Balance, Target, Targets
 from lmgateway.routing.queues import Gate, Permit
+from lmgateway.routing.suiting import Suiting
 from lmgateway.routing.tried import Barred, Tried
 from lmgateway.wire.timers import Wheel
 
@@ -104,11 +105,12 @@ class Ladder:
     tiers: tuple[Tier, ...]
     aliases: Mapping[str, str]
     by_name: Mapping[str, Tier]
+    suiting: Suiting = field(eq=False, repr=False)
 
     @classmethod
     def of(cls, tiers: Sequence[Tier], aliases: Mapping[str, str]) -> Ladder:
         """Make a ladder of tiers in their order."""
-        return cls(tuple(tiers), dict(aliases), {tier.name: tier for tier in tiers})
+        return cls(tuple(tiers), dict(aliases), {t.name: t for t in tiers}, Suiting(tiers))
 
     def find(self, name: str) -> Tier | None:
         """Give the tier of an alias or a tier name; an alias shadows a tier."""

@@ -68,8 +68,9 @@ def messages_of(hub: Document) -> list[Mapping[str, Any]]:
 
 def media_parts(hub: Document) -> Iterator[Mapping[str, Any]]:
     """Go through the parts of messages that are no text."""
-    for message in messages_of(hub):
-        content = message.get("content")
+    messages = hub.get("messages")
+    for message in messages if isinstance(messages, list) else ():
+        content = message.get("content") if isinstance(message, dict) else None
         if isinstance(content, list):
             for part in content:
                 if isinstance(part, dict):

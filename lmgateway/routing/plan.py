@@ -13,6 +13,7 @@ costs what its first tier costs.
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 
@@ -124,9 +125,14 @@ class Plan:
         Raises:
             CapabilityUnavailable: If there is none.
         """
-        rest = self._climb()
-        first = next(rest)
-        yield first
+        first = self.start
+        if self.suits(first):
+            yield first
+            rest = self._above(first.index + 1)
+        else:
+            rest = self._climb()
+            first = next(rest)
+            yield first
         if not self.judged and not self.policy.failover:
             return
         if not self.judged and self.policy.chain is not None:
@@ -134,6 +140,15 @@ class Plan:
         for tier in rest:
             if tier is not first:
                 yield tier
+
+    def first(self) -> Tier:
+        """
+        Give the first tier to try.
+
+        Raises:
+            CapabilityUnavailable: If there is none.
+        """
+        return self.start if self.suits(self.start) else next(self.tiers())
 
     def candidates(self) -> list[Candidate]:
         """Give every tier of the ladder, in its order, with what speaks against it."""
@@ -160,12 +175,21 @@ class Plan:
 
     def _climb(self) -> Iterator[Tier]:
         """The ladder from the first tier up; or whatever else there is, best first."""
-        above = map(self.ladder.tiers.__getitem__, range(self.start.index, self.top + 1))
-        good = above if self.demand is NO_DEMAND else filter(self.suits, above)
+        good = self._above(self.start.index)
         first = next(good, None)
         if first is not None:
             return chain([first], good)
         return iter(self._last_resorts())
+
+    def _above(self, index: int) -> Iterator[Tier]:
+        """The tiers from *index* up to the top that can take the request."""
+        demand, tiers = self.demand, self.ladder.tiers
+        if demand is NO_DEMAND:
+            return map(tiers.__getitem__, range(index, self.top + 1))
+        able = self.ladder.suiting(demand.needs, demand.tokens)
+        places = range(bisect_left(able, index), bisect_right(able, self.top))
+        above = map(tiers.__getitem__, map(able.__getitem__, places))
+        return above if demand.allowed is None else filter(demand.permits, above)
 
     def _last_resorts(self) -> Sequence[Tier]:
         tiers = self.ladder.tiers
@@ -189,6 +213,8 @@ class Plan:
     def suits(self, tier: Tier) -> bool:
         """Tell whether a tier can take the request."""
         demand = self.demand
+        if demand is NO_DEMAND:
+            return True
         return demand.permits(tier) and not demand.lacks(tier) and demand.fits(tier)
 
     def _against(self, tier: Tier) -> tuple[str, ...]:

@@ -141,7 +141,8 @@ class Router:
         )
         self._note(exchange, policy)
         decision = await self.cascade.decide(exchange, policy, tier, hint)
-        self._note(exchange, decision.policy)
+        if decision.policy is not policy:
+            self._note(exchange, decision.policy)
         exchange.mode = decision.mode
         exchange.profile_chain = decision.chain
         exchange.label = decision.label
@@ -184,4 +185,5 @@ def _hint(request: ChatRequest) -> Hint:
 
 
 def _says_true(exchange: Exchange, header: str) -> bool:
-    return exchange.headers.get(header, "").strip().lower() == "true"
+    said = exchange.headers.get(header)
+    return said is not None and said.strip().lower() == "true"

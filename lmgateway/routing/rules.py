@@ -75,6 +75,7 @@ class Rule:
         conditions: By key, as configured.
         key: The literal condition that it is found by, if it has one.
         limits: Every number that ``@tokens`` is compared with.
+        has_fact: Whether it asks for more than tags.
     """
 
     position: int
@@ -84,6 +85,7 @@ class Rule:
     conditions: Mapping[str, Condition]
     key: tuple[str, str] | None
     limits: tuple[int, ...]
+    has_fact: bool
 
     @classmethod
     def of(
@@ -116,12 +118,8 @@ class Rule:
                 for key, value in when.items()
                 if key.casefold() == "@tokens"
             ),
+            has_fact=any(key.startswith("@") for key in when),
         )
-
-    @property
-    def has_fact(self) -> bool:
-        """Whether it asks for more than tags."""
-        return any(key.startswith("@") for key in self.when)
 
     def why_not(self, facts: Facts) -> str | None:
         """Say what keeps it from matching; ``None`` if it matches."""
