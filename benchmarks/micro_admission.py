@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import gc
+import json
 import random
 import tracemalloc
 from hashlib import sha256
 from pathlib import Path
 
-from attrs import evolve, frozen
+from attrs import asdict, evolve, frozen
 
 from benchmarks.insides import BACKEND, chat, config_of, exchange_of, graph_of, resources
 from benchmarks.timing import Run, finish
@@ -52,15 +53,16 @@ def admission_runs(folder: Path, limits: str) -> dict[str, Run]:
 
 def bytes_per_key(folder: Path, limits: str, count: int) -> float:
     """Give the memory that one more key takes, config and counters included."""
-    base = config(folder, limits, 0)
+    entrance(config_of(written(limits, 1), folder))  # what comes with the first is not counted
     tracemalloc.start()
     try:
         gc.collect()
         before = tracemalloc.get_traced_memory()[0]
-        kept = entrance(evolve(base, clients=clients(limits, count)))
+        loaded = config_of(written(limits, count), folder)
+        kept = entrance(loaded)
         gc.collect()
         grown = tracemalloc.get_traced_memory()[0] - before
-        assert len(kept.door.keys.principals) == count, "all of them are known"
+        assert len(kept.door.keys.principals) == len(loaded.clients), "all of them are known"
         return grown / count
     finally:
         tracemalloc.stop()
@@ -68,13 +70,23 @@ def bytes_per_key(folder: Path, limits: str, count: int) -> float:
 
 def config(folder: Path, limits: str, count: int) -> Config:
     """Make a config with so many keys."""
+    return evolve(config_of(written(limits, 0), folder), clients=clients(limits, count))
+
+
+def written(limits: str, count: int) -> str:
+    """Write such a config, for what a file with so many keys comes to."""
     text = BACKEND + _TIER + _PROFILE
     if limits == "all":
         every = f"rate_limit_rpm = {_LOTS}\nrate_limit_tpm = {_LOTS}\nmax_concurrent = {_LOTS}\n"
         text = text.replace("[gateway]\n", f"[gateway]\nrate_limit_rpm = {_LOTS}\n", 1)
         text += f"rate_limit_rpm = {_LOTS}\n"
         text += "".join(f"[groups.g{number}]\n{every}" for number in range(_GROUPS))
-    return evolve(config_of(text, folder), clients=clients(limits, count))
+    for client in clients(limits, count):
+        members = asdict(client, filter=lambda _, value: value not in (None, False, ()))
+        text += "[[clients]]\n" + "".join(
+            f"{name} = {json.dumps(value)}\n" for name, value in members.items()
+        )
+    return text
 
 
 def clients(limits: str, count: int) -> tuple[ClientSection, ...]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from sys import intern
 from types import MappingProxyType
 from typing import Any
 
@@ -90,7 +91,9 @@ def _complete_backend(backend: BackendSection, written: Any) -> BackendSection:
 
 def _complete_client(client: ClientSection, position: int) -> ClientSection:
     name = client.name or client.key_env or f"client{position}"
-    return evolve(client, name=name)
+    # Thousands of keys share a few profiles and groups: their names are kept once.
+    group = client.group and intern(client.group)
+    return evolve(client, name=name, profile=intern(client.profile), group=group)
 
 
 def _frozen(settings: Settings, reading: Reading) -> Config:

@@ -77,7 +77,7 @@ class ExchangeAccount:
         self._budgets = self._all_budgets.having(exchange.principal)
         scopes = self._limits.scopes(exchange.principal)
         if scopes:
-            if any(scope.tokens is not None for scope in scopes):
+            if [scope for scope in scopes if scope.tokens is not None]:
                 self._ask = ask_of(exchange.request)
             self._join(tuple(scopes))
 

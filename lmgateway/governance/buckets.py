@@ -19,6 +19,7 @@ settled.
 from __future__ import annotations
 
 from collections import OrderedDict
+from functools import lru_cache
 
 from attrs import define, field, frozen
 
@@ -42,6 +43,7 @@ class Rate:
     flow: float
 
     @classmethod
+    @lru_cache(1024)
     def of(cls, per_minute: int, capacity: int | None = None) -> Rate:
         """Give the rate of so many a minute; *capacity* is half of them unless given."""
         return cls(
@@ -74,8 +76,9 @@ class Bucket:
         elapsed = now - self.at
         if elapsed:  # a clock that was set back starts again from there
             self.at = now
-            if elapsed > 0:
-                self.used = max(0.0, self.used - elapsed * rate.flow)
+            if elapsed > 0 and self.used:
+                left = self.used - elapsed * rate.flow
+                self.used = left if left > 0.0 else 0.0
         return self.used + self.held
 
     def _change(self, rate: Rate) -> None:

@@ -143,7 +143,7 @@ class Budgets:
             purses=purses,
             wall=wall,
             sections={section.name: section for section in config.budgets},
-            clients={client.name: client.budgets for client in config.clients},
+            clients={c.name: c.budgets for c in config.clients if c.budgets},
             groups={name: group.budgets for name, group in config.groups.items()},
         )
 

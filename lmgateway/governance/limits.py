@@ -29,6 +29,9 @@ from lmgateway.governance.addresses import neighbourhood
 from lmgateway.governance.buckets import Bucket, Buckets, Rate, room
 from lmgateway.governance.tokens import Ask
 
+_UNUSED = Bucket()
+"""In the place of one that no limit asks for, since there may be very many keys."""
+
 
 class Counter:
     """What one scope has used; outlives every config."""
@@ -36,9 +39,15 @@ class Counter:
     __slots__ = ("concurrent", "requests", "tokens")
 
     def __init__(self) -> None:
-        self.requests = Bucket()
-        self.tokens = Bucket()
+        self.requests = self.tokens = _UNUSED
         self.concurrent = 0
+
+    def prepare(self, *, requests: bool, tokens: bool) -> None:
+        """Make the buckets that a limit asks for, if there are none yet."""
+        if requests and self.requests is _UNUSED:
+            self.requests = Bucket()
+        if tokens and self.tokens is _UNUSED:
+            self.tokens = Bucket()
 
 
 @define
@@ -80,6 +89,10 @@ class Scope:
     tokens: Rate | None = None
     concurrent: int | None = None
 
+    def __attrs_post_init__(self) -> None:
+        """Have what this limit counts with."""
+        self.counter.prepare(requests=self.requests is not None, tokens=self.tokens is not None)
+
     def refusal(self, ask: Ask, now: float) -> LimitError | None:
         """Say why a request cannot be let in now; ``None`` if it can."""
         counter = self.counter
@@ -115,7 +128,8 @@ class Scope:
         counter.concurrent += 1
         if self.requests is not None:
             counter.requests.take(1)
-        counter.tokens.held += self._held(ask)
+        if self.tokens is not None:
+            counter.tokens.held += self._held(ask)
 
     def refund(self, now: float) -> None:
         """Take it that a request was not let in just now; what else it has is for ``release``."""
@@ -126,8 +140,8 @@ class Scope:
         """Let a request go that used so many tokens."""
         counter = self.counter
         counter.concurrent -= 1
-        counter.tokens.held -= self._held(ask)
         if self.tokens is not None:
+            counter.tokens.held -= self._held(ask)
             counter.tokens.take(used)
 
     def standings(self, now: float) -> Iterable[Standing]:

@@ -42,8 +42,9 @@ def ask_of(request: ChatRequest) -> Ask:
     """Estimate a request; what only counts tokens asks for none."""
     if request.endpoint == "count_tokens":
         return NOTHING
-    prompt = sum(_estimate(request.hub.get(name)) for name in _PROMPT)
-    return Ask(-(-prompt // BYTES_PER_TOKEN), _output(request.hub))
+    hub = request.hub
+    prompt = _bytes([hub[name] for name in _PROMPT if name in hub])
+    return Ask(-(-prompt // BYTES_PER_TOKEN), _output(hub))
 
 
 def _output(hub: Document) -> int:
@@ -60,21 +61,18 @@ def _answers(hub: Document) -> int:
     return number if isinstance(number, int) and number > 1 else 1
 
 
-def _estimate(value: Any) -> int:
-    """Give the bytes of all text in *value*."""
-    total, rest = 0, [value]
+def _bytes(rest: list[Any]) -> int:
+    """Give the bytes of all text in *rest*, which is used up."""
+    total = 0
     while rest:
         part = rest.pop()
         if isinstance(part, str):
-            total += _text(part)
+            if part.startswith("data:"):
+                total += TOKENS_PER_FILE * BYTES_PER_TOKEN
+            else:
+                total += len(part) if part.isascii() else len(part.encode("utf-8", "replace"))
         elif isinstance(part, dict):
             rest += part.values()
         elif isinstance(part, list):
             rest += part
     return total
-
-
-def _text(text: str) -> int:
-    if text.startswith("data:"):
-        return TOKENS_PER_FILE * BYTES_PER_TOKEN
-    return len(text) if text.isascii() else len(text.encode("utf-8", "replace"))
