@@ -32,8 +32,8 @@ class AdviceTests(FolderTestCase):
         """Without them everyone has the default profile."""
         self.assertIn("has no effect", self.warned(based('public_profile = "default"')))
 
-    def test_bodies_are_never_kept(self) -> None:
-        """The reference's key for it is taken, and warned of."""
+    def test_bodies_kept_for_the_operator(self) -> None:
+        """That prompts are kept in memory is warned of."""
         self.assertIn("prompts are kept", self.warned(based("traffic_log_debug = true")))
 
     def test_the_whole_takes_longer_than_its_beginning(self) -> None:
