@@ -118,7 +118,14 @@ class CommandTests(TuneCase):
         return CliRunner().invoke(main, ["tune", "--config", str(self.source), *own, *words])
 
     def spawn(self, *words: str, stderr: int = subprocess.PIPE) -> subprocess.Popen[str]:
-        """Start the whole command, with a reactor of its own."""
+        """Start the whole command, with a reactor of its own, and as from a terminal.
+
+        Tests that run in the background are run with interrupts ignored, and so would be what
+        they start.
+        """
+
+        heeded = signal.signal(signal.SIGINT, signal.default_int_handler)
+        self.addCleanup(signal.signal, signal.SIGINT, heeded)
         return subprocess.Popen(
             [sys.executable, "-m", "lmgateway", "tune", "--config", str(self.source), *words],
             cwd=ROOT,
