@@ -123,7 +123,6 @@ class CommandTests(TuneCase):
         Tests that run in the background are run with interrupts ignored, and so would be what
         they start.
         """
-
         heeded = signal.signal(signal.SIGINT, signal.default_int_handler)
         self.addCleanup(signal.signal, signal.SIGINT, heeded)
         return subprocess.Popen(
