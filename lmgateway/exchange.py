@@ -143,6 +143,9 @@ class Account(Protocol):
             LimitError: If there is not enough.
         """
 
+    def refusal(self, attempt: Attempt, request: ChatRequest) -> GatewayError | None:
+        """Say why ``reserve`` would raise now; ``None`` if it would not."""
+
     def settle(self, attempt: Attempt) -> None:
         """Charge what the attempt really used; give the rest back.  Called once per attempt."""
 
@@ -160,6 +163,10 @@ class Unaccounted:
         """Allow it."""
 
     def reserve(self, attempt: Attempt, request: ChatRequest) -> int | None:
+        """Allow it."""
+        return None
+
+    def refusal(self, attempt: Attempt, request: ChatRequest) -> GatewayError | None:
         """Allow it."""
         return None
 

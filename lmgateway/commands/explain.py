@@ -19,8 +19,7 @@ from lmgateway.exchange import Exchange, Principal
 from lmgateway.routing.cascade import Hint
 from lmgateway.routing.classify import read_label
 from lmgateway.routing.policy import DEFAULT
-from lmgateway.routing.router import Router
-from lmgateway.service.graph import assemble
+from lmgateway.service.graph import Graph, assemble
 from lmgateway.service.resources import Resources
 
 _SHORT: Document = {"messages": [{"role": "user", "content": "Hello"}]}
@@ -56,7 +55,7 @@ def explained(source: Path, environ: Mapping[str, str], asking: Asking) -> Docum
 
     config = load(source, environ)
     resources = Resources.of(reactor, environ, write=lambda block: None)  # type: ignore[arg-type]
-    router = assemble(config, resources, lambda: None).router
+    graph = assemble(config, resources, lambda: None)
     exchange = Exchange(
         id="explain",
         surface=OPENAI.name,
@@ -67,18 +66,19 @@ def explained(source: Path, environ: Mapping[str, str], asking: Asking) -> Docum
         principal=_principal(config, asking.client),
         request=_request(asking),
     )
-    return _result(router, exchange, asking)
+    return _result(graph, exchange, asking)
 
 
-def _result(router: Router, exchange: Exchange, asking: Asking) -> Document:
-    counter = evolve(router.cascade.counter, in_thread=None)  # there is no reactor to wait with
-    router = evolve(router, cascade=evolve(router.cascade, counter=counter))
+def _result(graph: Graph, exchange: Exchange, asking: Asking) -> Document:
+    cascade = graph.router.cascade
+    counter = evolve(cascade.counter, in_thread=None)  # there is no reactor to wait with
+    router = evolve(graph.router, cascade=evolve(cascade, counter=counter))
     said = None if asking.label is None else read_label(asking.label)
 
     async def explain() -> Document:
-        assert exchange.request is not None, "it was just made"
-        decision = await router.decide(exchange, Hint(said=said))
-        return router.explaining.document(decision, exchange.request)
+        async with graph.admission.admit(exchange):
+            decision = await router.decide(exchange, Hint(said=said))
+            return router.explaining.document(decision, exchange)
 
     results: list[Document | Failure] = []
     Deferred.fromCoroutine(explain()).addBoth(results.append)
@@ -98,6 +98,7 @@ def _principal(config: Config, name: str | None) -> Principal:
             return Principal(
                 name=name,
                 profile=client.profile,
+                group=client.group or "",
                 expert=client.expert,
                 allow_profiles=client.allow_profiles,
                 allow_models=client.allow_models,

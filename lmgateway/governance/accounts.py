@@ -12,8 +12,9 @@ from collections.abc import Sequence
 from attrs import define, field
 
 from lmgateway.chat import ChatRequest, Usage
+from lmgateway.errors import BudgetExhausted
 from lmgateway.exchange import Attempt, Exchange, Standing
-from lmgateway.governance.budgets import Budget, Budgets, reserve
+from lmgateway.governance.budgets import Budget, Budgets, reserve, shortfall
 from lmgateway.governance.limits import Limits, Scope, refusal_of, tightest
 from lmgateway.governance.pricing import MAX_OUTPUT, Prices
 from lmgateway.governance.tokens import NOTHING, Ask, ask_of
@@ -118,15 +119,28 @@ class ExchangeAccount:
         Raises:
             BudgetExhausted: If a budget has not so much left.
         """
-        if not self._budgets or request.endpoint == "count_tokens":
+        if not self._is_paid(request):
             return None
+        amount, bound = self._most(attempt, request)
+        attempt.reserved = reserve(self._budgets, amount, self._wall())
+        return bound
+
+    def refusal(self, attempt: Attempt, request: ChatRequest) -> BudgetExhausted | None:
+        """Say why nothing could be set aside for an attempt now."""
+        if not self._is_paid(request):
+            return None
+        return shortfall(self._budgets, self._most(attempt, request)[0], self._wall())
+
+    def _is_paid(self, request: ChatRequest) -> bool:
+        return bool(self._budgets) and request.endpoint != "count_tokens"
+
+    def _most(self, attempt: Attempt, request: ChatRequest) -> tuple[int | None, int | None]:
+        """Give the most that an attempt can cost, and the bound on its output that says so."""
         ask, price = ask_of(request), self._prices.price(attempt)
         is_bounded = ask.output or request.endpoint == "embeddings"
         bound = None if is_bounded else self._prices.bounds.get(attempt.tier, MAX_OUTPUT)
         most = Ask(ask.prompt * CAUTION, ask.output or bound or 0)
-        amount = None if price is None else price.most(most)
-        attempt.reserved = reserve(self._budgets, amount, self._wall())
-        return bound
+        return None if price is None else price.most(most), bound
 
     def settle(self, attempt: Attempt) -> None:
         """Note what an attempt cost."""

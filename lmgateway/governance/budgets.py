@@ -174,7 +174,13 @@ class Budgets:
         )
 
 
-def reserve(budgets: Iterable[Budget], amount: int | None, wall: float) -> int:
+def shortfall(budgets: Iterable[Budget], amount: int | None, wall: float) -> BudgetExhausted | None:
+    """Say why so much cannot be set aside; of several, the one waited for longest."""
+    refusals = [refusal for budget in budgets if (refusal := budget.refusal(amount, wall))]
+    return max(refusals, key=lambda each: each.retry_after or float("inf"), default=None)
+
+
+def reserve(budgets: Collection[Budget], amount: int | None, wall: float) -> int:
     """
     Set money aside in every budget, or in none.
 
@@ -185,13 +191,11 @@ def reserve(budgets: Iterable[Budget], amount: int | None, wall: float) -> int:
         What was set aside.
 
     Raises:
-        BudgetExhausted: If one of them has not enough left; of several, the one of which
-            most is to be waited for.
+        BudgetExhausted: If one of them has not enough left.
     """
-    budgets = tuple(budgets)
-    refusals = [refusal for budget in budgets if (refusal := budget.refusal(amount, wall))]
-    if refusals:
-        raise max(refusals, key=lambda each: each.retry_after or float("inf"))
+    refusal = shortfall(budgets, amount, wall)
+    if refusal is not None:
+        raise refusal
     for budget in budgets:
         budget.purse.reserved += amount or 0
     return amount or 0

@@ -12,19 +12,19 @@ member                 what it tells
 ``rules``              every rule looked at, with ``matched`` and ``why_not``
 ``candidates``         every tier, with ``accepted``, ``reasons`` and
                        ``expected_cost_usd``
-``plan``               the accepted ones, in the order in which they are tried
+``plan``               the accepted ones, in the order in which they are tried;
+                       it ends before one that refuses for all of them
 ``choice``             the first of them; ``null`` if no backend is asked
 ``reply``              the operator's own answer, where that is given
 ``error``              why nothing can be tried
 =====================  ==========================================================
 
-The expected cost is that of the whole prompt and the longest answer asked for:
-what is reserved before an attempt.
+The expected cost is that of the whole prompt and the longest answer asked for.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TypeAlias
 
 from attrs import frozen
@@ -32,9 +32,10 @@ from attrs import frozen
 from lmgateway.chat import ChatRequest, Document
 from lmgateway.config.schema import PriceSection
 from lmgateway.errors import GatewayError
+from lmgateway.exchange import Attempt, Exchange
 from lmgateway.routing.ladder import Tier
 from lmgateway.routing.needs import needs_of
-from lmgateway.routing.plan import Candidate, Compared, Decision
+from lmgateway.routing.plan import Compared, Decision
 from lmgateway.routing.rules import Rule
 from lmgateway.routing.tokens import Counter, output_budget
 
@@ -58,11 +59,12 @@ class Explaining:
     counter: Counter
     price_of: PriceOf = _unknown_price
 
-    def document(self, decision: Decision, request: ChatRequest) -> Document:
-        """Explain a decision."""
+    def document(self, decision: Decision, exchange: Exchange) -> Document:
+        """Explain a decision on an exchange."""
+        request = exchange.request
+        assert request is not None, "only parsed requests are routed"
         tokens = self.counter.count(request)
-        plan = decision.plan
-        tried = _tried(decision)
+        tried, end = _walk(decision, exchange)
         choice = tried[0] if tried else None
         document: Document = {
             "profile_chain": [*decision.chain],
@@ -73,27 +75,26 @@ class Explaining:
             "needs": sorted(needs_of(request)),
             "tokens": tokens,
             "rules": [rule for compared in decision.compared for rule in _rules(compared)],
-            "candidates": []
-            if plan is None
-            else [self._candidate(c, tokens, request) for c in plan.candidates()],
+            "candidates": [
+                {
+                    **_named(tier),
+                    "accepted": not reasons,
+                    "reasons": reasons,
+                    "expected_cost_usd": self._cost(tier, tokens, request),
+                }
+                for tier, reasons in _judged(decision, exchange, tried, end)
+            ],
             "plan": [tier.name for tier in tried],
             "choice": None if choice is None else _named(choice),
         }
         if decision.reply is not None:
             document["reply"] = decision.reply
-        if decision.refusal is not None:
-            document["error"] = _told(decision.refusal)
+        error = decision.refusal
+        if end is not None and not tried:
+            error = _unpaid(end, exchange)
+        if error is not None:
+            document["error"] = _told(error)
         return document
-
-    def _candidate(self, candidate: Candidate, tokens: int, request: ChatRequest) -> Document:
-        tier = candidate.tier
-        reasons = [*candidate.reasons, *_state(tier)]
-        return {
-            **_named(tier),
-            "accepted": not reasons,
-            "reasons": reasons,
-            "expected_cost_usd": self._cost(tier, tokens, request),
-        }
 
     def _cost(self, tier: Tier, tokens: int, request: ChatRequest) -> float | None:
         price = self.price_of(tier)
@@ -104,11 +105,55 @@ class Explaining:
         return round(cost / 1e6 + (price.request or 0), 9)
 
 
-def _tried(decision: Decision) -> list[Tier]:
-    """The tiers that are tried as things stand, the first one first."""
-    if decision.plan is None or decision.choice is None or _is_full(decision.choice):
-        return []
-    return [tier for tier in decision.plan.tiers() if not _state(tier)]
+def _walk(decision: Decision, exchange: Exchange) -> tuple[list[Tier], Tier | None]:
+    """
+    Go the way of live traffic as things stand.
+
+    Returns:
+        The tiers that are tried, and the one that ends it by refusing, if one does.
+    """
+    tried: list[Tier] = []
+    if decision.plan is None or decision.choice is None:
+        return tried, None
+    for tier in decision.plan.tiers():
+        if _is_shut(tier):
+            continue
+        if not _is_full(tier):
+            if _unpaid(tier, exchange):
+                return tried, tier
+            tried.append(tier)
+        elif tier is decision.choice:
+            return tried, tier
+    return tried, None
+
+
+def _judged(
+    decision: Decision, exchange: Exchange, tried: Sequence[Tier], end: Tier | None
+) -> Iterator[tuple[Tier, list[str]]]:
+    """Give every tier, with what speaks against it."""
+    if decision.plan is None:
+        return
+    for candidate in decision.plan.candidates():
+        tier = candidate.tier
+        reasons = [*candidate.reasons, *_state(tier, exchange)]
+        if end is not None and not reasons and tier not in tried:
+            reasons = [f"not reached: {end.name} refuses"]
+        yield tier, reasons
+
+
+def _state(tier: Tier, exchange: Exchange) -> list[str]:
+    """What speaks against a tier at this moment: it is passed over, or refuses."""
+    told = {
+        "breaker open": _is_shut(tier),
+        "queue full": _is_full(tier),
+        "over budget": _unpaid(tier, exchange) is not None,
+    }
+    return [reason for reason, holds in told.items() if holds]
+
+
+def _is_shut(tier: Tier) -> bool:
+    """Tell whether a tier is passed over as all of its targets fail."""
+    return all(target.health is not None and target.health.blocked_for() for target in tier.targets)
 
 
 def _is_full(tier: Tier) -> bool:
@@ -117,14 +162,19 @@ def _is_full(tier: Tier) -> bool:
     return gate is not None and gate.is_full and gate.pending >= gate.limits.queue_depth
 
 
-def _state(tier: Tier) -> list[str]:
-    """What speaks against a tier at this moment: it is passed over, or refuses."""
-    reasons = []
-    if all(target.health is not None and target.health.blocked_for() for target in tier.targets):
-        reasons.append("breaker open")
-    if _is_full(tier):
-        reasons.append("queue full")
-    return reasons
+def _unpaid(tier: Tier, exchange: Exchange) -> GatewayError | None:
+    """Say why none of a tier's targets could be paid for."""
+    request = exchange.request
+    assert request is not None, "only parsed requests are routed"
+    refusal = None
+    for target in tier.targets:
+        attempt = Attempt(
+            tier=tier.name, backend=target.backend.name, model=target.model, started=0
+        )
+        refusal = exchange.account.refusal(attempt, request)
+        if refusal is None:
+            return None
+    return refusal
 
 
 def _named(tier: Tier) -> Document:

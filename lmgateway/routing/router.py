@@ -66,7 +66,7 @@ class Router:
         assert request is not None, "only parsed requests are routed"
         decision = await self.decide(exchange)
         if _says_true(exchange, "x-lmg-explain") and exchange.expose_routing:
-            exchange.explanation = self.explaining.document(decision, request)
+            exchange.explanation = self.explaining.document(decision, exchange)
         if decision.refusal is not None:
             raise decision.refusal
         if decision.reply is not None or decision.plan is None:
@@ -104,7 +104,7 @@ class Router:
         exchange.mode = "explain"
         if not exchange.expose_routing:
             raise Forbidden("This profile does not tell how it routes.")
-        document = self.explaining.document(decision, request)
+        document = self.explaining.document(decision, exchange)
         yield Reply(
             dialect=OPENAI.name,
             body=encode(document),

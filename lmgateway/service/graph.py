@@ -47,6 +47,7 @@ class Graph:
 
     config: Config
     router: Router
+    admission: Admission
     client: Port
     admin: Port
     settle: Callable[[], None]
@@ -79,23 +80,25 @@ def assemble(config: Config, resources: Resources, reload: Callable[[], None]) -
         budgets.settled()
 
     router = router_of(config, resources, directory)
+    admission = Admission(
+        tally=resources.tally,
+        limits=limits,
+        prices=Prices.of(config),
+        budgets=budgets,
+        max_in_flight=config.gateway.max_in_flight,
+    )
     client = ClientParts(
         config=config,
         resources=resources,
         router=router,
-        admission=Admission(
-            tally=resources.tally,
-            limits=limits,
-            prices=Prices.of(config),
-            budgets=budgets,
-            max_in_flight=config.gateway.max_in_flight,
-        ),
+        admission=admission,
         limits=limits,
         missing_keys=backends.missing_keys,
     )
     return Graph(
         config=config,
         router=router,
+        admission=admission,
         client=client.port(),
         admin=_admin_port(config, resources, backends, reload),
         settle=settle,

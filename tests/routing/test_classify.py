@@ -198,10 +198,11 @@ class CascadeTests(SynchronousTestCase):
             ]
         )
         router = router_of(ladder, policy_of(ladder, mode="classify", rules=rules))
-        decision = self.successResultOf(Deferred.fromCoroutine(router.decide(exchange_of())))
+        exchange = exchange_of()
+        decision = self.successResultOf(Deferred.fromCoroutine(router.decide(exchange)))
         assert decision.choice is not None
         self.assertEqual(decision.choice.name, "t:2")
-        document = router.explaining.document(decision, chat(("user", "hi")))
+        document = router.explaining.document(decision, exchange)
         self.assertEqual(
             [one["why_not"] for one in document["rules"]],
             ["leads back to a profile gone through", None],

@@ -98,9 +98,7 @@ def explained(router: Router, exchange: Exchange, label: str) -> dict[str, Any]:
     decided = Deferred.fromCoroutine(router.decide(exchange, Hint(said=read_label(label))))
     results: list[Any] = []
     decided.addBoth(results.append)
-    request = exchange.request
-    assert request is not None
-    return router.explaining.document(results[0], request)
+    return router.explaining.document(results[0], exchange)
 
 
 def lived(router: Router, exchange: Exchange) -> GatewayError | None:

@@ -159,3 +159,24 @@ class ExplainTests(ClassifyCase):
         self.assertEqual(document["candidates"][0]["reasons"], ["its queue is too long"])
         pending.cancel()
         await until(lambda: bool(self.backend.lost))
+
+    async def test_over_budget(self) -> None:
+        """What a budget cannot pay for ends the plan there, in the explanation as live."""
+        self.serve(
+            first="price = { input = 1, output = 1 }",
+            more='[[budgets]]\nname = "small"\nscope = "global"\nperiod = "day"\nlimit_usd = 1',
+        )
+        document = (await self.explain(label="instant", max_tokens=1000)).json
+        self.assertEqual(document["choice"]["tier"], "local:instant")
+        self.assertEqual(document["plan"][1:], ["local:fast", "cloud:pro"])
+
+        document = (await self.explain(label="instant", max_tokens=1_000_000)).json
+        self.assertEqual((document["plan"], document["choice"]), ([], None))
+        self.assertEqual(document["error"]["kind"], "budget_exhausted")
+        self.assertEqual(
+            [candidate["reasons"] for candidate in document["candidates"]],
+            [["over budget"], *[["not reached: local:instant refuses"]] * 2],
+        )
+        self.says("instant")
+        got = await self.chat(max_tokens=1_000_000)
+        self.assertEqual(got.code, document["error"]["status"])
