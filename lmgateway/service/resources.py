@@ -27,6 +27,7 @@ from lmgateway.backends.health import Health
 from lmgateway.governance.admission import Tally
 from lmgateway.routing.queues import Gates
 from lmgateway.telemetry.access import AccessLog
+from lmgateway.telemetry.events import Events
 from lmgateway.telemetry.traffic import Traffic
 from lmgateway.wire.client import Origin, WireAgent, WireClient
 from lmgateway.wire.timers import Wheel
@@ -52,6 +53,7 @@ class Resources:
         queues: Of the tiers, by queue id.
         bulkheads: Of the backends.
         health: Of all targets.
+        events: What happens, for whoever listens.
     """
 
     reactor: Reactor
@@ -67,6 +69,7 @@ class Resources:
     leaving: bool = False
     queues: Gates = Factory(lambda self: Gates(self.wheel), takes_self=True)
     bulkheads: Gates = Factory(lambda self: Gates(self.wheel), takes_self=True)
+    events: Events = Factory(lambda self: Events(self.wall), takes_self=True)
     health: Health = Factory(lambda self: Health(self.wheel.now), takes_self=True)
     _clients: dict[AgentKey, WireClient] = field(factory=dict)
     _agents: dict[AgentKey, WireAgent] = field(factory=dict)
