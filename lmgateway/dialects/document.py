@@ -23,6 +23,7 @@ from typing import Any
 import msgspec
 
 from lmgateway.chat import Document
+from lmgateway.dialects.foreign import refuse_foreign
 from lmgateway.errors import MalformedRequest
 
 POLICY = frozenset(
@@ -39,22 +40,6 @@ POLICY = frozenset(
     }
 )
 """Members that the gateway decides on: no other spelling of them is let through."""
-
-REFUSED = frozenset(
-    {
-        "api_base",
-        "api_key",
-        "api_version",
-        "base_url",
-        "deployment",
-        "deployment_id",
-        "endpoint",
-        "extra_headers",
-        "organization",
-        "proxies",
-    }
-)
-"""Members that would choose a host or a credential: those come from the operator alone."""
 
 MAX_DEPTH = 64
 
@@ -95,9 +80,10 @@ def read(raw: bytes) -> tuple[Document, Spans]:
     except msgspec.MsgspecError as e:
         raise MalformedRequest(f"The body is not valid JSON: {e}.", param=WHOLE) from None
     _refuse_depth(raw, document)
-    for name in REFUSED.intersection(document):
-        raise MalformedRequest(f"The member {name!r} is not accepted by this gateway.", param=name)
-    return document, _spans(raw, members)
+    spans = _spans(raw, members)
+    for name in document.keys() - POLICY:
+        refuse_foreign(name, document[name])
+    return document, spans
 
 
 def _refuse_depth(raw: bytes, document: Document) -> None:

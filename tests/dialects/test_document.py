@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from lmgateway.dialects.document import MAX_DEPTH, REFUSED, encode, read, splice
+from lmgateway.dialects.document import MAX_DEPTH, encode, read, splice
 from lmgateway.errors import MalformedRequest
 
 REFUSED_BODIES: dict[str, bytes] = {
@@ -78,13 +78,6 @@ class ReadTests(SynchronousTestCase):
             with self.assertRaises(MalformedRequest) as caught:
                 read(body)
             self.assertEqual(caught.exception.param, param)
-
-    def test_hosts_and_credentials_are_refused(self) -> None:
-        """No client chooses where a request goes, or with whose key."""
-        for name in REFUSED:
-            with self.assertRaises(MalformedRequest) as caught:
-                read(encode({"model": "m", name: "x"}))
-            self.assertEqual(caught.exception.param, name)
 
     def test_depth_up_to_the_limit(self) -> None:
         """The last allowed level is allowed, and brackets in text do not count."""

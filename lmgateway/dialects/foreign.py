@@ -1,0 +1,124 @@
+"""
+Members of a request that would choose a host, a route or a credential.
+
+Where a request goes, and with which key, is for the operator's config alone.  Client libraries
+and other gateways have members for it, and a backend behind this one may well read them: so they
+are refused by name, never passed on and never quietly dropped.  Names are compared without
+regard to case, ``_`` and ``-`` (``apiBase``, ``API-BASE``), for readers differ in that too.
+
+They are looked for at the top of a body and anywhere in those of its members that some servers
+read as if they stood at the top (``NESTS``).  Elsewhere a name is data: a tool may well have a
+parameter that is called ``endpoint``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import Any, Literal
+
+from lmgateway.errors import MalformedRequest
+
+FOREIGN = frozenset(
+    {
+        "api_base",
+        "api_key",
+        "api_keys",
+        "api_type",
+        "api_url",
+        "api_version",
+        "auth_token",
+        "base_url",
+        "custom_api_base",
+        "custom_host",
+        "custom_llm_provider",
+        "default_headers",
+        "default_query",
+        "deployment",
+        "deployment_id",
+        "endpoint",
+        "endpoint_url",
+        "extra_headers",
+        "extra_query",
+        "headers",
+        "host",
+        "http_proxy",
+        "https_proxy",
+        "litellm_credential_name",
+        "model_list",
+        "organization",
+        "organization_id",
+        "proxies",
+        "proxy",
+        "region_name",
+        "s3_endpoint_url",
+        "sagemaker_base_url",
+        "ssl_verify",
+        "target_url",
+        "upstream_url",
+        "user_config",
+    }
+)
+"""Members that are refused, as they are mostly spelt."""
+
+FAMILIES = ("aws", "azure", "langfuse", "vertex", "watsonx")
+"""How further ones begin: a provider's own words for its hosts and credentials."""
+
+NESTS = frozenset({"extra_body", "fallbacks", "litellm_params", "model_kwargs", "optional_params"})
+"""Members whose own members some servers read as if they stood at the top."""
+
+MAX_CACHED = 64
+"""Characters of a name whose verdict is remembered."""
+
+Verdict = Literal["fine", "refused", "nest"]
+
+
+def _plain(name: str) -> str:
+    return name.strip().casefold().replace("-", "").replace("_", "")
+
+
+_FOREIGN = frozenset(map(_plain, FOREIGN))
+_NESTS = frozenset(map(_plain, NESTS))
+
+
+def _judge(name: str) -> Verdict:
+    plain = _plain(name)
+    if plain in _FOREIGN or plain.startswith(FAMILIES):
+        return "refused"
+    return "nest" if plain in _NESTS else "fine"
+
+
+_remembered = lru_cache(maxsize=1024)(_judge)
+
+
+def refuse_foreign(name: str, value: Any) -> None:
+    """
+    Refuse a top-level member that would choose where a request goes, or one within it.
+
+    Raises:
+        MalformedRequest: Naming it.
+    """
+    verdict = _remembered(name) if len(name) <= MAX_CACHED else _judge(name)
+    if verdict == "fine":
+        return
+    if verdict == "refused":
+        raise _refusal(name)
+    for path, inner in _names(value, name):
+        if _judge(inner) == "refused":
+            raise _refusal(path)
+
+
+def _refusal(path: str) -> MalformedRequest:
+    shown = path[:256]
+    return MalformedRequest(f"The member {shown!r} is not accepted by this gateway.", param=shown)
+
+
+def _names(value: Any, path: str) -> Iterator[tuple[str, str]]:
+    """Give every member within *value*, with its path; depth is bounded by who read the body."""
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            yield f"{path}.{name}", name
+            yield from _names(inner, f"{path}.{name}")
+    elif isinstance(value, list):
+        for number, inner in enumerate(value):
+            yield from _names(inner, f"{path}[{number}]")
