@@ -32,15 +32,20 @@ def _section(title: str, lines: list[str]) -> str:
 
 def _listeners(config: Config) -> Iterator[str]:
     gateway = config.gateway
-    yield _listener("client", gateway.client_host, gateway.client_port, gateway.client_tls)
-    yield _listener("admin ", gateway.admin_host, gateway.admin_port, gateway.admin_tls)
+    client = gateway.client_listen or _address(gateway.client_host, gateway.client_port)
+    admin = gateway.admin_listen or _address(gateway.admin_host, gateway.admin_port)
+    yield _listener("client", client, gateway.client_tls)
+    yield _listener("admin ", admin, gateway.admin_tls)
 
 
-def _listener(name: str, host: str, port: int, tls: TlsSection | None) -> str:
+def _address(host: str, port: int) -> str:
+    return f"//[{host}]:{port}" if ":" in host else f"//{host}:{port}"
+
+
+def _listener(name: str, where: str, tls: TlsSection | None) -> str:
     scheme = "http" if tls is None else "https"
-    shown = f"[{host}]" if ":" in host else host
     mutual = ", client certificates needed" if tls is not None and tls.client_ca else ""
-    return f"{name}  {scheme}://{shown}:{port}{mutual}"
+    return f"{name}  {scheme}{':' if where.startswith('//') else ' on '}{where}{mutual}"
 
 
 def _tiers(config: Config) -> Iterator[str]:

@@ -3,7 +3,8 @@ Who can reach the ports, and what the world outside the config must provide for 
 
 A port that others can reach must be guarded, and a guard that is configured
 must be there: a key or token that resolves to nothing stops the start,
-instead of leaving the door open.
+instead of leaving the door open.  What a socket that is handed over can be reached from is known
+only when it is there (``client_port_unguarded``, ``admin_port_unguarded``).
 """
 
 from __future__ import annotations
@@ -25,8 +26,12 @@ def check_exposure(
 ) -> None:
     """Check listeners, TLS files, client keys and the admin token."""
     gateway = settings.gateway
-    if gateway.client_port == gateway.admin_port != 0:
+    if gateway.client_port == gateway.admin_port != 0 and not (
+        gateway.client_listen or gateway.admin_listen
+    ):
         report.problem(("gateway", "admin_port"), "must not be the client port as well")
+    if gateway.client_listen is not None and gateway.client_listen == gateway.admin_listen:
+        report.problem(("gateway", "admin_listen"), "must not be the client port's socket as well")
     _check_client_port(settings, report)
     _check_admin_port(settings, report, environ, base_dir)
     for name, tls in (("client_tls", gateway.client_tls), ("admin_tls", gateway.admin_tls)):
@@ -37,15 +42,32 @@ def check_exposure(
     _check_keys(settings, report, environ, base_dir)
 
 
-def _check_client_port(settings: Settings, report: Report) -> None:
-    gateway = settings.gateway
-    if is_loopback(gateway.client_host) or settings.clients or gateway.allow_anonymous:
-        return
-    report.problem(
-        ("gateway", "client_host"),
+def client_port_unguarded(settings: Settings) -> str | None:
+    """Say why others must not reach the client port, if so."""
+    if settings.clients or settings.gateway.allow_anonymous:
+        return None
+    return (
         "others can reach the client port there, and anyone may use it: "
-        "add [[clients]], or say allow_anonymous = true",
+        "add [[clients]], or say allow_anonymous = true"
     )
+
+
+def admin_port_unguarded(settings: Settings) -> str | None:
+    """Say why others must not reach the admin port, if so."""
+    gateway = settings.gateway
+    tls = gateway.admin_tls
+    if tls is not None and (gateway.admin_token_source is not None or tls.client_ca is not None):
+        return None
+    return (
+        "others can reach the admin port there: it needs admin_tls, "
+        "and a token (admin_token_env) or admin_tls.client_ca"
+    )
+
+
+def _check_client_port(settings: Settings, report: Report) -> None:
+    gateway, why = settings.gateway, client_port_unguarded(settings)
+    if why is not None and gateway.client_listen is None and not is_loopback(gateway.client_host):
+        report.problem(("gateway", "client_host"), why)
 
 
 def _check_admin_port(
@@ -57,15 +79,9 @@ def _check_admin_port(
     if source is not None and token is None:
         key = "admin_token_env" if gateway.admin_token_secret is None else "admin_token_secret"
         report.problem(("gateway", key), _nothing(described(source)))
-    if is_loopback(gateway.admin_host):
-        return
-    tls = gateway.admin_tls
-    if tls is None or (source is None and tls.client_ca is None):
-        report.problem(
-            ("gateway", "admin_host"),
-            "others can reach the admin port there: it needs admin_tls, "
-            "and a token (admin_token_env) or admin_tls.client_ca",
-        )
+    why = admin_port_unguarded(settings)
+    if why is not None and gateway.admin_listen is None and not is_loopback(gateway.admin_host):
+        report.problem(("gateway", "admin_host"), why)
 
 
 def _nothing(source: str) -> str:

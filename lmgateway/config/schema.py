@@ -31,6 +31,7 @@ from lmgateway.config.gates import (
     RefusalGate,
     RepetitionGate,
 )
+from lmgateway.config.listen import HandedSocket
 from lmgateway.config.merge import Origins
 from lmgateway.config.rule import RuleSection, SplitSection
 from lmgateway.config.tier import Capability, PriceSection, Strategy, TargetSection, TierSection
@@ -112,6 +113,9 @@ class GatewaySection:
         client_port: The port that clients connect to.
         admin_host: The address of the admin port.
         admin_port: The port of the admin API.
+        client_listen: The socket of the client port that a service manager hands over, instead
+            of an address: ``systemd:domain=INET:index=0`` or ``systemd:domain=INET:name=client``.
+        admin_listen: As ``client_listen``, for the admin port.
         client_tls: TLS on the client port.
         admin_tls: TLS on the admin port.
         traffic_log_capacity: How many exchanges the traffic log keeps; 0 keeps none.
@@ -152,6 +156,8 @@ class GatewaySection:
     client_port: Port = 8080
     admin_host: ListenHost = "127.0.0.1"
     admin_port: Port = 8081
+    client_listen: HandedSocket | None = None
+    admin_listen: HandedSocket | None = None
     client_tls: TlsSection | None = None
     admin_tls: TlsSection | None = None
     traffic_log_capacity: Count = 500

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from attrs import evolve, frozen
 
+from lmgateway.config.exposure import client_port_unguarded
 from lmgateway.config.schema import ClientSection, Config
 from lmgateway.config.values import moment
 from lmgateway.errors import ConfigError
@@ -17,7 +18,7 @@ from lmgateway.governance.keys import Keys, digest
 from lmgateway.governance.limits import Limits
 from lmgateway.routing.policy import DEFAULT
 from lmgateway.routing.router import Router
-from lmgateway.service.port import Port, limits_of, secret_of
+from lmgateway.service.port import Place, Port, limits_of, secret_of
 from lmgateway.service.resources import Resources
 from lmgateway.surfaces.answers import Answers
 from lmgateway.surfaces.anthropic import AnthropicSurface
@@ -61,8 +62,8 @@ class ClientParts:
         cors = Cors(frozenset(gateway.cors_origins))
         answers = Answers(ERROR_GRAMMARS, cors, self.resources.wall)
         return Port(
-            host=gateway.client_host,
-            number=gateway.client_port,
+            place=Place(gateway.client_host, gateway.client_port, gateway.client_listen),
+            unguarded=client_port_unguarded(self.config),
             tls=gateway.client_tls,
             routes=self._routes(answers, self._intake(cors)),
             door=self._door(answers),

@@ -14,6 +14,7 @@ from attrs import frozen
 from lmgateway.admin.answers import Fallback
 from lmgateway.admin.app import AdminPort
 from lmgateway.admin.door import AdminDoor
+from lmgateway.config.exposure import admin_port_unguarded
 from lmgateway.config.redact import redacted
 from lmgateway.config.schema import Config
 from lmgateway.errors import ConfigError
@@ -25,7 +26,7 @@ from lmgateway.routing.policy import Directory
 from lmgateway.routing.router import Router
 from lmgateway.service.backends import Backends
 from lmgateway.service.client_port import ClientParts
-from lmgateway.service.port import Port, limits_of, secret_of
+from lmgateway.service.port import Place, Port, limits_of, secret_of
 from lmgateway.service.resources import Resources
 from lmgateway.service.routing import policies_of, router_of
 from lmgateway.service.tiers import Tiers, queue_limits
@@ -138,8 +139,8 @@ def _admin_port(
         probed=wellness.probed,
     )
     return Port(
-        host=gateway.admin_host,
-        number=gateway.admin_port,
+        place=Place(gateway.admin_host, gateway.admin_port, gateway.admin_listen),
+        unguarded=admin_port_unguarded(config),
         tls=gateway.admin_tls,
         routes=Routes([admin.app], Fallback()),
         door=AdminDoor(token),

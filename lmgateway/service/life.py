@@ -33,6 +33,8 @@ from lmgateway.telemetry.logs import set_levels
 
 _COLLECT = (10_000, 20, 20)
 """When garbage is looked for: what a request leaves is freed by its counts, cycles are few."""
+_LEEWAY = 5.0
+"""Seconds beyond the drain deadline that the service manager is asked for."""
 LAST_WORDS_SECONDS = 1.0
 """For in-band errors to reach their clients, after the drain deadline."""
 
@@ -85,6 +87,11 @@ class GatewayService(Service):
             client=self.client.address,
             admin=self.admin.address,
         )
+        self.resources.notifier.ready(self._status())
+
+    def _status(self) -> str:
+        checksum = self._graph.config.checksum[:12]
+        return f"Serving on {self.client.address}, admin on {self.admin.address}; {checksum}"
 
     def _from_signal(self, act: Callable[[], object]) -> Callable[[int, object], None]:
         return lambda number, frame: self.resources.reactor.callFromThread(act)
@@ -99,6 +106,17 @@ class GatewayService(Service):
         """
         if self._drain is not None:
             raise ConfigError(["the gateway is shutting down"])
+        notifier = self.resources.notifier
+        notifier.reloading()
+        try:
+            self._reload()
+        except ConfigError as error:
+            count = len(error.problems)
+            notifier.ready(f"{self._status()} (not reloaded: {count} problem(s) in the file)")
+            raise
+        notifier.ready(self._status())
+
+    def _reload(self) -> None:
         config = load(self._path, self.resources.environ)
         graph = assemble(config, self.resources, self.reload)
         self._serve(graph)
@@ -149,6 +167,8 @@ class GatewayService(Service):
         gateway = self._graph.config.gateway
         clock = self.resources.reactor
         self.resources.leaving = True
+        whole = gateway.drain_delay_ms + gateway.drain_timeout_ms
+        self.resources.notifier.stopping("Draining", whole / 1000 + _LEEWAY)
         self._watcher.stopService()
         if gateway.drain_delay_ms:
             self._delay = deferLater(clock, gateway.drain_delay_ms / 1000)
@@ -169,6 +189,7 @@ class GatewayService(Service):
                 deadline.cancel()
         self.resources.access.flush()
         self.resources.wheel.stop()
+        self.resources.notifier.close()
 
     def _interrupt(self) -> None:
         self._log.warn("The drain deadline has passed: what is in flight is cut.")

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
-from socket import SO_REUSEPORT, SOL_SOCKET, socket
+from socket import AF_UNIX, SO_REUSEPORT, SOL_SOCKET, socket
+from stat import S_IMODE
 from typing import Any
 
 from attrs import define
+from twisted.internet import unix
 from twisted.internet.defer import Deferred
 from twisted.internet.error import CannotListenError
 from twisted.internet.protocol import Factory
 from twisted.internet.tcp import Port as Socket
+from twisted.python.failure import Failure
 
 from lmgateway.config.schema import TlsSection
+from lmgateway.config.values import is_loopback
 from lmgateway.errors import ConfigError
-from lmgateway.service.port import Port
+from lmgateway.service.port import Place, Port
 from lmgateway.service.resources import Resources
 from lmgateway.wire.server import ServerFactory
 from lmgateway.wire.tls import ServerTLS
@@ -26,8 +31,7 @@ BACKLOG = 4096
 class _Bound:
     """A listening socket, with what it is open for."""
 
-    host: str
-    number: int
+    place: Place
     tls: TlsSection | None
     certificate: ServerTLS | None
     factory: Factory
@@ -62,8 +66,9 @@ class Listener:
         if self.factory is None:
             self.factory = ServerFactory(port.routes, port.door, port.limits, self._resources.wheel)
         bound = self._bound
-        if bound is None or (bound.host, bound.number) != (port.host, port.number):
+        if bound is None or bound.place != port.place:
             return self._bind(port, self.factory)
+        self._check_guard(port, bound.socket)
         if bound.tls != port.tls:
             return self._dress(port, self.factory, bound.socket)
         if bound.certificate is not None:
@@ -103,10 +108,9 @@ class Listener:
 
     @property
     def address(self) -> str:
-        """Where it listens: host and port number."""
+        """Where it listens: host and port number, or the path of a local socket."""
         assert self._bound is not None, "bound at the start"
-        host: Any = self._bound.socket.getHost()
-        return f"{host.host}:{host.port}"
+        return _shown(self._bound.socket)
 
     def close(self) -> Deferred[None] | None:
         """Accept no more connections."""
@@ -115,22 +119,51 @@ class Listener:
 
     def _bind(self, port: Port, factory: ServerFactory) -> _Bound:
         bound = self._dress(port, factory, None)
+        place = port.place
         try:
-            bound.socket = self._listen(port, bound.factory)
+            if place.handed is None:
+                bound.socket = self._listen(place, bound.factory)
+            else:
+                bound.socket = self._adopt(port, place.handed, bound.factory)
         except CannotListenError as error:
             why = getattr(error.socketError, "strerror", None) or error.socketError
             raise ConfigError(
-                [f"cannot listen on {port.host}:{port.number} ({self._name} port): {why}"]
+                [f"cannot listen on {place.host}:{place.number} ({self._name} port): {why}"]
             ) from error
         return bound
 
-    def _listen(self, port: Port, factory: Factory) -> Any:
+    def _adopt(self, port: Port, handed: str, factory: Factory) -> Any:
+        """
+        Accept on a socket that was handed over, which stays with whoever did that.
+
+        So connections that come while nobody accepts wait in it for the next process.
+        """
+        reactor: Any = self._resources.reactor
+        with self._resources.handed.find(f"{self._name}_listen", handed) as found:
+            self._check_guard(port, found)
+            if found.family == AF_UNIX:
+                local = _Local._fromListeningDescriptor(reactor, found.fileno(), factory)
+                local.startListening()
+                return local
+            adopted = reactor.adoptStreamPort(found.fileno(), found.family, factory)
+            adopted.socket.listen(BACKLOG)
+            return adopted
+
+    def _check_guard(self, port: Port, listening: Any) -> None:
+        """Refuse what others can reach, if they must not; an address was checked with the file."""
+        if port.unguarded is None or port.place.handed is None:
+            return
+        handle = getattr(listening, "socket", listening)
+        if handle.family != AF_UNIX and not is_loopback(handle.getsockname()[0]):
+            raise ConfigError([f"gateway.{self._name}_listen: {port.unguarded}"])
+
+    def _listen(self, place: Place, factory: Factory) -> Any:
         """Open a socket: beside our present one, if only the host changes."""
         reactor: Any = self._resources.reactor
         old = self._bound
-        if old is None or old.number != port.number:
-            return reactor.listenTCP(port.number, factory, backlog=BACKLOG, interface=port.host)
-        beside = _Beside(port.number, factory, BACKLOG, port.host, reactor)
+        if old is None or old.place.handed or old.place.number != place.number:
+            return reactor.listenTCP(place.number, factory, backlog=BACKLOG, interface=place.host)
+        beside = _Beside(place.number, factory, BACKLOG, place.host, reactor)
         _share(old.socket, True)
         try:
             beside.startListening()
@@ -145,7 +178,7 @@ class Listener:
         wrapped: Any = factory
         if certificate is not None:
             wrapped = certificate.wrap(factory, self._resources.reactor)
-        return _Bound(port.host, port.number, port.tls, certificate, wrapped, socket)
+        return _Bound(port.place, port.tls, certificate, wrapped, socket)
 
 
 class _Beside(Socket):
@@ -155,6 +188,29 @@ class _Beside(Socket):
         made: socket = Socket.createInternetSocket(self)
         made.setsockopt(SOL_SOCKET, SO_REUSEPORT, True)
         return made
+
+
+class _Local(unix.Port):
+    """A local socket that was handed over: neither its mode nor its file is ours to change."""
+
+    def startListening(self) -> None:
+        self._shouldShutdown = False
+        path = self._bindPath
+        if path[:1] not in (b"", b"\0"):
+            self.mode = S_IMODE(os.stat(path).st_mode)
+        self.backlog = BACKLOG
+        unix.Port.startListening(self)
+
+    def connectionLost(self, reason: Failure) -> None:
+        Socket.connectionLost(self, reason)
+
+
+def _shown(listening: Any) -> str:
+    """Say where a socket listens."""
+    address: Any = listening.getHost()
+    if listening.addressFamily != AF_UNIX:
+        return f"{address.host}:{address.port}"
+    return os.fsdecode(address.name or b"a nameless socket").replace("\0", "@")
 
 
 def _share(listening: Any, allowed: bool) -> None:

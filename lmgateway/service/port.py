@@ -14,12 +14,32 @@ from lmgateway.wire.routes import Routes
 from lmgateway.wire.server import Limits
 
 
-@frozen(kw_only=True)
-class Port:
-    """One listener's half of a graph."""
+@frozen
+class Place:
+    """
+    Where a port listens.
+
+    Attributes:
+        handed: The name of a socket that is handed over; host and number do not count then.
+    """
 
     host: str
     number: int
+    handed: str | None = None
+
+
+@frozen(kw_only=True)
+class Port:
+    """
+    One listener's half of a graph.
+
+    Attributes:
+        place: Where it listens.
+        unguarded: Why others must not reach it, if so.
+    """
+
+    place: Place
+    unguarded: str | None
     tls: TlsSection | None
     routes: Routes
     door: ClientDoor | AdminDoor

@@ -26,6 +26,8 @@ from twisted.logger import LogLevelFilterPredicate
 from lmgateway.backends.health import Health
 from lmgateway.governance.admission import Tally
 from lmgateway.routing.queues import Gates
+from lmgateway.service.notify import Notifier
+from lmgateway.service.systemd import Handed
 from lmgateway.telemetry.access import AccessLog
 from lmgateway.telemetry.events import Events
 from lmgateway.telemetry.traffic import Traffic
@@ -54,6 +56,8 @@ class Resources:
         bulkheads: Of the backends.
         health: Of all targets.
         events: What happens, for whoever listens.
+        notifier: The line to the service manager.
+        handed: What the service manager handed over.
     """
 
     reactor: Reactor
@@ -65,6 +69,8 @@ class Resources:
     levels: LogLevelFilterPredicate = field(factory=LogLevelFilterPredicate)
     random: Random = field(factory=Random)
     wall: Callable[[], float] = time
+    notifier: Notifier = Factory(lambda self: Notifier(self.reactor), takes_self=True)
+    handed: Handed = field(factory=Handed)
     started: float = 0.0
     leaving: bool = False
     queues: Gates = Factory(lambda self: Gates(self.wheel), takes_self=True)
@@ -81,8 +87,10 @@ class Resources:
         environ: Mapping[str, str],
         *,
         write: Callable[[bytes], object] | None = None,
+        handed: Handed | None = None,
     ) -> Resources:
         """Make what a process needs; *write* takes the access log."""
+        handed = handed or Handed()
         wheel = Wheel(reactor)
         access = AccessLog(write or _to_stdout, reactor)
         return cls(
@@ -91,6 +99,8 @@ class Resources:
             wheel=wheel,
             traffic=Traffic(0, wheel.now, [access]),
             access=access,
+            notifier=Notifier(reactor, handed.notify, handed.watchdog_seconds),
+            handed=handed,
             started=wheel.now(),
         )
 

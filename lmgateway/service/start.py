@@ -9,11 +9,14 @@ start.  The service turns the collector on again once it runs.
 from __future__ import annotations
 
 import gc
+import os
 from collections.abc import Mapping
 from typing import Any
 
 from twisted.application.service import IService
 from twisted.python import usage
+
+from lmgateway.service.systemd import Handed, taken
 
 DEFAULT_CONFIG = "/etc/lm-gateway/config.toml"
 
@@ -36,14 +39,21 @@ class Options(usage.Options):
 def makeService(options: Mapping[str, Any]) -> IService:
     """Make the service for twistd."""
     gc.disable()
+    handed = _handed()
     from lmgateway.service import tap
 
-    return tap.make_started(options["config"])
+    return tap.make_started(options["config"], handed)
 
 
 def run(config: str | None) -> None:
     """Serve until told to stop: ``lmgateway serve``."""
     gc.disable()
+    handed = _handed()
     from lmgateway.service import tap
 
-    tap.run(config)
+    tap.run(config, handed)
+
+
+def _handed() -> Handed:
+    """Take what is meant for us; before Twisted's endpoints, which take the same, are imported."""
+    return taken(os.environ, os.getpid())

@@ -23,6 +23,7 @@ from lmgateway.errors import ConfigError
 from lmgateway.service.life import GatewayService
 from lmgateway.service.resources import Resources
 from lmgateway.service.start import DEFAULT_CONFIG
+from lmgateway.service.systemd import Handed
 from lmgateway.telemetry.logs import observer
 from lmgateway.wire.resolver import Resolver
 from lmgateway.wire.turns import lighten
@@ -36,9 +37,17 @@ def config_path(given: str | None, environ: Mapping[str, str]) -> Path:
     return Path(given or environ.get("LMG_CONFIG") or DEFAULT_CONFIG).absolute()
 
 
-def make_service(path: Path, environ: Mapping[str, str], reactor: Any) -> GatewayService:
+def make_service(
+    path: Path, environ: Mapping[str, str], reactor: Any, handed: Handed | None = None
+) -> GatewayService:
     """
     Make the service of a config file.
+
+    Args:
+        path: The file.
+        environ: Where secrets are looked up.
+        reactor: What it runs on.
+        handed: What a service manager handed over.
 
     Raises:
         ConfigError: If the file cannot be used.
@@ -49,7 +58,7 @@ def make_service(path: Path, environ: Mapping[str, str], reactor: Any) -> Gatewa
     resolver = Resolver(reactor)
     reactor.installNameResolver(resolver)
     reactor.addSystemEventTrigger("after", "shutdown", resolver.stop)
-    return GatewayService(config, Resources.of(reactor, environ))
+    return GatewayService(config, Resources.of(reactor, environ, handed=handed))
 
 
 class _Started(Service):
@@ -75,23 +84,23 @@ class _Started(Service):
         self._gateway.startService()
 
 
-def make_started(config: str | None) -> IService:
+def make_started(config: str | None, handed: Handed | None = None) -> IService:
     """Make the service that twistd starts."""
     from twisted.internet import reactor
 
     try:
-        gateway = make_service(config_path(config, os.environ), os.environ, reactor)
+        gateway = make_service(config_path(config, os.environ), os.environ, reactor, handed)
     except ConfigError as error:
         _end(error, EX_CONFIG)
     return _Started(gateway)
 
 
-def run(config: str | None) -> None:
+def run(config: str | None, handed: Handed | None = None) -> None:
     """Serve until told to stop: ``lmgateway serve``."""
     from twisted.internet import reactor
 
     try:
-        gateway = make_service(config_path(config, os.environ), os.environ, reactor)
+        gateway = make_service(config_path(config, os.environ), os.environ, reactor, handed)
     except ConfigError as error:
         _end(error, EX_CONFIG)
     watch = observer(sys.stderr, gateway.resources.levels)

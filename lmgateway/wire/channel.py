@@ -52,7 +52,7 @@ _log = Logger()
 _LINGER_BYTES = 65536
 """How much more of a refused request is read, so that its sender gets to see why."""
 _GRACE = 1.0
-"""How long a drain waits for the first request of a new connection."""
+"""How long a drain waits for a request on a connection that has none."""
 
 
 class Phase(Enum):
@@ -325,11 +325,11 @@ class Channel:
             abort_connection()
 
     def rest_or_finish(self) -> None:
-        """Drain: close if nothing is asked or owed, else after the present answer."""
-        if self._phase is Phase.IDLE:
-            self.loseConnection()
-        elif self._phase is Phase.HEAD and not self._reader.heading:
-            # Just accepted: its first request is likely on its way.
+        """Drain: close soon if nothing is asked or owed, else after the present answer."""
+        resting = self._phase is Phase.HEAD and not self._reader.heading
+        if resting or self._phase is Phase.IDLE:
+            # A request may be on its way, and closed upon it would fail: it is answered yet,
+            # and told that it was the last.
             self._deadline.set(_GRACE)
 
     def interrupt(self, error: GatewayError) -> None:

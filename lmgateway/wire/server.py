@@ -80,7 +80,7 @@ class ServerFactory(Factory):
 
     def drain(self) -> Deferred[None]:
         """
-        Finish: idle connections close now, busy ones after their present answer.
+        Finish: busy connections close after their present answer, idle ones in a second.
 
         Returns:
             Fires when the last connection is lost.

@@ -171,13 +171,21 @@ class DrainTests(SynchronousTestCase):
         """With nothing open, draining is done at once."""
         self.successResultOf(self.server.factory.drain())
 
-    def test_idle_closes_at_once(self) -> None:
-        """An idle connection is closed at once."""
-        client = self.server.connect()
-        client.send(get(b"/echo"))
+    def test_idle_closes_soon(self) -> None:
+        """An idle connection is closed after a moment; a request in it is answered as the last."""
+        idle, busy = self.server.connect(), self.server.connect()
+        for client in (idle, busy):
+            client.send(get(b"/echo"))
+            client.received()
         drained = self.server.factory.drain()
-        self.assertTrue(client.closing)
-        client.leave()
+        self.assertIn(b"connection: close", busy.send(get(b"/echo")))
+        self.assertTrue(busy.closing)
+        busy.leave()
+        self.assertFalse(idle.closing)
+        self.server.advance(1.2)
+        self.assertTrue(idle.closing)
+        self.assertNoResult(drained)
+        idle.leave()
         self.successResultOf(drained)
 
     def test_answer_is_finished(self) -> None:
