@@ -176,6 +176,8 @@ def _secret_sources(settings: Settings) -> list[tuple[KeyPath, SecretSource]]:
         (("gateway",), settings.gateway.admin_token_source)
     ]
     sources += [(("backends", name), item.key_source) for name, item in settings.backends.items()]
+    tokens = enumerate(settings.admin_tokens)
+    sources += [(("admin_tokens", i), item.token_source) for i, item in tokens]
     sources += [(("clients", i), item.key_source) for i, item in enumerate(settings.clients)]
     return [(path, source) for path, source in sources if source is not None]
 

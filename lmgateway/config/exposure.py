@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from hashlib import sha256
 from pathlib import Path
 
+from lmgateway.config.check_admin import check_admin, nothing
 from lmgateway.config.merge import KeyPath
 from lmgateway.config.report import Report, quoted
 from lmgateway.config.schema import BackendSection, ClientSection, Settings, TlsSection
@@ -33,7 +34,7 @@ def check_exposure(
     if gateway.client_listen is not None and gateway.client_listen == gateway.admin_listen:
         report.problem(("gateway", "admin_listen"), "must not be the client port's socket as well")
     _check_client_port(settings, report)
-    _check_admin_port(settings, report, environ, base_dir)
+    check_admin(settings, report, environ, base_dir)
     for name, tls in (("client_tls", gateway.client_tls), ("admin_tls", gateway.admin_tls)):
         if tls is not None:
             _check_tls(("gateway", name), tls, report)
@@ -52,40 +53,10 @@ def client_port_unguarded(settings: Settings) -> str | None:
     )
 
 
-def admin_port_unguarded(settings: Settings) -> str | None:
-    """Say why others must not reach the admin port, if so."""
-    gateway = settings.gateway
-    tls = gateway.admin_tls
-    if tls is not None and (gateway.admin_token_source is not None or tls.client_ca is not None):
-        return None
-    return (
-        "others can reach the admin port there: it needs admin_tls, "
-        "and a token (admin_token_env) or admin_tls.client_ca"
-    )
-
-
 def _check_client_port(settings: Settings, report: Report) -> None:
     gateway, why = settings.gateway, client_port_unguarded(settings)
     if why is not None and gateway.client_listen is None and not is_loopback(gateway.client_host):
         report.problem(("gateway", "client_host"), why)
-
-
-def _check_admin_port(
-    settings: Settings, report: Report, environ: Mapping[str, str], base_dir: Path
-) -> None:
-    gateway = settings.gateway
-    source = gateway.admin_token_source
-    token = resolve(source, environ, base_dir)
-    if source is not None and token is None:
-        key = "admin_token_env" if gateway.admin_token_secret is None else "admin_token_secret"
-        report.problem(("gateway", key), _nothing(described(source)))
-    why = admin_port_unguarded(settings)
-    if why is not None and gateway.admin_listen is None and not is_loopback(gateway.admin_host):
-        report.problem(("gateway", "admin_host"), why)
-
-
-def _nothing(source: str) -> str:
-    return f"{source} gives no secret: it is missing, empty, unreadable or not printable ASCII"
 
 
 # TLS -------------------------------------------------------------------------
@@ -161,7 +132,7 @@ def _check_keys(
         secret = resolve(source, environ, base_dir)
         if source is not None and secret is None:
             key = "key_env" if client.key_secret is None else "key_secret"
-            report.problem((*path, key), _nothing(described(source)))
+            report.problem((*path, key), nothing(described(source)))
         digest = key_digest(client, secret)
         if digest in seen:
             other = settings.clients[seen[digest]].name

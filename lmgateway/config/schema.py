@@ -16,6 +16,7 @@ from typing import Literal, TypeAlias
 
 from attrs import field, frozen
 
+from lmgateway.config.admin import AdminTokenSection
 from lmgateway.config.backend import (
     BackendSection,
     FaultSection,
@@ -51,6 +52,7 @@ from lmgateway.config.values import (
 )
 
 __all__ = [
+    "AdminTokenSection",
     "BackendSection",
     "BudgetSection",
     "Capability",
@@ -123,6 +125,7 @@ class GatewaySection:
         rate_limit_rpm: Requests a minute per client address; off if 0 or not given.
         admin_token_env: The environment variable that holds the admin token.
         admin_token_secret: Where the admin token is read from; wins over ``admin_token_env``.
+        admin_hosts: Other names under which browsers call the admin port, with or without port.
         public_profile: The profile of requests that show no key, when there are clients.
         max_retries: Further tries of the same target after a failure.
         retry_delay_ms: Milliseconds before the first retry; doubles each time, up to 2000.
@@ -165,6 +168,7 @@ class GatewaySection:
     rate_limit_rpm: Count | None = None
     admin_token_env: EnvName | None = None
     admin_token_secret: SecretSource | None = None
+    admin_hosts: tuple[str, ...] = ()
     public_profile: str | None = None
     max_retries: Count = 0
     retry_delay_ms: OptionalMilliseconds = 200
@@ -276,6 +280,7 @@ class Settings:
         clients: Keys and what their holders may do; none opens the client port to all.
         groups: What clients may use together, by name.
         budgets: How much money may be spent.
+        admin_tokens: Who may use the admin port, and how.
     """
 
     gateway: GatewaySection
@@ -286,6 +291,7 @@ class Settings:
     clients: tuple[ClientSection, ...] = ()
     groups: Mapping[Name, GroupSection] = field(factory=dict)
     budgets: tuple[BudgetSection, ...] = ()
+    admin_tokens: tuple[AdminTokenSection, ...] = ()
 
 
 @frozen(kw_only=True)

@@ -11,30 +11,20 @@ from collections.abc import Callable
 
 from attrs import frozen
 
-from lmgateway.admin.answers import Fallback
-from lmgateway.admin.app import AdminPort
-from lmgateway.admin.door import AdminDoor
-from lmgateway.config.exposure import admin_port_unguarded
-from lmgateway.config.redact import redacted
 from lmgateway.config.schema import Config
-from lmgateway.errors import ConfigError
 from lmgateway.governance.admission import Admission
 from lmgateway.governance.budgets import Budgets
 from lmgateway.governance.limits import Limits
 from lmgateway.governance.pricing import Prices
 from lmgateway.routing.policy import Directory
 from lmgateway.routing.router import Router
+from lmgateway.service.admin_port import AdminParts
 from lmgateway.service.backends import Backends
 from lmgateway.service.client_port import ClientParts
-from lmgateway.service.port import Place, Port, limits_of, secret_of
+from lmgateway.service.port import Port
 from lmgateway.service.resources import Resources
 from lmgateway.service.routing import policies_of, router_of
-from lmgateway.service.tiers import Tiers, queue_limits
-from lmgateway.service.wellness import Wellness
-from lmgateway.wire.routes import Routes
-
-MAX_OPERATORS = 256
-"""Connections to the admin port at once."""
+from lmgateway.service.tiers import Tiers
 
 
 @frozen(kw_only=True)
@@ -96,53 +86,12 @@ def assemble(config: Config, resources: Resources, reload: Callable[[], None]) -
         limits=limits,
         missing_keys=backends.missing_keys,
     )
+    admin = AdminParts(config=config, resources=resources, backends=backends, reload=reload)
     return Graph(
         config=config,
         router=router,
         admission=admission,
         client=client.port(),
-        admin=_admin_port(config, resources, backends, reload),
+        admin=admin.port(),
         settle=settle,
-    )
-
-
-def _admin_port(
-    config: Config,
-    resources: Resources,
-    backends: Backends,
-    reload: Callable[[], None],
-) -> Port:
-    gateway = config.gateway
-    wellness = Wellness(
-        backends=backends.by_name,
-        health=resources.health,
-        queues=resources.queues,
-        bulkheads=resources.bulkheads,
-        queue_names=[*queue_limits(config.tiers)],
-    )
-    token = secret_of(gateway.admin_token_source, config, resources)
-    if token is None and gateway.admin_token_source is not None:
-        raise ConfigError(["gateway: the admin token resolves to nothing"])
-    admin = AdminPort(
-        traffic=resources.traffic,
-        health=lambda: {
-            "status": "ok",
-            "ready": not backends.missing_keys(),
-            "tiers": len(config.tiers),
-            "backends": len(config.backends),
-            "checksum": config.checksum,
-            "warnings": list(config.warnings),
-        },
-        config=lambda: redacted(config, resources.environ),
-        reload=reload,
-        observed=wellness.observed,
-        probed=wellness.probed,
-    )
-    return Port(
-        place=Place(gateway.admin_host, gateway.admin_port, gateway.admin_listen),
-        unguarded=admin_port_unguarded(config),
-        tls=gateway.admin_tls,
-        routes=Routes([admin.app], Fallback()),
-        door=AdminDoor(token),
-        limits=limits_of(config, MAX_OPERATORS),
     )

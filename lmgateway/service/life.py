@@ -209,6 +209,7 @@ def _watched(config: Config) -> list[Path]:
     sources = [gateway.admin_token_source]
     sources += [backend.key_source for backend in config.backends.values()]
     sources += [client.key_source for client in config.clients]
+    sources += [token.token_source for token in config.admin_tokens]
     named = [source.path for source in sources if source is not None and source.path]
     for tls in (gateway.client_tls, gateway.admin_tls):
         named += [] if tls is None else [tls.cert, tls.key]

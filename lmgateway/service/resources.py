@@ -23,6 +23,8 @@ from twisted.internet.interfaces import (
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import LogLevelFilterPredicate
 
+from lmgateway.admin.access import Guesses
+from lmgateway.admin.sessions import Sessions
 from lmgateway.backends.health import Health
 from lmgateway.governance.admission import Tally
 from lmgateway.routing.queues import Gates
@@ -58,6 +60,8 @@ class Resources:
         events: What happens, for whoever listens.
         notifier: The line to the service manager.
         handed: What the service manager handed over.
+        guesses: Wrong tokens at the admin port.
+        sessions: Browsers that are logged in there.
     """
 
     reactor: Reactor
@@ -76,6 +80,10 @@ class Resources:
     queues: Gates = Factory(lambda self: Gates(self.wheel), takes_self=True)
     bulkheads: Gates = Factory(lambda self: Gates(self.wheel), takes_self=True)
     events: Events = Factory(lambda self: Events(self.wall), takes_self=True)
+    guesses: Guesses = Factory(
+        lambda self: Guesses(self.wheel.now, self.events.tell), takes_self=True
+    )
+    sessions: Sessions = Factory(lambda self: Sessions(self.wheel.now), takes_self=True)
     health: Health = Factory(lambda self: Health(self.wheel.now), takes_self=True)
     _clients: dict[AgentKey, WireClient] = field(factory=dict)
     _agents: dict[AgentKey, WireAgent] = field(factory=dict)

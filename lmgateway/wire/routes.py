@@ -112,7 +112,7 @@ class Routes:
     def _find(self, request: Request) -> Call:
         """Match the path against the rules with variable parts."""
         fallback = self._fallback
-        path = _decode(request.path)
+        path = decoded(request.path)
         if path is None:
             return fallback.not_found
         method = request.method.decode()
@@ -168,8 +168,8 @@ def _execute(app: Klein, endpoint: str, values: Mapping[str, object], request: R
     return app.execute_endpoint(endpoint, request, **values)
 
 
-def _decode(path: bytes) -> str | None:
-    """The path as text, or ``None`` where it is none."""
+def decoded(path: bytes) -> str | None:
+    """Give the path as text, or ``None`` where it is none."""
     try:
         text = unquote_to_bytes(path).decode()
     except UnicodeDecodeError:

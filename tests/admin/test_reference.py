@@ -1,4 +1,4 @@
-"""Tests for the admin port."""
+"""Tests for what the reference's admin port has too."""
 
 from __future__ import annotations
 

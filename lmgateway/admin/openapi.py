@@ -1,0 +1,93 @@
+"""The admin port's OpenAPI document, made from its declared routes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from importlib.metadata import PackageNotFoundError, version
+
+from lmgateway.admin.answers import HTML, JSON, Fault
+from lmgateway.admin.declared import Declared
+from lmgateway.wire.openapi import Content, Document, Operation, document
+
+SCHEMES = {
+    "token": {"type": "http", "scheme": "bearer"},
+    "session": {
+        "type": "apiKey", "in": "cookie", "name": "lmg_session",
+        "description": "Of /login; named __Host-lmg_session over TLS. What is not a GET needs "
+        "the header X-CSRF-Token as well.",
+    },
+}  # fmt: skip
+
+_SAID = {
+    200: "Done.",
+    303: "Go there.",
+    304: "As you have it.",
+    400: "The request is not as declared.",
+    401: "A token is needed.",
+    403: "The role is too small, or the request comes from a page of another site.",
+    404: "There is no such thing.",
+    409: "What is asked does not fit what is there now.",
+    413: "The body is too large.",
+    415: "The body is of another kind.",
+    422: "What is asked cannot be done.",
+    429: "Too many wrong tokens from this address.",
+    500: "Nobody expected this failure.",
+    503: "Not now.",
+}
+
+
+def admin_document(declared: Iterable[Declared]) -> Document:
+    """Give the document."""
+    return document(
+        "lmgateway admin API",
+        own_version(),
+        [_operation(one) for one in declared],
+        SCHEMES,
+        "What the operator sees and may do. Roles: viewer < operator < admin.",
+    )
+
+
+def own_version() -> str:
+    """Give this package's version."""
+    try:
+        return version("lmgateway")
+    except PackageNotFoundError:  # run from a source tree
+        return "0"
+
+
+def _operation(one: Declared) -> Operation:
+    public = one.role == "public"
+    return Operation(
+        method=one.method,
+        path=one.path,
+        tag=one.topic,
+        summary=one.summary,
+        description=one.description,
+        query=one.query,
+        body=None if one.body is None else Content(of=one.body, media=one.body_media),
+        answers=dict(_answers(one)),
+        security=() if public else ("token", "session"),
+        extensions={"x-lmg-role": one.role},
+    )
+
+
+def _answers(one: Declared) -> Iterator[tuple[int, Content]]:
+    media = one.media if one.status not in (204, 304) else ""
+    for status in (one.status, *one.also):
+        yield status, Content(of=one.answer, media=media, description=_SAID.get(status, "Done."))
+    for status in sorted(_failures(one) - {one.status, *one.also}):
+        # A page tells its own errors as pages, and a browser at a guarded page is sent to log in.
+        paged = one.media == HTML and status in one.errors
+        kind = Content(media=HTML) if paged else Content(of=Fault, media=JSON)
+        yield status, Content(of=kind.of, media=kind.media, description=_SAID.get(status, "No."))
+    if one.media == HTML and one.role != "public":
+        yield 303, Content(media="", description="Log in first.")
+
+
+def _failures(one: Declared) -> set[int]:
+    found = {400, 403, *one.errors}
+    if one.role != "public":
+        found |= {401, 429}
+    if one.body is not None:
+        found |= {413, 415}
+    return found

@@ -1,0 +1,136 @@
+"""The admin port's half of a graph: who may come in, and every topic with what it shows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from attrs import frozen
+
+from lmgateway.admin.access import Token, Tokens
+from lmgateway.admin.answers import Fallback
+from lmgateway.admin.backends import BackendRoutes
+from lmgateway.admin.config import ConfigRoutes
+from lmgateway.admin.cookies import Cookies
+from lmgateway.admin.documents import DocumentRoutes
+from lmgateway.admin.door import AdminDoor
+from lmgateway.admin.health import HealthRoutes
+from lmgateway.admin.hosts import Hosts
+from lmgateway.admin.login import LoginRoutes
+from lmgateway.admin.openapi import admin_document
+from lmgateway.admin.table import Routed, RouteTable
+from lmgateway.admin.traffic import TrafficRoutes
+from lmgateway.config.admin import AdminTokenSection
+from lmgateway.config.check_admin import admin_port_unguarded
+from lmgateway.config.redact import redacted
+from lmgateway.config.schema import Config
+from lmgateway.config.values import moment
+from lmgateway.dialects.document import encode
+from lmgateway.errors import ConfigError
+from lmgateway.governance.addresses import Proxies
+from lmgateway.governance.keys import digest
+from lmgateway.service.backends import Backends
+from lmgateway.service.port import Place, Port, limits_of, secret_of
+from lmgateway.service.resources import Resources
+from lmgateway.service.tiers import queue_limits
+from lmgateway.service.wellness import Wellness
+from lmgateway.wire.routes import Routes
+
+MAX_OPERATORS = 256
+"""Connections to the admin port at once."""
+
+
+@frozen(kw_only=True)
+class AdminParts:
+    """
+    What the admin port is made of.
+
+    Attributes:
+        reload: Applies the files anew.
+    """
+
+    config: Config
+    resources: Resources
+    backends: Backends
+    reload: Callable[[], None]
+
+    def port(self) -> Port:
+        """
+        Put the port together.
+
+        Raises:
+            ConfigError: If a token resolves to nothing.
+        """
+        gateway, resources = self.config.gateway, self.resources
+        proxies = Proxies(gateway.trusted_proxies)
+        tokens, cookies = self._tokens(), Cookies(proxies)
+        login = LoginRoutes(tokens, resources.guesses, resources.sessions, cookies)
+        documents: dict[str, bytes] = {}
+        table = RouteTable([login, DocumentRoutes(documents), *self._routed()])
+        documents["admin"] = encode(admin_document(table.declared))
+        door = AdminDoor(
+            table=table,
+            tokens=tokens,
+            guesses=resources.guesses,
+            sessions=resources.sessions,
+            hosts=Hosts(frozenset(gateway.admin_hosts), gateway.admin_host),
+            cookies=cookies,
+            proxies=proxies,
+            tell=resources.events.tell,
+        )
+        return Port(
+            place=Place(gateway.admin_host, gateway.admin_port, gateway.admin_listen),
+            unguarded=admin_port_unguarded(self.config),
+            tls=gateway.admin_tls,
+            routes=Routes(table.apps, Fallback()),
+            door=door,
+            limits=limits_of(self.config, MAX_OPERATORS),
+        )
+
+    def _routed(self) -> Sequence[Routed]:
+        """Make every topic: a new one is added here, and nowhere else."""
+        config, resources = self.config, self.resources
+        wellness = Wellness(
+            backends=self.backends.by_name,
+            health=resources.health,
+            queues=resources.queues,
+            bulkheads=resources.bulkheads,
+            queue_names=[*queue_limits(config.tiers)],
+        )
+        return [
+            HealthRoutes(self._condition),
+            TrafficRoutes(resources.traffic),
+            ConfigRoutes(lambda: redacted(config, resources.environ), self.reload),
+            BackendRoutes(wellness.observed, wellness.probed),
+        ]
+
+    def _condition(self) -> dict[str, object]:
+        config = self.config
+        return {
+            "status": "ok",
+            "ready": not self.backends.missing_keys(),
+            "tiers": len(config.tiers),
+            "backends": len(config.backends),
+            "checksum": config.checksum,
+            "warnings": list(config.warnings),
+        }
+
+    def _tokens(self) -> Tokens:
+        config, gateway = self.config, self.config.gateway
+        tokens = [self._token(section) for section in config.admin_tokens]
+        if gateway.admin_token_source is not None:
+            token = secret_of(gateway.admin_token_source, config, self.resources)
+            if token is None:
+                raise ConfigError(["gateway: the admin token resolves to nothing"])
+            tokens.append(Token(name="admin", role="admin", digest=digest(token.reveal())))
+        return Tokens(tuple(tokens), self.resources.wall)
+
+    def _token(self, section: AdminTokenSection) -> Token:
+        if section.token_sha256 is not None:
+            kept = bytes.fromhex(section.token_sha256)
+        else:
+            secret = secret_of(section.token_source, self.config, self.resources)
+            if secret is None:
+                raise ConfigError([f"admin_tokens: {section.name!r} resolves to nothing"])
+            kept = digest(secret.reveal())
+        expires = None if section.expires is None else moment(section.expires)
+        return Token(name=section.name, role=section.role, digest=kept, expires=expires)
