@@ -208,6 +208,7 @@ class Exchange:
         principal: Who asks, once known.
         request: What is asked, once parsed.
         dropped: What of the request the backend had no word for.
+        patience: Seconds to the first output that the client allows, from ``started``.
         priority: How urgent it is: higher goes first.
         overflowed: Whether it went to another tier because its own had too long a queue.
         debug: Whether the operator wants to see what backends are sent.
@@ -235,6 +236,7 @@ class Exchange:
     account: Account = field(factory=Unaccounted)
     request: ChatRequest | None = None
 
+    patience: float = float("inf")
     priority: int = 0
     overflowed: bool = False
     expose_routing: bool = True

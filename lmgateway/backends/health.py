@@ -24,6 +24,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Literal
 
+from lmgateway.backends.retries import RETRY_RATIO, RetryBudget
 from lmgateway.errors import BackendError, BackendLimited, CredentialRefused, StreamInterrupted
 
 State = Literal["closed", "open", "half_open"]
@@ -69,6 +70,7 @@ class TargetHealth:
 
     Attributes:
         in_flight: Attempts that are under way, open streams included.
+        retries: How many attempts its backend has, and how many of them may be retries.
         first_output: The time that streams take to their first output.
         whole: The time that whole answers take.
         limited: Whether an open breaker is open because the backend asked for a wait.
@@ -78,6 +80,7 @@ class TargetHealth:
         self.backend = backend
         self.model = model
         self.in_flight = 0
+        self.retries = health.retries_of(backend)
         self.first_output = Pace()
         self.whole = Pace()
         self._health = health
@@ -118,7 +121,9 @@ class TargetHealth:
     def begin(self) -> Watch:
         """Note that an attempt is made; it is the trial if the breaker awaits one."""
         self.in_flight += 1
-        watch = Watch(self, self._now())
+        now = self._now()
+        self.retries.note(now)
+        watch = Watch(self, now)
         if self._open_until is not None and self._trial is None and not self.blocked_for():
             self._trial = watch
         return watch
@@ -129,13 +134,13 @@ class TargetHealth:
         if watch is self._trial:
             self.close()
 
-    def end(self, watch: Watch, error: BaseException | None) -> None:
+    def end(self, watch: Watch, error: BaseException | None, *, blameless: bool = False) -> None:
         """Learn how an attempt ended."""
         self.in_flight -= 1
         on_trial = watch is self._trial
         if on_trial:
             self._trial = None
-        verdict = _verdict(error, committed=watch.committed)
+        verdict = None if blameless else _verdict(error, committed=watch.committed)
         if verdict is None or not self._health.window:
             return
         if verdict:
@@ -207,11 +212,16 @@ class Watch:
         if self._target is not None:
             self._target.commit(self)
 
-    def end(self, error: BaseException | None) -> None:
-        """Tell how it ended; only the first word counts."""
+    def end(self, error: BaseException | None, *, blameless: bool = False) -> None:
+        """
+        Tell how it ended; only the first word counts.
+
+        Args:
+            blameless: Whether that says nothing of the target.
+        """
         target, self._target = self._target, None
         if target is not None:
-            target.end(self, error)
+            target.end(self, error, blameless=blameless)
 
 
 def _verdict(error: BaseException | None, *, committed: bool) -> bool | None:
@@ -244,6 +254,20 @@ class Health:
         self.window = window
         self.threshold = threshold
         self._targets: dict[tuple[str, str], TargetHealth] = {}
+        self._retries: dict[str, RetryBudget] = {}
+        self._retry_ratio = RETRY_RATIO
+
+    def retries_of(self, backend: str) -> RetryBudget:
+        """Give the retry budget of a backend, which all of its targets share."""
+        if backend not in self._retries:
+            self._retries[backend] = RetryBudget(self._retry_ratio)
+        return self._retries[backend]
+
+    def allow_retries(self, ratio: float) -> None:
+        """Let retries be this share of a backend's other attempts from now on."""
+        self._retry_ratio = ratio
+        for budget in self._retries.values():
+            budget.ratio = ratio
 
     def target(self, backend: str, model: str) -> TargetHealth:
         """Give what is known of a target; nothing if it is new."""

@@ -129,6 +129,7 @@ class GatewaySection:
         public_profile: The profile of requests that show no key, when there are clients.
         max_retries: Further tries of the same target after a failure.
         retry_delay_ms: Milliseconds before the first retry; doubles each time, up to 2000.
+        retry_budget: Retries of a backend, as a share of its other attempts, at most.
         health_window: How many attempts at a target its health is judged by; 0 for never.
         health_error_threshold: The share of failures from which a target is left alone for a while.
         request_timeout_ms: Milliseconds to the first output, all attempts included; 0 is off.
@@ -172,6 +173,7 @@ class GatewaySection:
     public_profile: str | None = None
     max_retries: Count = 0
     retry_delay_ms: OptionalMilliseconds = 200
+    retry_budget: Ratio = 0.2
     health_window: Count = 10
     health_error_threshold: Ratio = 0.7
     request_timeout_ms: OptionalMilliseconds = 120000

@@ -48,7 +48,8 @@ import msgspec
 
 from lmgateway.chat import Document
 from lmgateway.dialects.document import encode
-from lmgateway.dialects.hub_errors import MAX_TEXT, attempts_of, refusal, retry_after
+from lmgateway.dialects.hub_errors import MAX_TEXT, attempts_of, refusal
+from lmgateway.dialects.waits import retry_after
 from lmgateway.errors import (
     BackendError,
     BackendFailed,

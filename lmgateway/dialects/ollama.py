@@ -59,6 +59,7 @@ from lmgateway.dialects import hub, hub_errors, ollama_answers, ollama_parse, ol
 from lmgateway.dialects.base import Answer, Quirks, StreamReader, StreamWriter
 from lmgateway.dialects.document import encode, read
 from lmgateway.dialects.ollama_stream import OllamaReader, OllamaWriter
+from lmgateway.dialects.waits import retry_after
 from lmgateway.errors import BackendError, GatewayError, ProtocolError
 
 
@@ -144,7 +145,7 @@ class Ollama:
             message = hub.text(hub.read_object(body).get("error"))
         except ProtocolError:
             message = ""
-        return hub_errors.refusal(status, hub_errors.retry_after(headers), message)
+        return hub_errors.refusal(status, retry_after(headers), message)
 
 
 OLLAMA = Ollama()

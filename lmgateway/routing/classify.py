@@ -257,7 +257,7 @@ class Classifier:
         )
         exchange.attempts.append(attempt)
         exchange.account.reserve(attempt, request)
-        due = min(now + policy.classifier_seconds, exchange.started + self.climber.commit_seconds)
+        due = min(now + policy.classifier_seconds, self.climber.commit_by(exchange))
         call = Call(
             request=request,
             overrides=Overrides(model=tier.model, think=policy.classifier_think),

@@ -24,7 +24,8 @@ from lmgateway.errors import BackendError, GatewayError
 from lmgateway.exchange import Attempt, Exchange
 from lmgateway.routing.gate_answer import asked, said
 from lmgateway.routing.gates import Finding
-from lmgateway.routing.ladder import Tier, estimated
+from lmgateway.routing.holding import estimated
+from lmgateway.routing.ladder import Tier
 from lmgateway.wire.timers import Wheel
 
 PROMPT = (

@@ -7,6 +7,10 @@ of the same target waits; a failure that another target cannot mend (the
 client's own mistake) ends the climb at once.  After the commit point there is
 no way back: what fails then is raised to whoever relays.
 
+A retry must fit the deadline, wait included, and its backend's retry budget
+(see ``backends.retries``).  A backend that was silent until its time ran out
+is not tried again on the same route, whatever the target.
+
 An attempt holds a permit of its tier's queue and one of its backend's
 bulkhead, taken before the backend is opened and given back when the answer's
 scope is left.  A full queue ends a climb that begins with it (the tier was
@@ -25,11 +29,11 @@ from attrs import evolve, field, frozen
 from twisted.internet.task import deferLater
 
 from lmgateway.backends.base import Backend, Call, Reply
-from lmgateway.backends.health import Watch
-from lmgateway.chat import ChatRequest, Overrides, Usage
-from lmgateway.errors import BackendError, ContextExceeded, TooManyConcurrent
+from lmgateway.chat import ChatRequest, Overrides
+from lmgateway.errors import BackendError, BackendTimeout, ContextExceeded, TooManyConcurrent
 from lmgateway.exchange import Attempt, Exchange
 from lmgateway.routing.balance import Balance, Target, Targets
+from lmgateway.routing.holding import Hold, Settlement
 from lmgateway.routing.queues import Gate, Permit
 from lmgateway.routing.suiting import Suiting
 from lmgateway.routing.tried import Barred, Tried
@@ -157,9 +161,9 @@ class Climber:
         """
         return _Climb(self, steps, exchange)
 
-    async def ascend(self, steps: Iterable[Step], exchange: Exchange) -> tuple[Reply, _Hold]:
+    async def ascend(self, steps: Iterable[Step], exchange: Exchange) -> tuple[Reply, Hold]:
         """Find the step that commits; give its reply and what it holds."""
-        tried = Tried()
+        tried = Tried.of(exchange)
         for step in _fitting(steps, tried.failures):
             for target in step.tier.order(exchange):
                 committed = await self._persist(step, target, exchange, tried)
@@ -171,20 +175,20 @@ class Climber:
 
     async def _persist(
         self, step: Step, target: Target, exchange: Exchange, tried: Tried
-    ) -> tuple[Reply, _Hold] | None:
+    ) -> tuple[Reply, Hold] | None:
         """Try one target as often as the plan says; a breaker's trial only once."""
-        if tried.bars(step.tier.queue, target):
+        if tried.bars(target, step.tier.queue):
             return None
         health = target.health
         tries = 1 if health is not None and health.state != "closed" else step.tries
         for number in range(tries):
-            if number and not await self._pause(number, tried.failures[-1], exchange):
+            if number and not await self._may_retry(number, target, exchange, tried):
                 break
             try:
                 return await self._try(step, target, exchange, tried)
             except BackendError as error:
-                tried.failures.append(error)
-                if not error.retryable:
+                tried.failed(error, target)
+                if not error.retryable or tried.is_silent(target):
                     break
             except Barred:
                 break
@@ -192,14 +196,14 @@ class Climber:
 
     async def _try(
         self, step: Step, target: Target, exchange: Exchange, tried: Tried
-    ) -> tuple[Reply, _Hold]:
+    ) -> tuple[Reply, Hold]:
         """
         Make one attempt, once there is a place for it.
 
         Raises:
             Barred: If it was not made.
         """
-        hold = _Hold()
+        hold = Hold()
         try:
             for gate in (step.tier.queue, target.bulkhead):
                 if gate is None:
@@ -224,12 +228,12 @@ class Climber:
                 raise
             tried.refusals[gate] = error
             raise Barred from error
-        if tried.bars(step.tier.queue, target):
+        if tried.bars(target, step.tier.queue):
             permit.release()
             raise Barred
         return permit
 
-    async def _open(self, step: Step, target: Target, exchange: Exchange, hold: _Hold) -> Reply:
+    async def _open(self, step: Step, target: Target, exchange: Exchange, hold: Hold) -> Reply:
         request = exchange.request
         assert request is not None, "only parsed requests are routed"
         now = self.wheel.now()
@@ -248,11 +252,11 @@ class Climber:
             attempt.seconds = self.wheel.now() - now
             exchange.account.settle(attempt)
             if watch is not None:
-                watch.end(error)
+                watch.end(error, blameless=self._is_impatience(error, exchange))
             raise
         attempt.seconds = self.wheel.now() - now
         hold.opened = opened
-        hold.settlement = _Settlement(exchange, attempt, reply, watch)
+        hold.settlement = Settlement(exchange, attempt, reply, watch)
         if target.health is not None and watch is not None:
             pace = target.health.whole if reply.reader is None else target.health.first_output
             watch.commit(pace, self.wheel.now())
@@ -279,7 +283,7 @@ class Climber:
             request_id=exchange.id,
             sent=exchange.note_sent if exchange.debug else None,
             strict=step.strict,
-            commit_by=exchange.started + self.commit_seconds,
+            commit_by=self.commit_by(exchange),
             end_by=exchange.started + self.total_seconds,
         )
 
@@ -293,17 +297,34 @@ class Climber:
         if reply.reader is not None:
             exchange.first_output = self.wheel.now()
 
-    async def _pause(self, number: int, failure: BackendError, exchange: Exchange) -> bool:
-        """Wait before a retry, with full jitter; false if the deadline leaves no time for it."""
+    async def _may_retry(
+        self, number: int, target: Target, exchange: Exchange, tried: Tried
+    ) -> bool:
+        """Wait before a retry, with full jitter; false if there is to be none."""
         longest = min(self.retry_seconds * 2 ** (number - 1), MAX_PAUSE)
-        seconds = max(self.random.uniform(0, longest), failure.retry_after or 0)
+        seconds = (tried.failures[-1].retry_after or 0) + self.random.uniform(0, longest)
         if seconds >= self._left(exchange):
             return False
+        health = target.health
+        if health is not None and not health.retries.take(self.wheel.now()):
+            return False
         await deferLater(self.wheel.clock, seconds)
-        return True
+        return not tried.bars(target)
+
+    def _is_impatience(self, error: BaseException, exchange: Exchange) -> bool:
+        """Tell whether an attempt ended only because the client gave it less time than usual."""
+        return (
+            isinstance(error, BackendTimeout)
+            and exchange.patience < self.commit_seconds
+            and self._left(exchange) <= 0
+        )
+
+    def commit_by(self, exchange: Exchange) -> float:
+        """Give the reactor second by which an exchange must have its first output."""
+        return exchange.started + min(self.commit_seconds, exchange.patience)
 
     def _left(self, exchange: Exchange) -> float:
-        return exchange.started + self.commit_seconds - self.wheel.now()
+        return self.commit_by(exchange) - self.wheel.now()
 
 
 def _fitting(steps: Iterable[Step], failures: Sequence[BackendError]) -> Iterator[Step]:
@@ -338,62 +359,3 @@ class _Climb:
         trace: TracebackType | None,
     ) -> None:
         await self._hold.let_go(error)
-
-
-class _Hold:
-    """What an attempt holds: places, and once it has committed its backend's scope."""
-
-    __slots__ = ("opened", "permits", "settlement")
-
-    def __init__(self) -> None:
-        self.permits: list[Permit] = []
-        self.opened: AbstractAsyncContextManager[Reply] | None = None
-        self.settlement: _Settlement | None = None
-
-    async def let_go(self, error: BaseException | None) -> None:
-        """Settle, close and give back, in this order and whatever fails of it."""
-        try:
-            if self.settlement is not None:
-                self.settlement.settle(error)
-        finally:
-            try:
-                if self.opened is not None:
-                    trace = None if error is None else error.__traceback__
-                    await self.opened.__aexit__(type(error) if error else None, error, trace)
-            finally:
-                for permit in reversed(self.permits):
-                    permit.release()
-
-
-class _Settlement:
-    """Settles a committed attempt when its scope is left."""
-
-    __slots__ = ("_attempt", "_exchange", "_reply", "_watch")
-
-    def __init__(
-        self, exchange: Exchange, attempt: Attempt, reply: Reply, watch: Watch | None
-    ) -> None:
-        self._exchange = exchange
-        self._attempt = attempt
-        self._reply = reply
-        self._watch = watch
-
-    def settle(self, error: BaseException | None) -> None:
-        """Charge what was really used."""
-        exchange, attempt, reply = self._exchange, self._attempt, self._reply
-        if self._watch is not None:
-            self._watch.end(error)
-        if error is not None:
-            attempt.outcome = getattr(error, "kind", "cancelled")
-        attempt.usage = reply.usage or estimated(exchange.request, reply)
-        exchange.usage = attempt.usage
-        source = reply.reader if reply.answer is None else reply.answer
-        exchange.finish_reason = None if source is None else source.finish_reason
-        exchange.account.settle(attempt)
-
-
-def estimated(request: ChatRequest | None, reply: Reply) -> Usage:
-    """Count an answer whose backend told no usage: about four bytes a token."""
-    sent = 0 if request is None else len(request.raw)
-    got = len(reply.body) if reply.reader is None else reply.reader.output_bytes
-    return Usage(input_tokens=sent // 4, output_tokens=-(-got // 4), estimated=True)

@@ -23,6 +23,7 @@ from lmgateway.errors import Forbidden
 from lmgateway.exchange import Exchange
 from lmgateway.routing.cascade import LIVE, Cascade, Hint
 from lmgateway.routing.classify import read_label
+from lmgateway.routing.deadline import DEADLINE_HEADER, deadline
 from lmgateway.routing.escalate import Escalation
 from lmgateway.routing.explain import Explaining
 from lmgateway.routing.ladder import Climber
@@ -64,6 +65,8 @@ class Router:
         """
         request = exchange.request
         assert request is not None, "only parsed requests are routed"
+        if DEADLINE_HEADER in exchange.headers:
+            exchange.patience = deadline(exchange.headers[DEADLINE_HEADER])
         decision = await self.decide(exchange)
         if _says_true(exchange, "x-lmg-explain") and exchange.expose_routing:
             exchange.explanation = self.explaining.document(decision, exchange)

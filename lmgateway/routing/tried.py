@@ -1,4 +1,4 @@
-"""What a climb has met on its way: failures, full queues, open breakers."""
+"""What a climb has met on its way: failures, silence, full queues, open breakers."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from attrs import define, field
 from lmgateway.errors import (
     BackendError,
     BackendLimited,
+    BackendTimeout,
     ContextExceeded,
     GatewayError,
     LadderExhausted,
@@ -31,12 +32,24 @@ class Tried:
         refusals: Of the gates that had no place.
         waits: How long the breakers met are still open.
         limited: How many of those are open because the backend asked for a wait.
+        silent: The backends that said nothing until their time ran out.
     """
 
     failures: list[BackendError] = field(factory=list)
     refusals: dict[Gate, TooManyConcurrent] = field(factory=dict)
     waits: list[float] = field(factory=list)
     limited: int = 0
+    silent: set[str] = field(factory=set)
+
+    @classmethod
+    def of(cls, exchange: Exchange) -> Tried:
+        """Begin, with what earlier climbs of the same exchange have met of silence."""
+        tried = cls()
+        for attempt in exchange.attempts:
+            timed_out = attempt.outcome == BackendTimeout.kind and attempt.status is None
+            if timed_out and attempt.purpose == "answer":
+                tried.silent.add(attempt.backend)
+        return tried
 
     @property
     def nothing(self) -> bool:
@@ -51,9 +64,21 @@ class Tried:
         failure = self.failures[-1]
         return not (failure.retryable or isinstance(failure, ContextExceeded))
 
-    def bars(self, queue: Gate | None, target: Target) -> bool:
-        """Say whether this target need not be tried: no place, or an open breaker."""
+    def failed(self, error: BackendError, target: Target) -> None:
+        """Note that an attempt failed."""
+        self.failures.append(error)
+        if isinstance(error, BackendTimeout) and error.upstream_status is None:
+            self.silent.add(target.backend.name)
+
+    def is_silent(self, target: Target) -> bool:
+        """Say whether this target's backend said nothing when it was asked."""
+        return bool(self.silent) and target.backend.name in self.silent
+
+    def bars(self, target: Target, queue: Gate | None = None) -> bool:
+        """Say whether this target need not be tried: no place, silence, or an open breaker."""
         if self.refusals and (queue in self.refusals or target.bulkhead in self.refusals):
+            return True
+        if self.silent and target.backend.name in self.silent:
             return True
         health = target.health
         if health is None or not (wait := health.blocked_for()):

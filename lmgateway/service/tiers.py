@@ -44,6 +44,7 @@ class Tiers:
         resources = self._resources
         resources.queues.settle(self._queues)
         resources.bulkheads.settle(self._bulkheads)
+        resources.health.allow_retries(gateway.retry_budget)
         resources.health.settle(
             gateway.health_window,
             gateway.health_error_threshold,

@@ -19,7 +19,7 @@ from lmgateway.dialects.document import encode
 from lmgateway.dialects.transcode import Transcoder, Translated, Verbatim
 from lmgateway.errors import BackendError, GatewayError, LimitError, StreamInterrupted
 from lmgateway.exchange import Exchange
-from lmgateway.routing.ladder import estimated
+from lmgateway.routing.holding import estimated
 from lmgateway.surfaces.friendly import friendly_reply
 from lmgateway.surfaces.headers import cost_headers, error_headers, routing_headers
 from lmgateway.surfaces.limit_headers import limit_headers

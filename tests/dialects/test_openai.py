@@ -13,7 +13,6 @@ from twisted.trial.unittest import SynchronousTestCase
 from lmgateway.backends.quirks import QUIRKS
 from lmgateway.chat import ChatRequest, Event, Overrides
 from lmgateway.dialects.base import Mark
-from lmgateway.dialects.hub_errors import retry_after
 from lmgateway.dialects.openai import OPENAI
 from lmgateway.dialects.openai_errors import read_error
 from lmgateway.errors import (
@@ -241,23 +240,3 @@ class ErrorTests(SynchronousTestCase):
         """Whatever the body is, something is said."""
         for body in (b"", b"<html>", b"[]", b'{"error": 7}', b'{"error": "text"}', b"\xff"):
             self.assertTrue(str(read_error(400, {}, body)))
-
-    def test_retry_after_in_all_forms(self) -> None:
-        """Seconds, milliseconds, dates and spans are read; nonsense is nothing."""
-        now = 1_700_000_000.0
-        for headers, seconds in (
-            ({b"retry-after": b"2"}, 2.0),
-            ({b"retry-after": b"0.5"}, 0.5),
-            ({b"retry-after-ms": b"250", b"retry-after": b"9"}, 0.25),
-            ({b"retry-after": b"Tue, 14 Nov 2023 22:13:30 GMT"}, 10.0),
-            ({b"retry-after": b"Tue, 14 Nov 2023 22:13:10 GMT"}, 0.0),
-            ({b"x-ratelimit-reset-requests": b"6m0s"}, 360.0),
-            ({b"x-ratelimit-reset-tokens": b"120ms"}, 0.12),
-            ({b"retry-after": b"-1"}, None),
-            ({b"retry-after": b"NaN"}, None),
-            ({b"retry-after": b"inf"}, None),
-            ({b"retry-after": b"soon"}, None),
-            ({b"x-ratelimit-reset-tokens": b"later"}, None),
-            ({}, None),
-        ):
-            self.assertEqual(retry_after(headers, now), seconds, headers)

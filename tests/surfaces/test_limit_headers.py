@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from lmgateway.dialects.hub_errors import retry_after
+from lmgateway.dialects.waits import retry_after
 from lmgateway.errors import RateLimited, TooManyConcurrent
 from lmgateway.exchange import Standing
 from lmgateway.surfaces.limit_headers import limit_headers, refusal_headers

@@ -1,0 +1,70 @@
+"""What an attempt holds, and what is done with it when its scope is left."""
+
+from __future__ import annotations
+
+from contextlib import AbstractAsyncContextManager
+
+from lmgateway.backends.base import Reply
+from lmgateway.backends.health import Watch
+from lmgateway.chat import ChatRequest, Usage
+from lmgateway.exchange import Attempt, Exchange
+from lmgateway.routing.queues import Permit
+
+
+class Hold:
+    """What an attempt holds: places, and once it has committed its backend's scope."""
+
+    __slots__ = ("opened", "permits", "settlement")
+
+    def __init__(self) -> None:
+        self.permits: list[Permit] = []
+        self.opened: AbstractAsyncContextManager[Reply] | None = None
+        self.settlement: Settlement | None = None
+
+    async def let_go(self, error: BaseException | None) -> None:
+        """Settle, close and give back, in this order and whatever fails of it."""
+        try:
+            if self.settlement is not None:
+                self.settlement.settle(error)
+        finally:
+            try:
+                if self.opened is not None:
+                    trace = None if error is None else error.__traceback__
+                    await self.opened.__aexit__(type(error) if error else None, error, trace)
+            finally:
+                for permit in reversed(self.permits):
+                    permit.release()
+
+
+class Settlement:
+    """Settles a committed attempt when its scope is left."""
+
+    __slots__ = ("_attempt", "_exchange", "_reply", "_watch")
+
+    def __init__(
+        self, exchange: Exchange, attempt: Attempt, reply: Reply, watch: Watch | None
+    ) -> None:
+        self._exchange = exchange
+        self._attempt = attempt
+        self._reply = reply
+        self._watch = watch
+
+    def settle(self, error: BaseException | None) -> None:
+        """Charge what was really used."""
+        exchange, attempt, reply = self._exchange, self._attempt, self._reply
+        if self._watch is not None:
+            self._watch.end(error)
+        if error is not None:
+            attempt.outcome = getattr(error, "kind", "cancelled")
+        attempt.usage = reply.usage or estimated(exchange.request, reply)
+        exchange.usage = attempt.usage
+        source = reply.reader if reply.answer is None else reply.answer
+        exchange.finish_reason = None if source is None else source.finish_reason
+        exchange.account.settle(attempt)
+
+
+def estimated(request: ChatRequest | None, reply: Reply) -> Usage:
+    """Count an answer whose backend told no usage: about four bytes a token."""
+    sent = 0 if request is None else len(request.raw)
+    got = len(reply.body) if reply.reader is None else reply.reader.output_bytes
+    return Usage(input_tokens=sent // 4, output_tokens=-(-got // 4), estimated=True)
