@@ -123,6 +123,7 @@ def entrance(config: Config) -> Entrance:
         prices=Prices.of(config),
         budgets=Budgets.of(config, shared.tally.purses, shared.wall),
         max_in_flight=config.gateway.max_in_flight,
+        ledger=shared.ledger,
     )
     return Entrance(door, admission)
 

@@ -210,6 +210,13 @@ class Overloaded(GatewayError):
     status = 503
 
 
+class Unrecordable(GatewayError):
+    """The usage ledger cannot be written, and the operator wants nothing served without it."""
+
+    kind = "unrecordable"
+    status = 503
+
+
 class Draining(GatewayError):
     """The gateway is shutting down."""
 

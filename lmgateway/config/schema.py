@@ -35,6 +35,7 @@ from lmgateway.config.gates import (
 from lmgateway.config.listen import HandedSocket
 from lmgateway.config.merge import Origins
 from lmgateway.config.rule import RuleSection, SplitSection
+from lmgateway.config.state import StateSection
 from lmgateway.config.tier import Capability, PriceSection, Strategy, TargetSection, TierSection
 from lmgateway.config.values import (
     Count,
@@ -75,6 +76,7 @@ __all__ = [
     "SecretSource",
     "Settings",
     "SplitSection",
+    "StateSection",
     "Strategy",
     "TargetSection",
     "TierSection",
@@ -283,6 +285,7 @@ class Settings:
         groups: What clients may use together, by name.
         budgets: How much money may be spent.
         admin_tokens: Who may use the admin port, and how.
+        state: Where state is kept; in memory if not given.
     """
 
     gateway: GatewaySection
@@ -294,6 +297,7 @@ class Settings:
     groups: Mapping[Name, GroupSection] = field(factory=dict)
     budgets: tuple[BudgetSection, ...] = ()
     admin_tokens: tuple[AdminTokenSection, ...] = ()
+    state: StateSection = field(factory=StateSection)
 
 
 @frozen(kw_only=True)

@@ -7,7 +7,7 @@ attempt, closed when the exchange ends, however it ends.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from attrs import define, field
 
@@ -41,6 +41,7 @@ class ExchangeAccount:
         "_exchange",
         "_limits",
         "_prices",
+        "_record",
         "_scopes",
         "_spending",
         "_wall",
@@ -53,11 +54,13 @@ class ExchangeAccount:
         prices: Prices,
         budgets: Budgets,
         spending: Spending,
+        record: Callable[[Exchange, Attempt], object],
     ) -> None:
         self._exchange = exchange
         self._limits = limits
         self._prices = prices
         self._spending = spending
+        self._record = record
         self._all_budgets = budgets
         self._wall = budgets.wall
         self._budgets: tuple[Budget, ...] = ()
@@ -152,6 +155,7 @@ class ExchangeAccount:
             principal, clients = self._exchange.principal, self._spending.clients
             name = "" if principal is None else principal.name
             clients[name] = clients.get(name, 0) + attempt.cost
+        self._record(self._exchange, attempt)
 
     def price(self, attempt: Attempt, usage: Usage | None) -> int | None:
         """Say what *usage* costs there; what only counts tokens, or told nothing, is free."""

@@ -12,10 +12,11 @@ from types import TracebackType
 
 from attrs import define, field, frozen
 
-from lmgateway.errors import Overloaded
+from lmgateway.errors import Overloaded, Unrecordable
 from lmgateway.exchange import Exchange
 from lmgateway.governance.accounts import ExchangeAccount, Spending
 from lmgateway.governance.budgets import Budgets, Purses
+from lmgateway.governance.ledger import Ledger
 from lmgateway.governance.limits import Counters, Limits
 from lmgateway.governance.pricing import Prices
 
@@ -42,6 +43,8 @@ class Admission:
 
     Attributes:
         max_in_flight: How many at once.
+        ledger: What takes down each attempt.
+        fail_closed: Whether nobody is let in while it cannot be written.
     """
 
     tally: Tally
@@ -49,6 +52,8 @@ class Admission:
     prices: Prices
     budgets: Budgets
     max_in_flight: int
+    ledger: Ledger
+    fail_closed: bool = False
 
     def admit(self, exchange: Exchange) -> Admitted:
         """Give the scope that holds a place for the exchange until it ends."""
@@ -68,6 +73,7 @@ class Admitted:
             admission.prices,
             admission.budgets,
             admission.tally.spending,
+            admission.ledger.record,
         )
 
     async def __aenter__(self) -> None:
@@ -76,9 +82,12 @@ class Admitted:
 
         Raises:
             Overloaded: If the gateway is full.
+            Unrecordable: If it could not be taken down what is used.
             LimitError: If whoever asks has had too much.
         """
         admission, tally = self._admission, self._admission.tally
+        if admission.fail_closed and admission.ledger.failing:
+            raise Unrecordable("Usage cannot be recorded now.", retry_after=1)
         if tally.in_flight >= admission.max_in_flight:
             raise Overloaded("The gateway is full.", retry_after=1)
         self._account.open()

@@ -24,6 +24,7 @@ from lmgateway.service.client_port import ClientParts
 from lmgateway.service.port import Port
 from lmgateway.service.resources import Resources
 from lmgateway.service.routing import policies_of, router_of
+from lmgateway.service.state import Records
 from lmgateway.service.tiers import Tiers
 
 
@@ -62,6 +63,7 @@ def assemble(config: Config, resources: Resources, reload: Callable[[], None]) -
     )
     budgets = Budgets.of(config, resources.tally.purses, resources.wall)
     limits = Limits.of(config, resources.tally.counters, resources.wheel.now)
+    records = Records.of(config, resources)
 
     def settle() -> None:
         resources.traffic.resize(config.gateway.traffic_log_capacity)
@@ -69,6 +71,7 @@ def assemble(config: Config, resources: Resources, reload: Callable[[], None]) -
         tiers.settle()
         resources.tally.counters.keep_only(limits.names())
         budgets.settled()
+        records.settle()
 
     router = router_of(config, resources, directory)
     admission = Admission(
@@ -77,6 +80,8 @@ def assemble(config: Config, resources: Resources, reload: Callable[[], None]) -
         prices=Prices.of(config),
         budgets=budgets,
         max_in_flight=config.gateway.max_in_flight,
+        ledger=resources.ledger,
+        fail_closed=config.state.fail_closed,
     )
     client = ClientParts(
         config=config,

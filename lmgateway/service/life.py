@@ -29,6 +29,7 @@ from lmgateway.errors import ConfigError, Draining
 from lmgateway.service.graph import Graph, assemble
 from lmgateway.service.listener import Listener
 from lmgateway.service.resources import Resources
+from lmgateway.service.state import close
 from lmgateway.telemetry.logs import set_levels
 
 _COLLECT = (10_000, 20, 20)
@@ -188,6 +189,7 @@ class GatewayService(Service):
             if deadline.active():
                 deadline.cancel()
         self.resources.access.flush()
+        await close(self.resources)
         self.resources.wheel.stop()
         self.resources.notifier.close()
 

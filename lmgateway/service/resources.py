@@ -27,6 +27,7 @@ from lmgateway.admin.access import Guesses
 from lmgateway.admin.sessions import Sessions
 from lmgateway.backends.health import Health
 from lmgateway.governance.admission import Tally
+from lmgateway.governance.ledger import Ledger
 from lmgateway.routing.queues import Gates
 from lmgateway.service.notify import Notifier
 from lmgateway.service.systemd import Handed
@@ -62,6 +63,7 @@ class Resources:
         handed: What the service manager handed over.
         guesses: Wrong tokens at the admin port.
         sessions: Browsers that are logged in there.
+        ledger: What every attempt took and cost.
     """
 
     reactor: Reactor
@@ -84,6 +86,7 @@ class Resources:
         lambda self: Guesses(self.wheel.now, self.events.tell), takes_self=True
     )
     sessions: Sessions = Factory(lambda self: Sessions(self.wheel.now), takes_self=True)
+    ledger: Ledger = Factory(lambda self: Ledger(self.wall), takes_self=True)
     health: Health = Factory(lambda self: Health(self.wheel.now), takes_self=True)
     _clients: dict[AgentKey, WireClient] = field(factory=dict)
     _agents: dict[AgentKey, WireAgent] = field(factory=dict)

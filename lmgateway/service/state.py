@@ -1,0 +1,75 @@
+"""The files that a config keeps records in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from attrs import frozen
+from twisted.logger import Logger
+
+from lmgateway.config.schema import Config
+from lmgateway.config.state import Form, place_of
+from lmgateway.errors import ConfigError
+from lmgateway.governance.ledger import Keeping
+from lmgateway.service.resources import Resources
+from lmgateway.stores import sqlite
+from lmgateway.stores.usage import UsageLines
+from lmgateway.stores.usage_table import UsageTable
+
+_log = Logger()
+
+
+@frozen
+class Records:
+    """Where records are kept, once this config is served."""
+
+    resources: Resources
+    usage: Keeping | None
+
+    @classmethod
+    def of(cls, config: Config, resources: Resources) -> Records:
+        """
+        Look where records are to be kept; nothing is opened yet.
+
+        Raises:
+            ConfigError: If a file could not be used.
+        """
+        place = place_of(config.state.usage, config.source.parent)
+        if place is None:
+            return cls(resources, None)
+        form, path = place
+        _check("state.usage", form, path)
+        archive = UsageLines(path) if form == "jsonl" else UsageTable(path)
+        return cls(resources, Keeping(path=path, archive=archive))
+
+    def settle(self) -> None:
+        """Keep them there from now on."""
+        self.resources.ledger.keep(self.usage, _teller("ledger", self.resources))
+
+
+async def close(resources: Resources) -> None:
+    """Write what is left, and let go of the files."""
+    if resources.ledger.kept:
+        await resources.in_thread(resources.ledger.close)
+
+
+def _check(key: str, form: Form, path: Path) -> None:
+    try:
+        (sqlite.check if form == "sqlite" else sqlite.check_place)(path)
+    except OSError as error:
+        raise ConfigError([f'{key}: "{path}" cannot be used: {error.strerror}']) from None
+
+
+def _teller(kind: str, resources: Resources) -> Callable[[OSError | None], None]:
+    """Give what tells, from any thread, that a file takes no more, or takes it again."""
+
+    def tell(error: OSError | None) -> None:
+        if error is None:
+            _log.info("The {kind} is written again.", kind=kind)
+            resources.events.tell(kind, state="writing")
+        else:
+            _log.error("The {kind} cannot be written: {error}", kind=kind, error=error)
+            resources.events.tell(kind, state="failing", error=error.strerror)
+
+    return lambda error: resources.reactor.callFromThread(tell, error)

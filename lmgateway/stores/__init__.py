@@ -1,0 +1,1 @@
+"""What is kept beyond the process: files and databases, written off the reactor."""

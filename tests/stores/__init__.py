@@ -1,0 +1,1 @@
+"""Tests for what is kept beyond the process."""
