@@ -26,7 +26,7 @@ find_python := for python in python3 python3.14 python3.13 python3.12 python3.11
 	$$python -c '$(fits); print(sys._base_executable)' 2>/dev/null && break; done
 PYTHON ?= $(shell $(find_python))
 
-.PHONY: run test check bench lock wheel clean help
+.PHONY: run test check bench gate-restart gate-starts lock wheel clean help
 .DEFAULT_GOAL := help
 
 run: $(VENV)/installed ## Serve CONFIG (etc/config.toml) on the built-in mock backend
@@ -51,6 +51,12 @@ check: $(VENV)/check-tools wheel ## Formatting, lint, types, floors, documentati
 bench: $(VENV)/installed ## Measure against nginx (BENCH="--quick" for a short look)
 	@$(BIN)/python -m benchmarks.run $(BENCH)
 
+gate-restart: $(VENV)/installed $(VENV)/test-tools ## Restart and reload under load: nothing may fail
+	@$(BIN)/python -m tests.gates restart
+
+gate-starts: $(VENV)/installed $(VENV)/test-tools ## Start what cannot start: it must say so, and soon
+	@$(BIN)/python -m tests.gates starts
+
 wheel: build/wheel/built ## Build the wheel into build/wheel/
 
 clean: ## Remove all that was installed and built here
@@ -59,7 +65,7 @@ clean: ## Remove all that was installed and built here
 	find lmgateway tests benchmarks twisted -name __pycache__ -type d -prune -exec rm -rf {} +
 
 help: ## Show this list
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1	\2/p' Makefile | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' Makefile | expand -t 22
 
 # What is installed -----------------------------------------------------------
 

@@ -75,6 +75,12 @@ def listening(family: int = socket.AF_INET, address: object = ("127.0.0.1", 0)) 
     return made
 
 
+def free_port() -> int:
+    """Give the number of a port that nobody listens on."""
+    with listening() as probe:
+        return int(probe.getsockname()[1])
+
+
 def spawn(
     command: Sequence[str],
     sockets: Sequence[tuple[socket.socket, str]] = (),
