@@ -219,6 +219,9 @@ class Exchange:
         insufficient: The gate that the answer failed, where it is sent for want of a better.
         climbs: Each step up the ladder.
         undecided: Whether a stream was opened before it was known who answers.
+        last_output: Reactor seconds of the last output of a stream, if it ended well and did
+            not come in one piece.
+        waited: Seconds spent waiting for a place, or before a retry.
         interruption: Tells why the gateway itself cut this exchange short, if it did: a
             cancellation without one means that the client left.
     """
@@ -261,6 +264,8 @@ class Exchange:
     usage: Usage | None = None
     finish_reason: str | None = None
     first_output: float | None = None
+    last_output: float | None = None
+    waited: float = 0.0
     upstream_seconds: float = 0.0
     bytes_out: int = 0
     status: int = 0

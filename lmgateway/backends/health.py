@@ -21,7 +21,7 @@ client did (left, asked for the impossible) is nobody's failure.  With
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Literal
 
 from lmgateway.backends.retries import RETRY_RATIO, RetryBudget
@@ -279,6 +279,10 @@ class Health:
     def of_backend(self, backend: str) -> list[TargetHealth]:
         """Give all targets of a backend."""
         return [target for target in self._targets.values() if target.backend == backend]
+
+    def __iter__(self) -> Iterator[TargetHealth]:
+        """Give all targets."""
+        return iter([*self._targets.values()])
 
     def settle(self, window: int, threshold: float, known: Iterable[tuple[str, str]]) -> None:
         """Judge by other numbers from now on, and forget all targets but the *known* ones."""

@@ -21,7 +21,7 @@ Periods are of the calendar, in UTC; a week begins on Monday.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
 from attrs import define, field, frozen
@@ -163,8 +163,18 @@ class Budgets:
             if name in listed or section.scope == "global"
         )
 
+    def stands(self) -> Iterator[tuple[str, Stand]]:
+        """Say how every share of every budget stands, and whose it is."""
+        for name, owner in [*self.purses.purses]:
+            section = self.sections.get(name)
+            if section is not None:
+                yield owner, self._share(section, owner).stand(self.wall())
+
     def _budget(self, section: BudgetSection, principal: Principal) -> Budget:
         owner = {"client": principal.name, "group": principal.group, "global": ""}[section.scope]
+        return self._share(section, owner)
+
+    def _share(self, section: BudgetSection, owner: str) -> Budget:
         return Budget(
             section.name,
             section.period,

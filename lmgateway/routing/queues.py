@@ -22,12 +22,13 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from attrs import frozen
 from twisted.internet.defer import Deferred
 
 from lmgateway.errors import TooManyConcurrent
+from lmgateway.telemetry.spread import Spread
 from lmgateway.wire.timers import Timer, Wheel
 
 AGEING_SECONDS = 10.0
@@ -100,6 +101,11 @@ class Gate:
     Args:
         name: What messages and the admin port call it.
         wheel: Whose time counts.
+
+    Attributes:
+        waits: How long those who waited and got a place had to, in milliseconds.
+        full: How many came when the queue was full.
+        late: How many waited in vain.
     """
 
     def __init__(self, name: str, wheel: Wheel, limits: GateLimits = UNLIMITED) -> None:
@@ -113,6 +119,9 @@ class Gate:
         self._number = 0
         self._pumping = False
         self._mean_held: float | None = None
+        self.waits = Spread()
+        self.full = 0
+        self.late = 0
 
     # what there is to see ---------------------------------------------------
     @property
@@ -173,6 +182,7 @@ class Gate:
             return permit
         limits = self._limits
         if len(self._by_rank) >= limits.queue_depth or seconds <= 0:
+            self.full += 1
             raise TooManyConcurrent(
                 "Too many requests are waiting for this model.", retry_after=self.wait()
             )
@@ -239,6 +249,7 @@ class Gate:
                 if not self._has_place(waiter.priority):
                     break
                 granted = self._dequeue(waiter)
+                self.waits.add((self._wheel.now() - waiter.since) * 1000)
                 granted.callback(self._grant(waiter.priority))
         finally:
             self._pumping = False
@@ -257,6 +268,7 @@ class Gate:
 
     def _expire(self, waiter: _Waiter) -> None:
         wait = self.wait()
+        self.late += 1
         self._dequeue(waiter).errback(
             TooManyConcurrent("No place became free in time for this model.", retry_after=wait)
         )
@@ -302,3 +314,7 @@ class Gates:
     def find(self, name: str) -> Gate | None:
         """Give the gate of that name, if there is one."""
         return self._gates.get(name)
+
+    def __iter__(self) -> Iterator[Gate]:
+        """Give all gates."""
+        return iter([*self._gates.values()])

@@ -16,6 +16,7 @@ from lmgateway.admin.door import AdminDoor
 from lmgateway.admin.health import HealthRoutes
 from lmgateway.admin.hosts import Hosts
 from lmgateway.admin.login import LoginRoutes
+from lmgateway.admin.metrics import MetricsRoutes
 from lmgateway.admin.openapi import admin_document
 from lmgateway.admin.table import Routed, RouteTable
 from lmgateway.admin.traffic import TrafficRoutes
@@ -29,6 +30,7 @@ from lmgateway.errors import ConfigError
 from lmgateway.governance.addresses import Proxies
 from lmgateway.governance.keys import digest
 from lmgateway.service.backends import Backends
+from lmgateway.service.metrics import Scrape
 from lmgateway.service.port import Place, Port, limits_of, secret_of
 from lmgateway.service.resources import Resources
 from lmgateway.service.tiers import queue_limits
@@ -46,12 +48,14 @@ class AdminParts:
 
     Attributes:
         reload: Applies the files anew.
+        scrape: Gives the metrics.
     """
 
     config: Config
     resources: Resources
     backends: Backends
     reload: Callable[[], None]
+    scrape: Scrape
 
     def port(self) -> Port:
         """
@@ -101,6 +105,7 @@ class AdminParts:
             TrafficRoutes(resources.traffic),
             ConfigRoutes(lambda: redacted(config, resources.environ), self.reload),
             BackendRoutes(wellness.observed, wellness.probed),
+            MetricsRoutes(self.scrape.text),
         ]
 
     def _condition(self) -> dict[str, object]:

@@ -21,6 +21,7 @@ from lmgateway.routing.router import Router
 from lmgateway.service.admin_port import AdminParts
 from lmgateway.service.backends import Backends
 from lmgateway.service.client_port import ClientParts
+from lmgateway.service.metrics import Scrape
 from lmgateway.service.port import Port
 from lmgateway.service.resources import Resources
 from lmgateway.service.routing import policies_of, router_of
@@ -91,7 +92,10 @@ def assemble(config: Config, resources: Resources, reload: Callable[[], None]) -
         limits=limits,
         missing_keys=backends.missing_keys,
     )
-    admin = AdminParts(config=config, resources=resources, backends=backends, reload=reload)
+    scrape = Scrape(config=config, resources=resources, budgets=budgets)
+    admin = AdminParts(
+        config=config, resources=resources, backends=backends, reload=reload, scrape=scrape
+    )
     return Graph(
         config=config,
         router=router,

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import gc
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -28,14 +28,18 @@ from lmgateway.config.watch import Watcher, watched
 from lmgateway.errors import ConfigError, Draining
 from lmgateway.service.graph import Graph, assemble
 from lmgateway.service.listener import Listener
+from lmgateway.service.metrics import service_families
 from lmgateway.service.resources import Resources
 from lmgateway.service.state import close
+from lmgateway.telemetry.exposition import Family
 from lmgateway.telemetry.logs import set_levels
 
 _COLLECT = (10_000, 20, 20)
 """When garbage is looked for: what a request leaves is freed by its counts, cycles are few."""
 _LEEWAY = 5.0
 """Seconds beyond the drain deadline that the service manager is asked for."""
+MAX_TOLD = 2000
+"""Characters that listeners are told of why a reload failed."""
 LAST_WORDS_SECONDS = 1.0
 """For in-band errors to reach their clients, after the drain deadline."""
 
@@ -62,6 +66,8 @@ class GatewayService(Service):
         self._drain: Deferred[None] | None = None
         self._delay: Deferred[None] | None = None
         self.generation = 1
+        resources.happened.reloaded = resources.wall()
+        resources.sources.append(self.families)
 
     def privilegedStartService(self) -> None:
         """Bind both ports; raises ``ConfigError`` if one cannot be."""
@@ -82,6 +88,7 @@ class GatewayService(Service):
         gc.freeze()
         gc.set_threshold(*_COLLECT)
         gc.enable()
+        self.resources.vitals.start()
         self._log.info(
             "Serving {config} on {client} (admin on {admin}).",
             config=str(self._path),
@@ -107,15 +114,17 @@ class GatewayService(Service):
         """
         if self._drain is not None:
             raise ConfigError(["the gateway is shutting down"])
-        notifier = self.resources.notifier
+        notifier, tell = self.resources.notifier, self.resources.events.tell
         notifier.reloading()
         try:
             self._reload()
         except ConfigError as error:
             count = len(error.problems)
             notifier.ready(f"{self._status()} (not reloaded: {count} problem(s) in the file)")
+            tell("reload", ok=False, generation=self.generation, error=str(error)[:MAX_TOLD])
             raise
         notifier.ready(self._status())
+        tell("reload", ok=True, generation=self.generation, checksum=self._graph.config.checksum)
 
     def _reload(self) -> None:
         config = load(self._path, self.resources.environ)
@@ -126,6 +135,11 @@ class GatewayService(Service):
         self.generation += 1
         self._watcher.watch(_watched(config))
         self._log.info("Configuration reloaded: {checksum}.", checksum=config.checksum[:12])
+
+    def families(self) -> Iterator[Family]:
+        """Give what ``/metrics`` shows of the configuration and the ports."""
+        ports = {"client": self.client, "admin": self.admin}
+        return service_families(self._graph.config.checksum, self.generation, ports)
 
     def _serve(self, graph: Graph) -> None:
         client = self.client.prepare(graph.client)
@@ -190,6 +204,7 @@ class GatewayService(Service):
                 deadline.cancel()
         self.resources.access.flush()
         await close(self.resources)
+        self.resources.vitals.stop()
         self.resources.wheel.stop()
         self.resources.notifier.close()
 

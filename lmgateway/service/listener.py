@@ -112,6 +112,17 @@ class Listener:
         assert self._bound is not None, "bound at the start"
         return _shown(self._bound.socket)
 
+    @property
+    def connections(self) -> int:
+        """How many are open."""
+        return 0 if self.factory is None else len(self.factory.connections)
+
+    @property
+    def expires(self) -> float | None:
+        """When its certificate does, in seconds since the epoch."""
+        certificate = None if self._bound is None else self._bound.certificate
+        return None if certificate is None else certificate.not_after
+
     def close(self) -> Deferred[None] | None:
         """Accept no more connections."""
         bound, self._bound = self._bound, None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from errno import EAGAIN
 from pathlib import Path
 from random import Random
@@ -33,7 +33,12 @@ from lmgateway.service.notify import Notifier
 from lmgateway.service.systemd import Handed
 from lmgateway.telemetry.access import AccessLog
 from lmgateway.telemetry.events import Events
+from lmgateway.telemetry.exposition import Family
+from lmgateway.telemetry.happened import Happened
+from lmgateway.telemetry.meters import Meters
+from lmgateway.telemetry.system import System
 from lmgateway.telemetry.traffic import Traffic
+from lmgateway.telemetry.vitals import Vitals
 from lmgateway.wire.client import Origin, WireAgent, WireClient
 from lmgateway.wire.timers import Wheel
 
@@ -64,6 +69,11 @@ class Resources:
         guesses: Wrong tokens at the admin port.
         sessions: Browsers that are logged in there.
         ledger: What every attempt took and cost.
+        meters: What all exchanges add up to.
+        happened: What happened, counted.
+        vitals: How the process does.
+        system: What the system tells of it, once that was asked for.
+        sources: Who else has something to show at ``/metrics``.
     """
 
     reactor: Reactor
@@ -71,6 +81,7 @@ class Resources:
     wheel: Wheel
     traffic: Traffic
     access: AccessLog
+    meters: Meters
     tally: Tally = field(factory=Tally)
     levels: LogLevelFilterPredicate = field(factory=LogLevelFilterPredicate)
     random: Random = field(factory=Random)
@@ -88,6 +99,10 @@ class Resources:
     sessions: Sessions = Factory(lambda self: Sessions(self.wheel.now), takes_self=True)
     ledger: Ledger = Factory(lambda self: Ledger(self.wall), takes_self=True)
     health: Health = Factory(lambda self: Health(self.wheel.now), takes_self=True)
+    happened: Happened = field(factory=Happened)
+    vitals: Vitals = Factory(lambda self: Vitals(self.reactor), takes_self=True)
+    system: System | None = None
+    sources: list[Callable[[], Iterable[Family]]] = field(factory=list)
     _clients: dict[AgentKey, WireClient] = field(factory=dict)
     _agents: dict[AgentKey, WireAgent] = field(factory=dict)
 
@@ -104,16 +119,27 @@ class Resources:
         handed = handed or Handed()
         wheel = Wheel(reactor)
         access = AccessLog(write or _to_stdout, reactor)
-        return cls(
+        meters = Meters(wheel.now, time)
+        resources = cls(
             reactor=reactor,
             environ=environ,
             wheel=wheel,
-            traffic=Traffic(0, wheel.now, [access]),
+            traffic=Traffic(0, wheel.now, [access, meters]),
             access=access,
             notifier=Notifier(reactor, handed.notify, handed.watchdog_seconds),
             handed=handed,
+            meters=meters,
             started=wheel.now(),
         )
+        resources.events.listen(resources.happened)
+        resources.sources.append(resources.losses)
+        return resources
+
+    def losses(self) -> Iterable[Family]:
+        """Say what was lost of what was to be written."""
+        lost = [(("access",), self.access.dropped)]
+        text = "Lines and records that were dropped, since they could not be written in time."
+        yield Family("lmg_lines_dropped", "counter", text, ("sink",), lost)
 
     def client(self, origin: Origin, connect_seconds: float, idle_seconds: float) -> WireClient:
         """

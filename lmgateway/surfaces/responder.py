@@ -123,6 +123,8 @@ class Responder:
             raise interrupted from error
         finally:
             self._beat.cancel()
+        if exchange.bytes_out > len(opening):
+            exchange.last_output = self._written
         outlet.finish()
 
     def _comment(self, exchange: Exchange) -> bytes:

@@ -17,8 +17,8 @@ from typing import Any
 import msgspec
 from twisted.internet.defer import CancelledError
 
-from lmgateway.errors import GatewayError
-from lmgateway.exchange import Exchange
+from lmgateway.errors import GatewayError, LimitError
+from lmgateway.exchange import Exchange, Standing
 
 MAX_NAME = 128
 """Characters kept of a name that a client chose."""
@@ -50,6 +50,13 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=False):
 
     The first fourteen members are the reference's, with its meanings; but a failed exchange
     is an entry too, and ``latency_ms`` spans the whole exchange.
+
+    Attributes:
+        waited_ms: For a place in a queue, and between retries.
+        output_ms: From the first output of a stream to the last.
+        cached_tokens: Of the input.
+        reasoning_tokens: Of the output.
+        limit: The limit that refused it: whose it is and of what (``client:tokens``).
     """
 
     id: str
@@ -80,8 +87,12 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=False):
     stream: bool
     ttft_ms: float | None
     upstream_ms: float | None
+    waited_ms: float
+    output_ms: float | None
     input_tokens: int | None
     output_tokens: int | None
+    cached_tokens: int
+    reasoning_tokens: int
     usage_estimated: bool
     cost_usd: float | None
     finish_reason: str | None
@@ -89,6 +100,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=False):
     attempts: Sequence[AttemptEntry]
     climbs: Sequence[ClimbEntry]
     insufficient: str | None
+    limit: str | None
 
 
 class Stats(msgspec.Struct):
@@ -198,7 +210,7 @@ class Recording:
 def entry_of(exchange: Exchange) -> Entry:
     """Give what is kept of an exchange."""
     usage, request = exchange.usage, exchange.request
-    first = exchange.first_output
+    first, last = exchange.first_output, exchange.last_output
     chain, principal = exchange.profile_chain, exchange.principal
     return Entry(
         id=exchange.id,
@@ -228,8 +240,12 @@ def entry_of(exchange: Exchange) -> Entry:
         stream=request is not None and request.stream,
         ttft_ms=None if first is None else _ms(first - exchange.started),
         upstream_ms=_ms(sum([attempt.seconds for attempt in exchange.attempts])),
+        waited_ms=_ms(exchange.waited),
+        output_ms=None if first is None or last is None else _ms(last - first),
         input_tokens=None if usage is None else usage.input_tokens,
         output_tokens=None if usage is None else usage.output_tokens,
+        cached_tokens=0 if usage is None else usage.cached_read,
+        reasoning_tokens=0 if usage is None else usage.reasoning,
         usage_estimated=usage is not None and usage.estimated,
         cost_usd=None if exchange.cost is None else exchange.cost / 1e9,
         finish_reason=exchange.finish_reason,
@@ -240,7 +256,16 @@ def entry_of(exchange: Exchange) -> Entry:
         ],
         climbs=[ClimbEntry(c.from_tier, c.to_tier, c.reason) for c in exchange.climbs],
         insufficient=exchange.insufficient or None,
+        limit=None if exchange.error is None else _limit(exchange.error),
     )
+
+
+def _limit(error: GatewayError) -> str | None:
+    """The limit that was reached, of which ``standings`` tell first."""
+    if not isinstance(error, LimitError) or not error.standings:
+        return None
+    standing: Standing = error.standings[0]
+    return f"{standing.scope}:{standing.what}"
 
 
 def _told(exchange: Exchange) -> str | None:

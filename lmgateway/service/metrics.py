@@ -1,0 +1,183 @@
+"""
+What ``/metrics`` shows: what was counted, and how things stand at this moment.
+
+Gauges are read from the live objects when somebody asks, so that they cost nothing otherwise.
+The text is written family by family, with a turn of the loop between any two that are long.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterator, Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from itertools import chain, islice
+
+from attrs import frozen
+from twisted.internet.task import deferLater
+
+from lmgateway.config.schema import Config
+from lmgateway.governance.budgets import Budgets
+from lmgateway.routing.queues import Gates
+from lmgateway.service.listener import Listener
+from lmgateway.service.resources import Resources
+from lmgateway.telemetry import families as counted
+from lmgateway.telemetry import reference
+from lmgateway.telemetry.exposition import Family, Sample, written
+from lmgateway.telemetry.spread import Buckets
+from lmgateway.telemetry.system import System
+
+WAIT = Buckets((1, 5, 10, 50, 100, 500, 1000, 5000, 10_000, 30_000, 60_000))
+TURN_LINES = 400
+"""Lines that are written before other work has its turn."""
+
+STATES = {"closed": 0, "half_open": 1, "open": 2}
+MAX_OWNERS = 500
+"""Shares of budgets that are shown."""
+
+
+@frozen(kw_only=True)
+class Scrape:
+    """The metrics of one config."""
+
+    config: Config
+    resources: Resources
+    budgets: Budgets
+
+    async def text(self, *, openmetrics: bool) -> bytes:
+        """Give all series, without holding up the loop for long."""
+        system = await self._system()
+        parts, lines = [], 0
+        for family in chain(self.families(), system.families()):
+            if family.plain_only and openmetrics:
+                continue
+            part = written([family], openmetrics=openmetrics, last=False)
+            parts.append(part)
+            lines += part.count(b"\n")
+            if lines > TURN_LINES:
+                lines = 0
+                await deferLater(self.resources.reactor, 0)
+        parts.append(written([], openmetrics=openmetrics))
+        return b"".join(parts)
+
+    async def _system(self) -> System:
+        """Know what the system tells of processes; that is 0.1 s of imports, the first time."""
+        resources = self.resources
+        if resources.system is None:
+            resources.system = await resources.in_thread(System)
+        return resources.system
+
+    def families(self) -> Iterator[Family]:
+        """Give all families but those of the system."""
+        resources = self.resources
+        yield from counted.families(resources.meters)
+        yield from resources.happened.families()
+        yield from resources.vitals.families()
+        for source in resources.sources:
+            yield from source()
+        yield from self._backends()
+        yield from self._queues()
+        yield from self._budgets()
+        yield from self._process()
+        newest = resources.traffic.newest(reference.MAX_ENTRIES)
+        yield from reference.families(newest)
+
+    def _backends(self) -> Iterator[Family]:
+        targets = [((t.backend, t.model), t) for t in self.resources.health]
+        labels = ("backend", "model")
+        yield Family(
+            "lmg_backend_in_flight",
+            "gauge",
+            "Attempts under way, open streams included.",
+            labels,
+            [(key, target.in_flight) for key, target in targets],
+        )
+        yield Family(
+            "lmg_breaker_state",
+            "gauge",
+            "The breaker of a target: 0 closed, 1 half open, 2 open.",
+            labels,
+            [(key, STATES[target.state]) for key, target in targets],
+        )
+
+    def _queues(self) -> Iterator[Family]:
+        resources = self.resources
+        kinds: list[tuple[str, Gates]] = [
+            ("tier", resources.queues),
+            ("backend", resources.bulkheads),
+        ]
+        gates = [((kind, gate.name), gate) for kind, every in kinds for gate in every]
+        labels = ("kind", "queue")
+        depths: list[Sample] = [(key, gate.pending) for key, gate in gates]
+        held: list[Sample] = [(key, gate.in_flight) for key, gate in gates]
+        refused: list[Sample] = [((*key, "full"), gate.full) for key, gate in gates]
+        refused += [((*key, "timeout"), gate.late) for key, gate in gates]
+        yield Family("lmg_queue_depth", "gauge", "Who waits for a place.", labels, depths)
+        yield Family("lmg_queue_in_flight", "gauge", "Places that are taken.", labels, held)
+        yield Family(
+            "lmg_queue_refused",
+            "counter",
+            "Requests that got no place: the queue was full, or they waited in vain.",
+            (*labels, "reason"),
+            refused,
+        )
+        yield Family(
+            "lmg_queue_wait_seconds",
+            "histogram",
+            "How long those waited who got a place, but not at once.",
+            labels,
+            spreads=[(key, gate.waits) for key, gate in gates],
+            buckets=WAIT,
+        )
+
+    def _budgets(self) -> Iterator[Family]:
+        stands = [*islice(self.budgets.stands(), MAX_OWNERS)]
+        shown = {
+            "limit": ("What may be spent in a period.", [s.limit for _, s in stands]),
+            "spent": ("What was spent in this period.", [s.spent for _, s in stands]),
+            "reserved": (
+                "What is set aside for requests under way.",
+                [s.reserved for _, s in stands],
+            ),
+        }
+        for what, (text, amounts) in shown.items():
+            samples: Sequence[Sample] = [
+                ((stand.name, owner), amount / 1e9)
+                for (owner, stand), amount in zip(stands, amounts, strict=True)
+            ]
+            yield Family(f"lmg_budget_{what}_usd", "gauge", text, ("budget", "owner"), samples)
+
+    def _process(self) -> Iterator[Family]:
+        in_flight = self.resources.traffic.in_flight
+        text = "Requests under way, open streams included."
+        yield Family("lmg_in_flight_requests", "gauge", text, (), [((), in_flight)])
+        versions = (_version("lmgateway"), platform.python_version(), _version("twisted"))
+        text = "The versions that are running."
+        labels = ("version", "python", "twisted")
+        yield Family("lmg_build", "info", text, labels, [(versions, 1)])
+
+
+def service_families(
+    checksum: str, generation: int, ports: Mapping[str, Listener]
+) -> Iterator[Family]:
+    """Give what there is to say of the configuration and the ports."""
+    text = "The configuration that is served."
+    yield Family("lmg_config", "info", text, ("checksum",), [((checksum,), 1)])
+    text = "How many configurations were served since the start, with this one."
+    yield Family("lmg_config_generation", "gauge", text, (), [((), generation)])
+    counts = [((name,), port.connections) for name, port in ports.items()]
+    yield Family("lmg_connections", "gauge", "Open connections.", ("port",), counts)
+    ends = [((name,), port.expires) for name, port in ports.items() if port.expires is not None]
+    yield Family(
+        "lmg_tls_cert_expiry_timestamp_seconds",
+        "gauge",
+        "When the certificate of a port expires.",
+        ("port",),
+        ends,
+    )
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "unknown"
