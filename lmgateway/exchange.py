@@ -222,6 +222,8 @@ class Exchange:
         last_output: Reactor seconds of the last output of a stream, if it ended well and did
             not come in one piece.
         waited: Seconds spent waiting for a place, or before a retry.
+        mid_stream: What became of a stream that broke off: ``resumed``, ``restarted``,
+            ``diverged`` or ``failed``; empty if none did, or nothing was to be done about it.
         interruption: Tells why the gateway itself cut this exchange short, if it did: a
             cancellation without one means that the client left.
     """
@@ -254,6 +256,7 @@ class Exchange:
     insufficient: str = ""
     climbs: list[Climb] = field(factory=list)
     undecided: bool = False
+    mid_stream: str = ""
     dropped: tuple[str, ...] = ()
     interruption: Callable[[], GatewayError | None] = _uninterrupted
     attempts: list[Attempt] = field(factory=list)

@@ -31,7 +31,14 @@ def check_tiers(settings: Settings, report: Report) -> None:
             for key in (*_QUEUE_KEYS, "overflow_tier"):
                 if getattr(tier, key) is not None:
                     report.problem((*path, key), f'{who}is not for a tier with queue_id = ""')
+        if tier.prefill is not None and "resume" not in _mid_streams(settings):
+            report.warning((*path, "prefill"), 'has no effect without mid_stream = "resume"')
     _check_queues(settings.tiers, report)
+
+
+def _mid_streams(settings: Settings) -> set[str]:
+    own = {profile.mid_stream for profile in settings.profiles.values()}
+    return {way or settings.gateway.mid_stream for way in own}
 
 
 def _check_targets(path: KeyPath, who: str, tier: TierSection, report: Report) -> None:

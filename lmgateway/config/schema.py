@@ -66,6 +66,7 @@ __all__ = [
     "GroupSection",
     "JudgeGate",
     "LengthGate",
+    "MidStreamPolicy",
     "MockSection",
     "Mode",
     "PriceSection",
@@ -86,6 +87,7 @@ __all__ = [
 
 Mode: TypeAlias = Literal["dispatch", "escalate", "classify", "reply"]
 ErrorStyle: TypeAlias = Literal["native", "friendly"]
+MidStreamPolicy: TypeAlias = Literal["error", "restart", "resume"]
 UnknownModelPolicy: TypeAlias = Literal["fallback", "reject"]
 
 
@@ -156,6 +158,9 @@ class GatewaySection:
         unknown_model: Whether an unknown model name goes to the fallback tier, or is refused.
         failover: Whether the next tier is tried when one fails.
         strict: Whether a parameter that a backend cannot take is refused, not dropped.
+        mid_stream: What is done when an answer breaks off after its first output: an
+            ``error`` in the stream, a ``restart`` elsewhere while nothing was sent of it, or a
+            ``resume`` by another target from where it broke off.
     """
 
     client_host: ListenHost = "127.0.0.1"
@@ -199,6 +204,7 @@ class GatewaySection:
     unknown_model: UnknownModelPolicy = "fallback"
     failover: bool = True
     strict: bool = False
+    mid_stream: MidStreamPolicy = "error"
 
     @property
     def admin_token_source(self) -> SecretSource | None:
@@ -235,6 +241,7 @@ class ProfileSection:
         error_style: As in ``[gateway]``, for this profile.
         failover: As in ``[gateway]``, for this profile.
         strict: As in ``[gateway]``, for this profile.
+        mid_stream: As in ``[gateway]``, for this profile.
         fallback: The tiers to try when one fails, instead of the next ones of the ladder.
         gates: What an answer must be to be sent, in ``escalate`` mode.
         hold_tokens: How much of a stream is held back to be judged, in ``escalate`` mode.
@@ -263,6 +270,7 @@ class ProfileSection:
     error_style: ErrorStyle | None = None
     failover: bool | None = None
     strict: bool | None = None
+    mid_stream: MidStreamPolicy | None = None
     fallback: tuple[str, ...] = ()
     gates: GatesSection = field(factory=GatesSection)
     hold_tokens: PositiveCount = 40

@@ -103,6 +103,9 @@ class TierSection:
         overflow_tier: The tier that requests go to when this one's queue is too long.
         overflow_depth: How many may be in flight or waiting before that.
         overflow_min_priority: The least priority that this is done for.
+        prefill: How the model is asked to continue an answer that another one began: by a last
+            ``message`` of the assistant's alone, with ``prefix`` set in it, or with
+            ``continue_final_message``; not at all if not given.
     """
 
     name: Name
@@ -124,6 +127,7 @@ class TierSection:
     overflow_tier: str | None = None
     overflow_depth: Count | None = None
     overflow_min_priority: Priority = 0
+    prefill: Literal["message", "prefix", "continue_final_message"] | None = None
 
     @property
     def all_targets(self) -> tuple[TargetSection, ...]:

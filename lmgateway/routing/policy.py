@@ -19,6 +19,7 @@ from lmgateway.errors import Forbidden, LadderExhausted, UnknownModel
 from lmgateway.exchange import Principal
 from lmgateway.routing.escalate import Standard
 from lmgateway.routing.ladder import Ladder, Tier
+from lmgateway.routing.resume import MidStream
 from lmgateway.routing.rules import NO_RULES, RuleSet
 
 Mode = Literal["dispatch", "escalate", "classify", "reply"]
@@ -47,6 +48,7 @@ class Policy:
         classifier_fallback: Who classifies when ``fallback`` cannot.
         classifier_latest: How many messages the classifier is shown; ``None``: all.
         standard: What an answer has to reach, in ``escalate`` mode.
+        mid_stream: What is done about streams that break off; ``None``: the client is told.
     """
 
     name: str
@@ -71,6 +73,7 @@ class Policy:
     classifier_seconds: float = 10.0
     classifier_latest: int | None = None
     standard: Standard = field(factory=Standard)
+    mid_stream: MidStream | None = None
 
     def escalates(self, endpoint: Endpoint) -> bool:
         """Say whether answers to such a call are judged, whatever model is named."""

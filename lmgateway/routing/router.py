@@ -30,6 +30,11 @@ from lmgateway.routing.ladder import Climber
 from lmgateway.routing.opening import opened, opening_of
 from lmgateway.routing.plan import Decision, Plan
 from lmgateway.routing.policy import Directory, Policy
+from lmgateway.routing.resume import Resumption, Tell
+
+
+def _nobody(kind: str, **facts: object) -> None:
+    """Nobody listens."""
 
 
 @frozen(kw_only=True)
@@ -39,6 +44,7 @@ class Router:
 
     Attributes:
         dialects: All of them, by name: what a backend may have spoken.
+        tell: Told when a stream broke off and was gone on with, or was not.
     """
 
     directory: Directory
@@ -46,6 +52,7 @@ class Router:
     dialects: Mapping[str, Dialect]
     cascade: Cascade
     explaining: Explaining
+    tell: Tell = _nobody
 
     def open(self, exchange: Exchange) -> AbstractAsyncContextManager[Reply]:
         """
@@ -86,12 +93,19 @@ class Router:
         self, policy: Policy, plan: Plan, exchange: Exchange
     ) -> AbstractAsyncContextManager[Reply]:
         assert exchange.request is not None, "only parsed requests are routed"
-        if not policy.escalates(exchange.request.endpoint):
-            return self.climber.climb(plan, exchange)
-        escalation = Escalation(
-            climber=self.climber, dialects=self.dialects, standard=policy.standard
-        )
-        return escalation.open(plan, exchange)
+        climb: AbstractAsyncContextManager[Reply]
+        if policy.escalates(exchange.request.endpoint):
+            escalation = Escalation(
+                climber=self.climber, dialects=self.dialects, standard=policy.standard
+            )
+            climb = escalation.open(plan, exchange)
+        else:
+            climb = self.climber.climb(plan, exchange)
+        way = policy.mid_stream
+        if way is None or not exchange.request.stream:
+            return climb
+        resumption = Resumption(climber=self.climber, dialects=self.dialects, tell=self.tell)
+        return resumption.open(way, plan, climb, exchange)
 
     @asynccontextmanager
     async def explain(self, exchange: Exchange) -> AsyncIterator[Reply]:

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from lmgateway.config.providers import is_local
-from lmgateway.config.schema import Config, PriceSection, ProfileSection, RuleSection
+from lmgateway.config.schema import (
+    Config,
+    MidStreamPolicy,
+    PriceSection,
+    ProfileSection,
+    RuleSection,
+)
 from lmgateway.routing.cascade import Cascade
 from lmgateway.routing.classify import Classifier
 from lmgateway.routing.explain import FREE, Explaining, PriceOf
 from lmgateway.routing.ladder import Climber, Ladder
 from lmgateway.routing.policy import Directory, Policy
+from lmgateway.routing.resume import MidStream
 from lmgateway.routing.router import Router
 from lmgateway.routing.rules import Destination, Rule, RuleSet
 from lmgateway.routing.tokens import Counter, offline_encode
@@ -48,6 +55,7 @@ def _policy(name: str, profile: ProfileSection, config: Config, ladder: Ladder) 
         friendly_errors=style == "friendly",
         strict=_own(profile.strict, gateway.strict),
         standard=standard_of(profile, ladder),
+        mid_stream=_mid_stream(profile.mid_stream or gateway.mid_stream, config),
         rules=RuleSet.of(_rule(number, rule) for number, rule in enumerate(profile.rules)),
         class_prompts={label.lower(): text for label, text in profile.class_prompts.items()},
         thinking_messages={
@@ -61,6 +69,13 @@ def _policy(name: str, profile: ProfileSection, config: Config, ladder: Ladder) 
         classifier_seconds=profile.classifier_timeout_ms / 1000,
         classifier_latest=profile.classifier_context,
     )
+
+
+def _mid_stream(way: MidStreamPolicy, config: Config) -> MidStream | None:
+    if way == "error":
+        return None
+    prefill = {tier.name: tier.prefill for tier in config.tiers if tier.prefill is not None}
+    return MidStream(resumes=way == "resume", prefill=prefill)
 
 
 def _rule(position: int, rule: RuleSection) -> Rule:
@@ -93,6 +108,7 @@ def router_of(config: Config, resources: Resources, directory: Directory) -> Rou
         dialects=BACKEND_DIALECTS,
         cascade=Cascade.of(directory, classifier, counter, 1 + gateway.max_retries),
         explaining=Explaining(counter=counter, price_of=_prices(config)),
+        tell=resources.events.tell,
     )
 
 

@@ -101,6 +101,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=False):
     climbs: Sequence[ClimbEntry]
     insufficient: str | None
     limit: str | None
+    mid_stream: str | None
 
 
 class Stats(msgspec.Struct):
@@ -257,6 +258,7 @@ def entry_of(exchange: Exchange) -> Entry:
         climbs=[ClimbEntry(c.from_tier, c.to_tier, c.reason) for c in exchange.climbs],
         insufficient=exchange.insufficient or None,
         limit=None if exchange.error is None else _limit(exchange.error),
+        mid_stream=exchange.mid_stream or None,
     )
 
 
