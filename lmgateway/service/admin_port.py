@@ -20,6 +20,7 @@ from lmgateway.admin.metrics import MetricsRoutes
 from lmgateway.admin.openapi import admin_document
 from lmgateway.admin.table import Routed, RouteTable
 from lmgateway.admin.traffic import TrafficRoutes
+from lmgateway.admin.usage import UsageRoutes
 from lmgateway.config.admin import AdminTokenSection
 from lmgateway.config.check_admin import admin_port_unguarded
 from lmgateway.config.redact import redacted
@@ -106,6 +107,7 @@ class AdminParts:
             ConfigRoutes(lambda: redacted(config, resources.environ), self.reload),
             BackendRoutes(wellness.observed, wellness.probed),
             MetricsRoutes(self.scrape.text),
+            UsageRoutes(resources.ledger),
         ]
 
     def _condition(self) -> dict[str, object]:

@@ -202,6 +202,14 @@ class LedgerCases(GatewayCase):
         self.service.resources.keep_only(set())
         self.service.resources.wheel.stop()
 
+    async def test_the_documented_config(self) -> None:
+        """What the documentation shows is served."""
+        text = (Path(__file__).parents[2] / "docs" / "usage.md").read_text()
+        self.start(PRICED, more=text.partition("```toml\n")[2].partition("```")[0])
+        await self.chat("paid")
+        await self.stopped()
+        self.assertTrue((self.folder / "usage.jsonl").exists())
+
     async def test_a_disk_that_fails(self) -> None:
         """Traffic goes on, and it is told; unless nothing may go unrecorded."""
         service = self.start(PRICED, more='[state]\nusage = "jsonl:u/usage.jsonl"', folder="u")
