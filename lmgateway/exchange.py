@@ -20,6 +20,10 @@ Outcome = Literal["open", "ok", "client_closed"] | str
 """``ok``, ``client_closed``, or the ``kind`` of the error that ended it."""
 
 
+NEVER = float("inf")
+"""A moment that does not come."""
+
+
 @frozen(kw_only=True)
 class Principal:
     """
@@ -38,6 +42,8 @@ class Principal:
         tags: What records say of this client besides.
         default_priority: Of requests that name no priority; ``None`` leaves it to the tier.
         priority_ceiling: The highest priority that may be named; ``None``: any.
+        budgets: The names of the budgets that this client spends from.
+        expires: Seconds since the epoch from which its key is not good any more.
     """
 
     name: str
@@ -51,6 +57,8 @@ class Principal:
     tags: tuple[str, ...] = ()
     default_priority: int | None = None
     priority_ceiling: int | None = None
+    budgets: tuple[str, ...] = ()
+    expires: float = NEVER
 
 
 class Standing(NamedTuple):

@@ -58,7 +58,7 @@ def advise(settings: Settings, report: Report, environ: Mapping[str, str], base_
 
 def _advise_gateway(settings: Settings, report: Report) -> None:
     gateway = settings.gateway
-    if not settings.clients:
+    if settings.is_open:
         if "default" not in settings.profiles:
             report.warning(
                 ("profiles",), 'no profile is called "default": requests without a key are refused'

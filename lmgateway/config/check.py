@@ -53,7 +53,7 @@ def check(settings: Settings, report: Report, environ: Mapping[str, str], base_d
         _check_profile(("profiles", name), profile, settings, report)
     _check_cascade(settings.profiles, report)
     for position, client in enumerate(settings.clients):
-        _check_client(("clients", position), client, settings, report)
+        check_client(("clients", position), client, settings, report)
     _check_duplicates(
         "client", [("clients", i, "name") for i in range(len(settings.clients))],
         [client.name for client in settings.clients], report,
@@ -225,7 +225,8 @@ def _check_named(
 
 
 # Clients ---------------------------------------------------------------------
-def _check_client(path: KeyPath, client: ClientSection, settings: Settings, report: Report) -> None:
+def check_client(path: KeyPath, client: ClientSection, settings: Settings, report: Report) -> None:
+    """Look whether what a client names is there, and fits together."""
     who = f"client {quoted(client.name)}{_by_key(client)}: "
     _check_known((*path, "profile"), who, "profile", client.profile, settings.profiles, report)
     for position, name in enumerate(client.allow_profiles):
@@ -241,6 +242,12 @@ def _check_client(path: KeyPath, client: ClientSection, settings: Settings, repo
         if not glob.startswith("/"):
             report.problem((*path, "allow_endpoints", position), 'must begin with "/"')
     _check_secret_source((*path, "key_secret"), client.key_secret, report)
+    budgets = {budget.name: budget for budget in settings.budgets}
+    for number, name in enumerate(client.budgets):
+        here = (*path, "budgets", number)
+        _check_known(here, who, "budget", name, budgets, report)
+        if name in budgets and budgets[name].scope == "group":
+            report.problem(here, f'budget {quoted(name)} is for groups: its scope is "group"')
     if (client.default_priority or 0) > client.most_priority:
         report.problem((*path, "default_priority"), f"{who}is above priority_ceiling")
     given = [client.key_env, client.key_secret, client.key_sha256]
@@ -252,15 +259,9 @@ def _check_budgets(settings: Settings, report: Report) -> None:
     budgets = {budget.name: budget for budget in settings.budgets}
     paths: list[KeyPath] = [("budgets", i, "name") for i in range(len(settings.budgets))]
     _check_duplicates("budget", paths, [budget.name for budget in settings.budgets], report)
-    for position, client in enumerate(settings.clients):
-        for number, name in enumerate(client.budgets):
-            path: KeyPath = ("clients", position, "budgets", number)
-            _check_known(path, f"client {quoted(client.name)}: ", "budget", name, budgets, report)
-            if name in budgets and budgets[name].scope == "group":
-                report.problem(path, f'budget {quoted(name)} is for groups: its scope is "group"')
     for group, section in settings.groups.items():
         for number, name in enumerate(section.budgets):
-            path = ("groups", group, "budgets", number)
+            path: KeyPath = ("groups", group, "budgets", number)
             _check_known(path, f"group {quoted(group)}: ", "budget", name, budgets, report)
 
 

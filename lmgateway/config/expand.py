@@ -2,7 +2,7 @@
 What the environment puts into a config: overriding variables, and ``${NAME}`` in values.
 
 ``${NAME}`` and ``${NAME:-default}`` are replaced in the texts under
-``[gateway]``, ``[backends.*]`` and ``[[tiers]]``: in values that are already
+``[gateway]``, ``[backends.*]``, ``[[tiers]]`` and ``[state]``: in values that are already
 parsed, so that what a variable holds can never become syntax.  Prompts and
 messages are left alone.  ``$${`` stands for ``${`` itself.
 """
@@ -18,7 +18,7 @@ from lmgateway.config.merge import KeyPath, Place, Tree
 from lmgateway.config.report import Report
 
 _VARIABLE = re.compile(r"\$(\$\{)|\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
-_EXPANDED = ("gateway", "backends", "tiers")
+_EXPANDED = ("gateway", "backends", "tiers", "state")
 _FILES = frozenset({"cert", "key", "client_ca", "ca_file", "client_cert", "fixtures"})
 _FREE = frozenset({"headers", "default_options"})
 

@@ -45,7 +45,7 @@ def check_exposure(
 
 def client_port_unguarded(settings: Settings) -> str | None:
     """Say why others must not reach the client port, if so."""
-    if settings.clients or settings.gateway.allow_anonymous:
+    if not settings.is_open or settings.gateway.allow_anonymous:
         return None
     return (
         "others can reach the client port there, and anyone may use it: "

@@ -307,6 +307,11 @@ class Settings:
     admin_tokens: tuple[AdminTokenSection, ...] = ()
     state: StateSection = field(factory=StateSection)
 
+    @property
+    def is_open(self) -> bool:
+        """Whether the client port is for everyone: no keys are configured, nor to be made."""
+        return not self.clients and self.state.keys is None
+
 
 @frozen(kw_only=True)
 class Config(Settings):

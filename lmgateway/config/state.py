@@ -17,6 +17,10 @@ _LOG_PLACE = Pattern(
 
 LogPlace: TypeAlias = Annotated[str, _LOG_PLACE]
 
+_KEY_PLACE = Pattern(r"memory|sqlite:.*[^/]", '"memory", or "sqlite:" and the name of a file')
+
+KeyPlace: TypeAlias = Annotated[str, _KEY_PLACE]
+
 
 @frozen(kw_only=True)
 class StateSection:
@@ -24,11 +28,15 @@ class StateSection:
     Where state is kept.
 
     Attributes:
+        keys: Of keys made through the admin API: ``memory``, or ``sqlite:`` and a file, relative
+            to the main config file's folder.  Once given, the client port needs a key even if
+            there are no ``[[clients]]``.
         usage: Of the usage ledger: ``memory``, or ``jsonl:`` or ``sqlite:`` and a file, relative
             to the main config file's folder.
         fail_closed: Whether new requests are refused while the usage ledger cannot be written.
     """
 
+    keys: KeyPlace | None = None
     usage: LogPlace | None = None
     fail_closed: bool = False
 

@@ -133,7 +133,6 @@ class Budgets:
     purses: Purses
     wall: Callable[[], float]
     sections: Mapping[str, BudgetSection] = field(factory=dict)
-    clients: Mapping[str, Sequence[str]] = field(factory=dict)
     groups: Mapping[str, Sequence[str]] = field(factory=dict)
 
     @classmethod
@@ -143,7 +142,6 @@ class Budgets:
             purses=purses,
             wall=wall,
             sections={section.name: section for section in config.budgets},
-            clients={c.name: c.budgets for c in config.clients if c.budgets},
             groups={name: group.budgets for name, group in config.groups.items()},
         )
 
@@ -155,7 +153,7 @@ class Budgets:
         """Give the budgets that a principal spends from."""
         if not self.sections:
             return ()
-        own = [*self.clients.get(principal.name, ()), *self.groups.get(principal.group, ())]
+        own = [*principal.budgets, *self.groups.get(principal.group, ())]
         listed = dict.fromkeys(own)
         return tuple(
             self._budget(section, principal)

@@ -7,17 +7,18 @@ look-up could tell is about a digest that nobody can choose, not about a key.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from fnmatch import fnmatchcase
 from hashlib import sha256
 from time import time
 
-from attrs import field, frozen
+from attrs import frozen
 
 from lmgateway.errors import Forbidden, Unauthenticated
-from lmgateway.exchange import Principal
+from lmgateway.exchange import NEVER, Principal
 
-_NEVER = float("inf")
+Find = Callable[[bytes], Principal | None]
+"""Says who shows a key with this digest; raises ``Unauthenticated`` if it is good no more."""
 
 
 def digest(key: str) -> bytes:
@@ -25,21 +26,27 @@ def digest(key: str) -> bytes:
     return sha256(key.encode("utf-8", "surrogateescape")).digest()
 
 
-@frozen
+def _nobody(digest: bytes) -> Principal | None:
+    return None
+
+
+@frozen(kw_only=True)
 class Keys:
     """
     Who may ask at all.
 
     Attributes:
-        principals: By key digest; empty if no clients are configured.
+        principals: By key digest: those of the config.
         anonymous: Who a caller without a key is; ``None`` if there must be one.
-        expiries: Seconds since the epoch from which a key is not good any more, by client.
+        find: Looks up those that were made at run time.
+        is_open: Whether everyone is ``anonymous``, whatever they show.
         wall: Seconds since the epoch.
     """
 
     principals: dict[bytes, Principal]
     anonymous: Principal | None
-    expiries: Mapping[str, float] = field(factory=dict)
+    find: Find = _nobody
+    is_open: bool = False
     wall: Callable[[], float] = time
 
     @classmethod
@@ -47,11 +54,15 @@ class Keys:
         cls,
         clients: Iterable[tuple[bytes, Principal]],
         anonymous: Principal | None,
-        expiries: Mapping[str, float],
-        wall: Callable[[], float],
+        wall: Callable[[], float] = time,
+        *,
+        find: Find = _nobody,
+        is_open: bool = False,
     ) -> Keys:
         """Make the key ring of digests and whom they stand for."""
-        return cls(dict(clients), anonymous, expiries, wall)
+        return cls(
+            principals=dict(clients), anonymous=anonymous, find=find, is_open=is_open, wall=wall
+        )
 
     def identify(self, key: str | None) -> Principal:
         """
@@ -60,7 +71,7 @@ class Keys:
         Raises:
             Unauthenticated: If the key is wrong, expired, or missing where one is needed.
         """
-        if not self.principals and self.anonymous is not None:
+        if self.is_open and self.anonymous is not None:
             return self.anonymous
         if key is None or not key:
             if self.anonymous is None:
@@ -69,8 +80,11 @@ class Keys:
         shown = digest(key)
         principal = self.principals.get(shown)
         if principal is None:
-            raise Unauthenticated("The key is not valid.")
-        if self.expiries and self.wall() >= self.expiries.get(principal.name, _NEVER):
+            principal = self.find(shown)
+            if principal is None:
+                raise Unauthenticated("The key is not valid.")
+            return principal
+        if principal.expires != NEVER and self.wall() >= principal.expires:
             raise Unauthenticated("The key has expired.")
         return principal
 

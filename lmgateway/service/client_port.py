@@ -7,18 +7,14 @@ from collections.abc import Callable
 from attrs import evolve, frozen
 
 from lmgateway.config.exposure import client_port_unguarded
-from lmgateway.config.schema import ClientSection, Config
-from lmgateway.config.values import moment
-from lmgateway.errors import ConfigError
-from lmgateway.exchange import Principal
+from lmgateway.config.schema import Config
 from lmgateway.gateway import Gateway
 from lmgateway.governance.addresses import Proxies
 from lmgateway.governance.admission import Admission
-from lmgateway.governance.keys import Keys, digest
+from lmgateway.governance.keys import Keys
 from lmgateway.governance.limits import Limits
-from lmgateway.routing.policy import DEFAULT
 from lmgateway.routing.router import Router
-from lmgateway.service.port import Place, Port, limits_of, secret_of
+from lmgateway.service.port import Place, Port, limits_of
 from lmgateway.service.resources import Resources
 from lmgateway.surfaces.answers import Answers
 from lmgateway.surfaces.anthropic import AnthropicSurface
@@ -47,17 +43,13 @@ class ClientParts:
     config: Config
     resources: Resources
     router: Router
+    keys: Keys
     admission: Admission
     limits: Limits
     missing_keys: Callable[[], int]
 
     def port(self) -> Port:
-        """
-        Put the port together.
-
-        Raises:
-            ConfigError: If a client's key resolves to nothing.
-        """
+        """Put the port together."""
         gateway = self.config.gateway
         cors = Cors(frozenset(gateway.cors_origins))
         answers = Answers(ERROR_GRAMMARS, cors, self.resources.wall)
@@ -110,7 +102,7 @@ class ClientParts:
     def _door(self, answers: Answers) -> ClientDoor:
         gateway = self.config.gateway
         return ClientDoor(
-            keys=self._keys(),
+            keys=self.keys,
             limits=self.limits,
             proxies=Proxies(gateway.trusted_proxies),
             answers=answers,
@@ -119,35 +111,3 @@ class ClientParts:
             seconds=self.resources.wheel.now,
             wall=self.resources.wall,
         )
-
-    def _keys(self) -> Keys:
-        config, anonymous = self.config, None
-        public = config.gateway.public_profile
-        if not config.clients:
-            anonymous = Principal(name="", profile=DEFAULT, anonymous=True)
-        elif public is not None:
-            anonymous = Principal(name="", profile=public, anonymous=True, priority_ceiling=0)
-        clients = [_client(client, config, self.resources) for client in config.clients]
-        expiries = {c.name: moment(c.expires) for c in config.clients if c.expires is not None}
-        return Keys.of(clients, anonymous, expiries, self.resources.wall)
-
-
-def _client(client: ClientSection, config: Config, resources: Resources) -> tuple[bytes, Principal]:
-    principal = Principal(
-        name=client.name,
-        profile=client.profile,
-        expert=client.expert,
-        allow_profiles=client.allow_profiles,
-        allow_models=client.allow_models,
-        allow_endpoints=client.allow_endpoints,
-        group=client.group or "",
-        tags=client.tags,
-        default_priority=client.default_priority,
-        priority_ceiling=client.most_priority,
-    )
-    if client.key_sha256 is not None:
-        return bytes.fromhex(client.key_sha256), principal
-    key = secret_of(client.key_source, config, resources)
-    if key is None:
-        raise ConfigError([f"clients: the key of {client.name!r} resolves to nothing"])
-    return digest(key.reveal()), principal

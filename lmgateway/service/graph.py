@@ -21,6 +21,7 @@ from lmgateway.routing.router import Router
 from lmgateway.service.admin_port import AdminParts
 from lmgateway.service.backends import Backends
 from lmgateway.service.client_port import ClientParts
+from lmgateway.service.clients import Clients
 from lmgateway.service.metrics import Scrape
 from lmgateway.service.port import Port
 from lmgateway.service.resources import Resources
@@ -57,11 +58,10 @@ def assemble(config: Config, resources: Resources, reload: Callable[[], None]) -
         ConfigError: If a secret or a file that the config names cannot be used.
     """
     backends = Backends(config, resources)
+    clients = Clients(config, resources)
     tiers = Tiers(config, backends.by_name, resources)
     ladder = tiers.ladder
-    directory = Directory(
-        ladder=ladder, policies=policies_of(config, ladder), open=not config.clients
-    )
+    directory = Directory(ladder=ladder, policies=policies_of(config, ladder), open=config.is_open)
     budgets = Budgets.of(config, resources.tally.purses, resources.wall)
     limits = Limits.of(config, resources.tally.counters, resources.wheel.now)
     records = Records.of(config, resources)
@@ -73,6 +73,7 @@ def assemble(config: Config, resources: Resources, reload: Callable[[], None]) -
         resources.tally.counters.keep_only(limits.names())
         budgets.settled()
         records.settle()
+        clients.settle()
 
     router = router_of(config, resources, directory)
     admission = Admission(
@@ -88,6 +89,7 @@ def assemble(config: Config, resources: Resources, reload: Callable[[], None]) -
         config=config,
         resources=resources,
         router=router,
+        keys=clients.keys,
         admission=admission,
         limits=limits,
         missing_keys=backends.missing_keys,

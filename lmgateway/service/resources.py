@@ -27,6 +27,7 @@ from lmgateway.admin.access import Guesses
 from lmgateway.admin.sessions import Sessions
 from lmgateway.backends.health import Health
 from lmgateway.governance.admission import Tally
+from lmgateway.governance.issued import IssuedKeys
 from lmgateway.governance.ledger import Ledger
 from lmgateway.routing.queues import Gates
 from lmgateway.service.notify import Notifier
@@ -74,6 +75,8 @@ class Resources:
         vitals: How the process does.
         system: What the system tells of it, once that was asked for.
         sources: Who else has something to show at ``/metrics``.
+        issued: The keys that were made at run time.
+        key_file: Where they are kept; ``None`` for in memory.
     """
 
     reactor: Reactor
@@ -103,6 +106,8 @@ class Resources:
     vitals: Vitals = Factory(lambda self: Vitals(self.reactor), takes_self=True)
     system: System | None = None
     sources: list[Callable[[], Iterable[Family]]] = field(factory=list)
+    issued: IssuedKeys = Factory(lambda self: self._issued(), takes_self=True)
+    key_file: Path | None = None
     _clients: dict[AgentKey, WireClient] = field(factory=dict)
     _agents: dict[AgentKey, WireAgent] = field(factory=dict)
 
@@ -166,6 +171,9 @@ class Resources:
         for key in [key for key, client in self._clients.items() if client not in clients]:
             del self._clients[key]
             self._agents.pop(key).close()
+
+    def _issued(self) -> IssuedKeys:
+        return IssuedKeys(self.wheel, self.wall, self.in_thread, self.events.tell)
 
     def in_thread(self, function: Callable[[], Result]) -> Deferred[Result]:
         """Run what would hold up the reactor in one of its threads."""

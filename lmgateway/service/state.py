@@ -50,6 +50,7 @@ class Records:
 
 async def close(resources: Resources) -> None:
     """Write what is left, and let go of the files."""
+    resources.issued.close()
     if resources.ledger.kept:
         await resources.in_thread(resources.ledger.close)
 

@@ -73,7 +73,7 @@ class ClientDoor:
         address = self.proxies.client_of(head)
         self.limits.knock(address)
         # Where nobody has a key, what is shown may be meant for a proxy before us.
-        principal = self.keys.identify(shown_key(head) if self.keys.principals else None)
+        principal = self.keys.identify(None if self.keys.is_open else shown_key(head))
         if principal.allow_endpoints is not None:
             check_path(principal, head.path.decode("latin-1"))
         if head.method == b"POST":

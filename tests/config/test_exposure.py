@@ -34,6 +34,7 @@ class PortTests(FolderTestCase):
             )
             self.load(based(f'client_host = "{host}"\nallow_anonymous = true'))
             self.load(based(f'client_host = "{host}"', CLIENT), K=KEY)
+            self.load(based(f'client_host = "{host}"', '[state]\nkeys = "memory"'))
         for host in ("127.0.0.1", "127.8.8.8", "::1", "localhost"):
             self.load(based(f'client_host = "{host}"'))
 

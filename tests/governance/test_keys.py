@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
 from lmgateway.errors import Forbidden, Unauthenticated
-from lmgateway.exchange import Principal
+from lmgateway.exchange import NEVER, Principal
 from lmgateway.governance.keys import Keys, check_path, digest
 
 ONE = Principal(name="one", profile="default")
 ANYONE = Principal(name="", profile="default", anonymous=True)
 
 
-def keys(anonymous: Principal | None = None, now: float = 100.0, **expiries: float) -> Keys:
+def keys(anonymous: Principal | None = None, now: float = 100.0, expires: float = NEVER) -> Keys:
     """Give a ring with one key."""
-    return Keys.of([(digest("key"), ONE)], anonymous, expiries, lambda: now)
+    return Keys.of([(digest("key"), evolve(ONE, expires=expires))], anonymous, lambda: now)
 
 
 class KeysTests(SynchronousTestCase):
@@ -22,7 +23,7 @@ class KeysTests(SynchronousTestCase):
 
     def test_known(self) -> None:
         """The client whose key it is."""
-        self.assertIs(keys().identify("key"), ONE)
+        self.assertEqual(keys().identify("key"), ONE)
 
     def test_wrong_keys_are_refused(self) -> None:
         """Even where none is needed: whoever shows one means it."""
@@ -39,14 +40,28 @@ class KeysTests(SynchronousTestCase):
 
     def test_open(self) -> None:
         """Without clients, any key is as good as none."""
-        self.assertIs(Keys.of([], ANYONE, {}, lambda: 0).identify("any"), ANYONE)
+        self.assertIs(Keys.of([], ANYONE, is_open=True).identify("any"), ANYONE)
+
+    def test_nobody_is_let_in_for_want_of_keys(self) -> None:
+        """Where keys are to be made at run time and none is yet, everyone is refused."""
+        for shown in (None, "any"):
+            with self.assertRaises(Unauthenticated):
+                Keys.of([], None).identify(shown)
+
+    def test_keys_made_at_run_time(self) -> None:
+        """They are asked for where the config knows no such key."""
+        made = evolve(ONE, name="made")
+        ring = Keys.of([], None, find={digest("other"): made}.get)
+        self.assertIs(ring.identify("other"), made)
+        with self.assertRaises(Unauthenticated):
+            ring.identify("third")
 
     def test_expiry(self) -> None:
         """From that moment on, the key is not good any more, and the client is told why."""
-        self.assertIs(keys(one=100.1).identify("key"), ONE)
+        self.assertEqual(keys(expires=100.1).identify("key").name, "one")
         for moment in (100.0, 99.0):
             with self.assertRaisesRegex(Unauthenticated, "expired"):
-                keys(one=moment).identify("key")
+                keys(expires=moment).identify("key")
 
 
 class PathTests(SynchronousTestCase):
