@@ -1,0 +1,1 @@
+"""The fault matrix: one test per row, each named by its number, all under one law (``law``)."""
