@@ -17,7 +17,7 @@ from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 
-from tests.faults.scripted import _LINGER_0, socket
+from tests.faults.scripted import reset
 
 reactor: Any = the_reactor
 
@@ -130,8 +130,7 @@ class _Front(Protocol):
 
     def _end(self, ending: str) -> None:
         if ending == "reset":
-            self._transport.getHandle().setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_0)
-            self._transport.abortConnection()
+            reset(self._transport)
         elif ending == "close":
             self._transport.loseConnection()
 
@@ -147,7 +146,7 @@ class FaultProxy(Factory):
     backend: int
     harm: Harm = field(factory=Harm)
     fronts: list[_Front] = field(factory=list)
-    protocol = _Front
+    protocol: Any = _Front
 
     def listen(self) -> int:
         """Open a port; give its number."""

@@ -24,6 +24,12 @@ reactor: Any = the_reactor
 _LINGER_0 = struct.pack("ii", 1, 0)
 
 
+def reset(transport: Any) -> None:
+    """End a connection with a reset (RST), losing what was not sent."""
+    transport.getHandle().setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_0)
+    transport.abortConnection()
+
+
 class Connection(Protocol):
     """
     One connection to the backend, as its script sees it.
@@ -127,9 +133,7 @@ class Connection(Protocol):
 
     def reset(self) -> None:
         """End it with a reset, losing what was not sent."""
-        transport: Any = self.transport
-        transport.getHandle().setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_0)
-        transport.abortConnection()
+        reset(self.transport)
 
 
 Script = Callable[[Connection], Awaitable[object]]
@@ -151,7 +155,7 @@ class ScriptedBackend(Factory):
     scripts: list[Script]
     connections: list[Connection] = field(factory=list)
     requests: int = 0
-    protocol = Connection
+    protocol: Any = Connection
 
     @classmethod
     def following(cls, *scripts: Script) -> ScriptedBackend:

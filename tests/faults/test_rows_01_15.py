@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 import socket
 
-from tests.fakes import DONE, LONG, STREAM, USAGE, chunk, completion
-from tests.faults.law import FaultCase
-from tests.faults.proxy import FaultProxy, Harm
-from tests.faults.scripted import EVENTS, Connection, answer, chunked
-from tests.harness import free_port
+from tests.fakes import LONG, STREAM, completion
+from tests.faults.law import FaultCase, reactor
+from tests.faults.scripted import EVENTS, HEAD, Connection, answer, chunked
+from tests.harness import Got, free_port
 
 WELL = answer(json.dumps(completion()).encode())
 
@@ -46,7 +45,8 @@ class ConnectionRows(FaultCase):
         for filler in fillers:
             filler.setblocking(False)
             filler.connect_ex(("127.0.0.1", port))
-        self.addCleanup(lambda: [each.close() for each in (*fillers, full)])
+        for each in (*fillers, full):
+            self.addCleanup(each.close)
         await self.serve(port, self.faulty(well))
         got = await self.put(within=1)
         self.assertEqual(got.code, 200)
@@ -59,7 +59,7 @@ class ConnectionRows(FaultCase):
             await connection.hold()
 
         await self.serve(self.faulty(deaf))
-        messages = [{"role": "user", "content": "x" * 8_000_000}]
+        messages = [{"role": "user", "content": "x" * 4_000_000}]
         got = await self.put(within=2, messages=messages)
         self.assertEqual((got.code, self.kind(got)), (504, "backend_timeout"))
 
@@ -102,8 +102,83 @@ class ConnectionRows(FaultCase):
         self.assertEqual(self.scripted[0].requests, 1)
 
 
+class BodyRows(FaultCase):
+    """Answers that are broken, not what was asked for, or never end."""
+
+    async def refused(self, *parts: bytes, stream: bool = False, end: str = "close") -> Got:
+        """Ask a backend that sends *parts* and ends; give the answer."""
+
+        async def script(connection: Connection) -> None:
+            await connection.request()
+            for part in parts:
+                connection.send(part)
+                await connection.pause(0.02)
+            if end != "hold":
+                getattr(connection, end)()
+
+        await self.serve(self.faulty(script))
+        return await self.put(stream=stream)
+
+    async def test_row_06_reset_in_a_json_body(self) -> None:
+        """Half a JSON answer is 502, and not a byte of it is passed on."""
+        got = await self.refused(WELL[:-20], end="reset")
+        self.assertEqual((got.code, self.kind(got)), (502, "backend_unavailable"))
+        self.assertNotIn(b"perfectly fine", got.body)
+
+    async def test_row_09_json_until_the_end_of_the_connection(self) -> None:
+        """A JSON answer without a length is whole only if it says so: 502."""
+        head = HEAD + b"Content-Type: application/json\r\n\r\n"
+        got = await self.refused(head + json.dumps(completion()).encode()[:-9])
+        self.assertEqual((got.code, self.kind(got)), (502, "backend_protocol"))
+
+    async def test_row_09_stream_until_the_end_of_the_connection(self) -> None:
+        """A stream without a length is whole if it has its own end."""
+        head = HEAD + b"Content-Type: text/event-stream\r\n\r\n"
+        got = await self.refused(head + b"".join(STREAM), stream=True)
+        self.assertEqual(got.code, 200)
+        self.assertIn(b"[DONE]", got.body)
+
+    async def test_row_12_drip(self) -> None:
+        """A stream of a byte now and then for ever ends at the total deadline, told in band."""
+
+        async def drip(connection: Connection) -> None:
+            await connection.request()
+            connection.send(EVENTS + chunked(*STREAM[:2]))
+            await connection.drip(chunked(STREAM[2]) * 1000, gap=0.05)
+
+        await self.serve(self.faulty(drip), gateway="total_timeout_ms = 2000")
+        began = reactor.seconds()
+        text = await self.rest_of(await self.begin_stream())
+        self.assertLess(reactor.seconds() - began, 3)
+        self.assertIn(b'"error"', text)
+        self.assertNotIn(b"[DONE]", text)
+
+    async def test_row_13_invalid_json(self) -> None:
+        """A 200 that is no JSON is 502."""
+        got = await self.refused(answer(b'{"choices": [oops'))
+        self.assertEqual((got.code, self.kind(got)), (502, "backend_protocol"))
+
+    async def test_row_14_wrong_content_type(self) -> None:
+        """A page of HTML with status 200 is 502, and none of it is passed on."""
+        page = b"<html><body>Sign in to the wifi</body></html>"
+        head = HEAD + b"Content-Type: text/html\r\nContent-Length: %d\r\n\r\n" % len(page)
+        got = await self.refused(head + page)
+        self.assertEqual((got.code, self.kind(got)), (502, "backend_protocol"))
+        self.assertNotIn(b"wifi", got.body)
+
+    async def test_row_15_json_where_a_stream_was_asked_for(self) -> None:
+        """A whole answer in place of a stream is 502, before anything was sent."""
+        got = await self.refused(WELL, stream=True)
+        self.assertEqual((got.code, self.kind(got)), (502, "backend_protocol"))
+
+    async def test_row_15_stream_where_json_was_asked_for(self) -> None:
+        """A stream in place of a whole answer is 502: it was not asked for."""
+        got = await self.refused(EVENTS + chunked(*STREAM, end=True))
+        self.assertEqual((got.code, self.kind(got)), (502, "backend_protocol"))
+
+
 class StreamRows(FaultCase):
-    """What happens in the middle of an answer."""
+    """Streams that break."""
 
     async def cut(self, how: str) -> None:
         """A stream that ends too early is told in band, and is not a whole one."""
@@ -112,17 +187,19 @@ class StreamRows(FaultCase):
             await connection.request()
             connection.send(EVENTS + chunked(*STREAM[:3]))
             await connection.pause(0.1)
-            getattr(connection, how)()
+            if how != "silence":
+                getattr(connection, how)()
+            await connection.hold()
 
         await self.serve(self.faulty(script), self.faulty(well))
-        response = await self.begin_stream()
-        text = await self.rest_of(response)
+        text = await self.rest_of(await self.begin_stream())
         self.assertIn(b"Hello", text)
         self.assertIn(b'"error"', text)
         self.assertNotIn(b"[DONE]", text)
         entry = (await self.entries())[0]
         self.assertFalse(entry["success"])
         self.assertEqual(entry["error"], "stream_interrupted")
+        self.assertGreater(entry["output_tokens"], 0)
 
     async def test_row_07_reset_in_mid_stream(self) -> None:
         """A reset after output is an error event, then an abort."""
@@ -131,3 +208,7 @@ class StreamRows(FaultCase):
     async def test_row_08_end_in_mid_stream(self) -> None:
         """So is an end of the connection without the end of the stream."""
         await self.cut("close")
+
+    async def test_row_11_stall_in_mid_stream(self) -> None:
+        """Silence in a stream is told at the idle deadline."""
+        await self.cut("silence")
