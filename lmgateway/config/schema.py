@@ -36,6 +36,7 @@ from lmgateway.config.listen import HandedSocket
 from lmgateway.config.merge import Origins
 from lmgateway.config.rule import RuleSection, SplitSection
 from lmgateway.config.state import StateSection
+from lmgateway.config.telemetry import SloSection
 from lmgateway.config.tier import Capability, PriceSection, Strategy, TargetSection, TierSection
 from lmgateway.config.values import (
     Count,
@@ -246,6 +247,7 @@ class ProfileSection:
         gates: What an answer must be to be sent, in ``escalate`` mode.
         hold_tokens: How much of a stream is held back to be judged, in ``escalate`` mode.
         hold_ms: Milliseconds from its first output for which a stream is held back at most.
+        slo: What is promised of latency and errors.
         on_insufficient: What is sent when no answer is good enough: the ``best`` one, marked,
             or an ``error``.
     """
@@ -276,6 +278,7 @@ class ProfileSection:
     hold_tokens: PositiveCount = 40
     hold_ms: Milliseconds = 1500
     on_insufficient: Literal["best", "error"] = "best"
+    slo: SloSection | None = None
 
 
 @frozen(kw_only=True)

@@ -221,6 +221,7 @@ class Climber:
         self, gate: Gate, step: Step, target: Target, exchange: Exchange, tried: Tried
     ) -> Permit:
         """Wait for a place; whose breaker opened meanwhile is not tried."""
+        since = self.wheel.now()
         try:
             permit = await gate.enter(exchange.priority, self._left(exchange))
         except TooManyConcurrent as error:
@@ -228,6 +229,8 @@ class Climber:
                 raise
             tried.refusals[gate] = error
             raise Barred from error
+        finally:
+            exchange.waited += self.wheel.now() - since
         if tried.bars(target, step.tier.queue):
             permit.release()
             raise Barred
@@ -309,6 +312,7 @@ class Climber:
         if health is not None and not health.retries.take(self.wheel.now()):
             return False
         await deferLater(self.wheel.clock, seconds)
+        exchange.waited += seconds
         return not tried.bars(target)
 
     def _is_impatience(self, error: BaseException, exchange: Exchange) -> bool:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from attrs import frozen
 
 from lmgateway.admin.access import Token, Tokens
+from lmgateway.admin.analytics import AnalyticsRoutes
 from lmgateway.admin.answers import Fallback
 from lmgateway.admin.backends import BackendRoutes
 from lmgateway.admin.config import ConfigRoutes
@@ -108,6 +109,7 @@ class AdminParts:
             BackendRoutes(wellness.observed, wellness.probed),
             MetricsRoutes(self.scrape.text),
             UsageRoutes(resources.ledger),
+            AnalyticsRoutes(resources.meters),
         ]
 
     def _condition(self) -> dict[str, object]:

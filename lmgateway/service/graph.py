@@ -66,8 +66,11 @@ def assemble(config: Config, resources: Resources, reload: Callable[[], None]) -
     limits = Limits.of(config, resources.tally.counters, resources.wheel.now)
     records = Records.of(config, resources)
 
+    objectives = {name: p.slo for name, p in config.profiles.items() if p.slo is not None}
+
     def settle() -> None:
         resources.traffic.resize(config.gateway.traffic_log_capacity)
+        resources.meters.objectives = objectives
         backends.settle()
         tiers.settle()
         resources.tally.counters.keep_only(limits.names())

@@ -128,12 +128,13 @@ class AttemptCell:
         seconds: How long they took to commit or to fail, in milliseconds.
         retries: How many were made at the target that had failed just before.
         fallbacks: How many were made because another target had failed.
+        climbs: After how many of them another tier was asked.
     """
 
-    __slots__ = ("count", "fallbacks", "retries", "seconds")
+    __slots__ = ("climbs", "count", "fallbacks", "retries", "seconds")
 
     def __init__(self) -> None:
-        self.count = self.retries = self.fallbacks = 0
+        self.count = self.retries = self.fallbacks = self.climbs = 0
         self.seconds = Spread()
 
     def merge(self, other: AttemptCell) -> None:
@@ -141,6 +142,7 @@ class AttemptCell:
         self.count += other.count
         self.retries += other.retries
         self.fallbacks += other.fallbacks
+        self.climbs += other.climbs
         self.seconds.merge(other.seconds)
 
 

@@ -8,9 +8,10 @@ when somebody asks, and not for every request.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TypeVar
 
+from lmgateway.config.telemetry import SloSection
 from lmgateway.telemetry.cells import AttemptCell, AttemptKey, ExchangeCell, ExchangeKey
 from lmgateway.telemetry.exposition import Family
 from lmgateway.telemetry.meters import Meters
@@ -40,6 +41,7 @@ def families(meters: Meters) -> Iterator[Family]:
     yield from _money(exchanges)
     yield from _attempts(list(meters.attempts.items()))
     yield from _rarities(meters)
+    yield from _promises(meters.objectives, exchanges)
 
 
 Exchanges = Sequence[tuple[ExchangeKey, ExchangeCell]]
@@ -269,6 +271,35 @@ def _rarities(meters: Meters) -> Iterator[Family]:
     )
     text = "Requests that went to another tier, since the queue of theirs was too long."
     yield Family("lmg_overflowed", "counter", text, (), [((), meters.overflowed)])
+
+
+def _promises(objectives: Mapping[str, SloSection], exchanges: Exchanges) -> Iterator[Family]:
+    """Give what profiles promise, and what the promise can be judged by."""
+    own = [(key, cell) for key, cell in exchanges if key.profile in objectives]
+    texts = {
+        "requests": "Requests that ended well or failed, of profiles with an objective.",
+        "failed": "Of them, those that failed.",
+        "slow": "Of them, those that ended well but began too late.",
+    }
+    for what, text in texts.items():
+        counts: dict[Labels, int] = {(name,): 0 for name in objectives}
+        for key, cell in own:
+            if what == "slow":
+                counts[key.profile,] += cell.slow
+            elif key.result == "failed" or (what == "requests" and key.result == "ok"):
+                counts[key.profile,] += cell.count
+        yield Family(f"lmg_slo_{what}", "counter", text, ("profile",), [*counts.items()])
+    promised = [
+        ((name, which), number)
+        for name, slo in objectives.items()
+        for which, number in (
+            ("latency_seconds", slo.latency_ms / 1000),
+            ("latency_share", slo.latency_share),
+            ("error_share", slo.error_share),
+        )
+    ]
+    text = "What is promised: a time, the share of answers within it, the share that may fail."
+    yield Family("lmg_slo_objective", "gauge", text, ("profile", "objective"), promised)
 
 
 def _summed(

@@ -16,11 +16,18 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 
-from lmgateway.telemetry.cells import AttemptKey, Attempts, ExchangeCell, ExchangeKey, Exchanges
+from lmgateway.telemetry.cells import (
+    AttemptCell,
+    AttemptKey,
+    Attempts,
+    ExchangeCell,
+    ExchangeKey,
+    Exchanges,
+)
 from lmgateway.telemetry.spread import Packed, Spread
 
 MINUTE = 60.0
@@ -48,12 +55,14 @@ class Quality:
         seconds: How long those that ended well took, in milliseconds.
         first: Of streams, the time to their first output.
         paces: How many streams told a pace; ``pace`` is the sum of their tokens a second.
-        attempts: Tries to answer; ``insufficient`` and ``broken`` ones are among them.
+        attempts: Tries to answer; ``insufficient`` and ``broken`` ones are among them, and
+            after ``climbs`` of them another tier was asked.
     """
 
     __slots__ = (
         "attempts",
         "broken",
+        "climbs",
         "closed",
         "cost",
         "failed",
@@ -72,7 +81,7 @@ class Quality:
 
     def __init__(self) -> None:
         self.ok = self.failed = self.refused = self.closed = self.slow = 0
-        self.attempts = self.broken = self.insufficient = 0
+        self.attempts = self.broken = self.insufficient = self.climbs = 0
         self.input = self.output = self.paces = 0
         self.cost = self.saved = self.pace = 0.0
         self.seconds: Spread | Packed = Spread()
@@ -94,13 +103,14 @@ class Quality:
             self.pace += cell.pace.total
             self.paces += cell.pace.count
 
-    def try_out(self, key: AttemptKey, count: int) -> None:
+    def try_out(self, key: AttemptKey, cell: AttemptCell) -> None:
         """Add attempts."""
-        self.attempts += count
+        self.attempts += cell.count
+        self.climbs += cell.climbs
         if key.outcome.startswith("insufficient"):
-            self.insufficient += count
+            self.insufficient += cell.count
         elif key.outcome not in _UNBROKEN:
-            self.broken += count
+            self.broken += cell.count
 
     def merge(self, other: Quality) -> None:
         """Add all of another."""
@@ -121,7 +131,7 @@ class Quality:
 
 _UNBROKEN = frozenset({"ok", "open", "cancelled"})
 _SUMS = (
-    "ok", "failed", "refused", "closed", "slow", "attempts", "broken", "insufficient",
+    "ok", "failed", "refused", "closed", "slow", "attempts", "broken", "insufficient", "climbs",
     "input", "output", "paces", "cost", "saved", "pace",
 )  # fmt: skip
 
@@ -183,7 +193,7 @@ class History:
         self._wall = wall
         self._minutes = _Slots(MINUTE, 60)
         self._spans = _Slots(SPAN, 144)
-        self._points: deque[Point] = deque(maxlen=POINTS)
+        self._points: deque[tuple[int, Point]] = deque(maxlen=POINTS)
         self._point: Quality = Quality()
         self._until = 0.0
 
@@ -204,7 +214,7 @@ class History:
             for step, attempt in attempts.items():
                 if step.purpose == "answer":
                     target = QualityKey("", step.tier, step.backend, step.model)
-                    _find(slot, target).try_out(step, attempt.count)
+                    _find(slot, target).try_out(step, attempt)
         for key, cell in exchanges.items():
             self._point.take(key, cell)
         if now >= self._until:
@@ -214,8 +224,7 @@ class History:
     def _turn(self, now: float) -> None:
         """Begin a new minute; the last one was the one before, or there was no traffic since."""
         if self._until:
-            ended = self._wall() - (now - self._until)
-            self._points.append(point_of(self._point, ended - MINUTE))
+            self._points.append(self._open_point(now))
         self._point = Quality()
         self._until = (now // MINUTE + 1) * MINUTE
 
@@ -234,14 +243,22 @@ class History:
                 _find(found, key).merge(quality)
         return found
 
-    def points(self) -> list[Point]:
-        """Give the minutes of the last hours that are over, and the one that is not."""
-        now, wall = self._now(), self._wall()
-        oldest = wall - POINTS * MINUTE
-        kept = [point for point in self._points if point.at >= oldest]
+    def points(self, count: int) -> list[Point]:
+        """Give the last minutes, the newest last and not over; those without traffic too."""
+        now, none = self._now(), Quality()
+        found = dict(self._points)
         if self._until:
-            kept.append(point_of(self._point, wall - (now - self._until) - MINUTE))
-        return kept
+            found.update([self._open_point(now)])
+        newest, began = int(now // MINUTE), self._wall() - now % MINUTE
+        return [
+            found.get(newest - ago) or point_of(none, began - ago * MINUTE)
+            for ago in range(count - 1, -1, -1)
+        ]
+
+    def _open_point(self, now: float) -> tuple[int, Point]:
+        """Give the minute that exchanges are added to, by its number."""
+        began = self._until - MINUTE
+        return int(began // MINUTE), point_of(self._point, self._wall() - (now - began))
 
 
 def _find(slot: dict[QualityKey, Quality], key: QualityKey) -> Quality:
@@ -273,8 +290,3 @@ def point_of(quality: Quality, at: float) -> Point:
 def rounded(value: float | None, digits: int = 3) -> float | None:
     """Round what there is."""
     return None if value is None else round(value, digits)
-
-
-def as_rows(points: Iterable[Point]) -> list[dict[str, Any]]:
-    """Give points as plain JSON values."""
-    return [msgspec.to_builtins(point) for point in points]

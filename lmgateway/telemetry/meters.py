@@ -13,9 +13,10 @@ which percentiles and graphs are drawn from.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 from typing import TypeVar
 
+from lmgateway.config.telemetry import SloSection
 from lmgateway.errors import GatewayError
 from lmgateway.telemetry.cells import (
     AttemptCell,
@@ -26,7 +27,7 @@ from lmgateway.telemetry.cells import (
     Exchanges,
     Result,
 )
-from lmgateway.telemetry.history import History
+from lmgateway.telemetry.history import History, Point, Quality, QualityKey
 from lmgateway.telemetry.spread import Spread
 from lmgateway.telemetry.traffic import AttemptEntry, Entry
 
@@ -67,6 +68,7 @@ class Meters:
         refusals: By limit.
         overflowed: Exchanges that went elsewhere because of a queue.
         history: The last day.
+        objectives: What profiles promise, by name.
     """
 
     def __init__(self, now: Callable[[], float], wall: Callable[[], float]) -> None:
@@ -80,6 +82,7 @@ class Meters:
         self.climbs: Climbs = {}
         self.refusals: dict[str, int] = {}
         self.overflowed = 0
+        self.objectives: Mapping[str, SloSection] = {}
 
     def __call__(self, entry: Entry) -> None:
         """Take one entry."""
@@ -90,6 +93,8 @@ class Meters:
         cell.seconds.add(entry.latency_ms)
         if entry.outcome == "ok":
             _take_answer(cell, entry)
+            if self.objectives:
+                self._judge(cell, entry)
         else:
             ending = (entry.status, entry.outcome)
             cell.endings[ending] = cell.endings.get(ending, 0) + 1
@@ -98,6 +103,13 @@ class Meters:
             self._take_attempts(entry)
         if entry.climbs or entry.overflowed or entry.limit is not None:
             self._take_rarities(entry)
+
+    def _judge(self, cell: ExchangeCell, entry: Entry) -> None:
+        """See whether an answer began in the time that its profile promises."""
+        objective = self.objectives.get(entry.profile or "")
+        began = entry.latency_ms if entry.ttft_ms is None else entry.ttft_ms
+        if objective is not None and began > objective.latency_ms:
+            cell.slow += 1
 
     def _cell_of(self, entry: Entry) -> ExchangeCell:
         tier, backend, model = entry.tier, entry.backend, entry.model
@@ -127,6 +139,7 @@ class Meters:
 
     def _take_attempts(self, entry: Entry) -> None:
         before: AttemptEntry | None = None
+        last: AttemptCell | None = None
         for attempt in entry.attempts:
             names = (attempt.tier, attempt.backend, attempt.model, attempt.purpose, attempt.outcome)
             cell = self._tried.get(names)  # type: ignore[call-overload]
@@ -135,9 +148,10 @@ class Meters:
             cell.count += 1
             cell.seconds.add(attempt.ms)
             if attempt.purpose == "answer":
-                if before is not None:
+                if before is not None and last is not None:
                     _take_repeat(cell, before, attempt)
-                before = attempt
+                    last.climbs += before.tier != attempt.tier
+                before, last = attempt, cell
 
     def _begin_attempt(self, key: AttemptKey) -> AttemptCell:
         if key not in self.attempts and len(self.attempts) >= MAX_CELLS:
@@ -152,6 +166,16 @@ class Meters:
         if entry.limit is not None:
             _count(self.refusals, entry.limit, OTHER)
         self.overflowed += entry.overflowed
+
+    def window(self, seconds: float) -> dict[QualityKey, Quality]:
+        """Say how well each target did in the last so many seconds: see ``History``."""
+        self.fold()
+        return self.history.window(seconds)
+
+    def points(self, count: int) -> list[Point]:
+        """Give the last so many minutes: see ``History``."""
+        self.fold()
+        return self.history.points(count)
 
     def fold(self) -> None:
         """Add what was taken since the last time to the sums and to the history."""
@@ -223,11 +247,3 @@ def _take_repeat(cell: AttemptCell, before: AttemptEntry, attempt: AttemptEntry)
         cell.retries += 1
     else:
         cell.fallbacks += 1
-
-
-def summed(cells: Iterable[ExchangeCell]) -> ExchangeCell:
-    """Give one cell of many."""
-    whole = ExchangeCell()
-    for cell in cells:
-        whole.merge(cell)
-    return whole
