@@ -18,9 +18,10 @@ good while it is.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from functools import partial
 from hashlib import sha256
+from itertools import dropwhile, islice
 from secrets import choice, token_hex
 from string import ascii_letters, digits
 from typing import Any, Protocol, TypeVar
@@ -160,7 +161,14 @@ class IssuedKeys:
     # What is known of them -------------------------------------------------
     def every(self) -> list[Issued]:
         """Give all keys, the oldest first."""
-        return sorted(self._keys.values(), key=lambda each: each.record.created)
+        return [*self._keys.values()]
+
+    def after(self, identity: str | None) -> Iterator[Issued]:
+        """Give the keys that were made after one; all if ``None``."""
+        every = iter(self.every())
+        if identity is not None:
+            return islice(dropwhile(lambda each: each.record.id != identity, every), 1, None)
+        return every
 
     def get(self, identity: str) -> Issued:
         """

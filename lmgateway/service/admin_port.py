@@ -16,6 +16,7 @@ from lmgateway.admin.documents import DocumentRoutes
 from lmgateway.admin.door import AdminDoor
 from lmgateway.admin.health import HealthRoutes
 from lmgateway.admin.hosts import Hosts
+from lmgateway.admin.keys import KeyRoutes
 from lmgateway.admin.login import LoginRoutes
 from lmgateway.admin.metrics import MetricsRoutes
 from lmgateway.admin.openapi import admin_document
@@ -107,6 +108,7 @@ class AdminParts:
             TrafficRoutes(resources.traffic),
             ConfigRoutes(lambda: redacted(config, resources.environ), self.reload),
             BackendRoutes(wellness.observed, wellness.probed),
+            KeyRoutes(resources.issued, config.is_open),
             MetricsRoutes(self.scrape.text),
             UsageRoutes(resources.ledger),
             AnalyticsRoutes(resources.meters),
