@@ -196,11 +196,26 @@ class TooManyConcurrent(LimitError):
 
 
 class BudgetExhausted(LimitError):
-    """The money is spent.  402, since client libraries retry a 429."""
+    """
+    The money is spent.  402, since client libraries retry a 429.
+
+    Attributes:
+        budget: The name of the budget that has not enough left.
+        resets_at: When it has again.
+        downgrade: The tier that serves the request instead, if the budget names one.
+    """
 
     kind = "budget_exhausted"
     status = 402
+    budget: str = ""
     resets_at: str | None = None
+    downgrade: str | None = None
+
+
+class MaxCostExceeded(BudgetExhausted):
+    """Every target may cost more than the request itself allows (``X-LMG-Max-Cost``)."""
+
+    kind = "max_cost_exceeded"
 
 
 class Overloaded(GatewayError):

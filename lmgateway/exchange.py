@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple, Protocol
 from attrs import define, field, frozen
 
 from lmgateway.chat import ChatRequest, Document, Usage
-from lmgateway.errors import GatewayError
+from lmgateway.errors import BudgetExhausted, GatewayError
 
 Outcome = Literal["open", "ok", "client_closed"] | str
 """``ok``, ``client_closed``, or the ``kind`` of the error that ended it."""
@@ -151,8 +151,15 @@ class Account(Protocol):
             LimitError: If there is not enough.
         """
 
-    def refusal(self, attempt: Attempt, request: ChatRequest) -> GatewayError | None:
+    def refusal(self, attempt: Attempt, request: ChatRequest) -> BudgetExhausted | None:
         """Say why ``reserve`` would raise now; ``None`` if it would not."""
+
+    @property
+    def downgrades(self) -> bool:
+        """Whether a budget may send the request to another tier."""
+
+    def note_refusal(self, attempt: Attempt, refusal: BudgetExhausted) -> None:
+        """Note that a budget did send it to another tier than the attempt's."""
 
     def settle(self, attempt: Attempt) -> None:
         """Charge what the attempt really used; give the rest back.  Called once per attempt."""
@@ -167,6 +174,8 @@ class Account(Protocol):
 class Unaccounted:
     """The account of a caller for whom nothing is counted."""
 
+    downgrades = False
+
     def enter(self, profile: str) -> None:
         """Allow it."""
 
@@ -174,9 +183,12 @@ class Unaccounted:
         """Allow it."""
         return None
 
-    def refusal(self, attempt: Attempt, request: ChatRequest) -> GatewayError | None:
+    def refusal(self, attempt: Attempt, request: ChatRequest) -> BudgetExhausted | None:
         """Allow it."""
         return None
+
+    def note_refusal(self, attempt: Attempt, refusal: BudgetExhausted) -> None:
+        """Nobody refuses."""
 
     def settle(self, attempt: Attempt) -> None:
         """Nothing was set aside."""
@@ -219,6 +231,7 @@ class Exchange:
         patience: Seconds to the first output that the client allows, from ``started``.
         priority: How urgent it is: higher goes first.
         overflowed: Whether it went to another tier because its own had too long a queue.
+        downgraded: The budget that sent it to another tier; empty if none did.
         debug: Whether the operator wants to see what backends are sent.
         expose_routing: Whether the client is told which backend served it.
         friendly_errors: Whether failures are told as plain text with status 200.
@@ -252,6 +265,7 @@ class Exchange:
     patience: float = float("inf")
     priority: int = 0
     overflowed: bool = False
+    downgraded: str = ""
     expose_routing: bool = True
     friendly_errors: bool = False
     mode: str = ""

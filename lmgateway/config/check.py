@@ -13,6 +13,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from lmgateway.config.check_budgets import check_budgets, check_listed
 from lmgateway.config.check_tiers import check_tiers, target_paths
 from lmgateway.config.conditions import check_rule, targets
 from lmgateway.config.exposure import check_exposure
@@ -58,7 +59,7 @@ def check(settings: Settings, report: Report, environ: Mapping[str, str], base_d
         "client", [("clients", i, "name") for i in range(len(settings.clients))],
         [client.name for client in settings.clients], report,
     )  # fmt: skip
-    _check_budgets(settings, report)
+    check_budgets(settings, report)
     _check_secret_source(
         ("gateway", "admin_token_secret"), settings.gateway.admin_token_secret, report
     )
@@ -242,27 +243,13 @@ def check_client(path: KeyPath, client: ClientSection, settings: Settings, repor
         if not glob.startswith("/"):
             report.problem((*path, "allow_endpoints", position), 'must begin with "/"')
     _check_secret_source((*path, "key_secret"), client.key_secret, report)
-    budgets = {budget.name: budget for budget in settings.budgets}
     for number, name in enumerate(client.budgets):
-        here = (*path, "budgets", number)
-        _check_known(here, who, "budget", name, budgets, report)
-        if name in budgets and budgets[name].scope == "group":
-            report.problem(here, f'budget {quoted(name)} is for groups: its scope is "group"')
+        check_listed((*path, "budgets", number), who, name, ("client", "global"), settings, report)
     if (client.default_priority or 0) > client.most_priority:
         report.problem((*path, "default_priority"), f"{who}is above priority_ceiling")
     given = [client.key_env, client.key_secret, client.key_sha256]
     if sum(source is not None for source in given) != 1:
         report.problem(path, f"{who}give one of key_env, key_secret and key_sha256")
-
-
-def _check_budgets(settings: Settings, report: Report) -> None:
-    budgets = {budget.name: budget for budget in settings.budgets}
-    paths: list[KeyPath] = [("budgets", i, "name") for i in range(len(settings.budgets))]
-    _check_duplicates("budget", paths, [budget.name for budget in settings.budgets], report)
-    for group, section in settings.groups.items():
-        for number, name in enumerate(section.budgets):
-            path: KeyPath = ("groups", group, "budgets", number)
-            _check_known(path, f"group {quoted(group)}: ", "budget", name, budgets, report)
 
 
 def _by_key(client: ClientSection) -> str:

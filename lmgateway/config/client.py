@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 from attrs import frozen
 
 from lmgateway.config.backend import SecretSource, source_of
@@ -14,7 +12,6 @@ from lmgateway.config.values import (
     Moment,
     Name,
     PositiveCount,
-    Price,
     Priority,
 )
 
@@ -99,24 +96,3 @@ class GroupSection:
     burst: PositiveCount | None = None
     max_concurrent: PositiveCount | None = None
     budgets: tuple[str, ...] = ()
-
-
-@frozen(kw_only=True)
-class BudgetSection:
-    """
-    So much money in so much time.
-
-    Attributes:
-        name: What clients and groups call it.
-        scope: Whether each ``client`` that lists it has it by itself, the clients of a ``group``
-            that lists it share it, or everyone shares it (``global``), listed or not.
-        period: When it begins anew, in UTC; a week begins on Monday.
-        limit_usd: How much.
-        unpriced: Whether models without a price may be used by those who have it.
-    """
-
-    name: Name
-    scope: Literal["client", "group", "global"] = "client"
-    period: Literal["day", "week", "month", "total"] = "month"
-    limit_usd: Price
-    unpriced: Literal["allow", "deny"] = "allow"

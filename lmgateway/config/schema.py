@@ -24,7 +24,8 @@ from lmgateway.config.backend import (
     SecretSource,
     source_of,
 )
-from lmgateway.config.client import BudgetSection, ClientSection, GroupSection
+from lmgateway.config.budget import BudgetSection
+from lmgateway.config.client import ClientSection, GroupSection
 from lmgateway.config.gates import (
     GatesSection,
     JudgeGate,

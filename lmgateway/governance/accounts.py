@@ -9,61 +9,36 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from attrs import define, field
-
 from lmgateway.chat import ChatRequest, Usage
 from lmgateway.errors import BudgetExhausted
 from lmgateway.exchange import Attempt, Exchange, Standing
-from lmgateway.governance.budgets import Budget, Budgets, reserve, shortfall
+from lmgateway.governance.bills import Bill
 from lmgateway.governance.limits import Limits, Scope, refusal_of, tightest
-from lmgateway.governance.pricing import MAX_OUTPUT, Prices
 from lmgateway.governance.tokens import NOTHING, Ask, ask_of
-
-CAUTION = 2
-"""The tokens of a prompt are reckoned with so many times what they are estimated at."""
-
-
-@define
-class Spending:
-    """What each client spent since the start, in nano-dollars; outlives every config."""
-
-    clients: dict[str, int] = field(factory=dict)
 
 
 class ExchangeAccount:
-    """See ``exchange.Account``."""
+    """
+    See ``exchange.Account``.
 
-    __slots__ = (
-        "_all_budgets",
-        "_ask",
-        "_asked",
-        "_budgets",
-        "_exchange",
-        "_limits",
-        "_prices",
-        "_record",
-        "_scopes",
-        "_spending",
-        "_wall",
-    )
+    Args:
+        bill: The money half.
+        record: Told of each attempt once it is settled.
+    """
+
+    __slots__ = ("_ask", "_asked", "_bill", "_exchange", "_limits", "_record", "_scopes")
 
     def __init__(
         self,
         exchange: Exchange,
         limits: Limits,
-        prices: Prices,
-        budgets: Budgets,
-        spending: Spending,
+        bill: Bill,
         record: Callable[[Exchange, Attempt], object],
     ) -> None:
         self._exchange = exchange
         self._limits = limits
-        self._prices = prices
-        self._spending = spending
+        self._bill = bill
         self._record = record
-        self._all_budgets = budgets
-        self._wall = budgets.wall
-        self._budgets: tuple[Budget, ...] = ()
         self._scopes: tuple[Scope, ...] = ()
         self._asked: tuple[Scope, ...] = ()
         self._ask: Ask = NOTHING
@@ -75,10 +50,11 @@ class ExchangeAccount:
 
         Raises:
             LimitError: If one of them has had too many.
+            MalformedRequest: If the request's own bound on its cost is no amount of money.
         """
         exchange = self._exchange
         assert exchange.principal is not None and exchange.request is not None, "known by now"
-        self._budgets = self._all_budgets.having(exchange.principal)
+        self._bill.open()
         scopes = self._limits.scopes(exchange.principal)
         if scopes:
             if [scope for scope in scopes if scope.tokens is not None]:
@@ -87,6 +63,7 @@ class ExchangeAccount:
 
     def enter(self, profile: str) -> None:
         """Count the request for the profile that routes it, once."""
+        self._bill.enter(profile)
         scope = self._limits.profiles.get(profile)
         if scope is not None and scope not in self._scopes:
             self._join((scope,))
@@ -122,51 +99,34 @@ class ExchangeAccount:
         Raises:
             BudgetExhausted: If a budget has not so much left.
         """
-        if not self._is_paid(request):
-            return None
-        amount, bound = self._most(attempt, request)
-        attempt.reserved = reserve(self._budgets, amount, self._wall())
-        return bound
+        return self._bill.reserve(attempt, request)
 
     def refusal(self, attempt: Attempt, request: ChatRequest) -> BudgetExhausted | None:
         """Say why nothing could be set aside for an attempt now."""
-        if not self._is_paid(request):
-            return None
-        return shortfall(self._budgets, self._most(attempt, request)[0], self._wall())
+        return self._bill.refusal(attempt, request)
 
-    def _is_paid(self, request: ChatRequest) -> bool:
-        return bool(self._budgets) and request.endpoint != "count_tokens"
+    @property
+    def downgrades(self) -> bool:
+        """Whether a budget may send the request to another tier."""
+        return self._bill.downgrades
 
-    def _most(self, attempt: Attempt, request: ChatRequest) -> tuple[int | None, int | None]:
-        """Give the most that an attempt can cost, and the bound on its output that says so."""
-        ask, price = ask_of(request), self._prices.price(attempt)
-        is_bounded = ask.output or request.endpoint == "embeddings"
-        bound = None if is_bounded else self._prices.bounds.get(attempt.tier, MAX_OUTPUT)
-        most = Ask(ask.prompt * CAUTION, ask.output or bound or 0)
-        return None if price is None else price.most(most), bound
+    def note_refusal(self, attempt: Attempt, refusal: BudgetExhausted) -> None:
+        """Note that a budget did send it to another tier than the attempt's."""
+        self._bill.note_refusal(attempt, refusal)
 
     def settle(self, attempt: Attempt) -> None:
         """Note what an attempt cost."""
-        attempt.settled = True
-        attempt.cost = self.price(attempt, attempt.usage)
-        for budget in self._budgets:
-            budget.settle(attempt.reserved, attempt.cost or 0, self._wall())
-        if attempt.cost:
-            principal, clients = self._exchange.principal, self._spending.clients
-            name = "" if principal is None else principal.name
-            clients[name] = clients.get(name, 0) + attempt.cost
+        self._bill.settle(attempt)
         self._record(self._exchange, attempt)
 
     def price(self, attempt: Attempt, usage: Usage | None) -> int | None:
         """Say what *usage* costs there; what only counts tokens, or told nothing, is free."""
-        request = self._exchange.request
-        if usage is None or request is None or request.endpoint == "count_tokens":
-            return 0
-        return self._prices.cost(attempt, usage)
+        return self._bill.price(attempt, usage)
 
     # The end ---------------------------------------------------------------
     def close(self) -> None:
         """Let go of what was held, and count the tokens that were used."""
+        self._bill.close()
         if not self._scopes:
             return
         used = 0

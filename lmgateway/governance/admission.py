@@ -14,11 +14,13 @@ from attrs import define, field, frozen
 
 from lmgateway.errors import Overloaded, Unrecordable
 from lmgateway.exchange import Exchange
-from lmgateway.governance.accounts import ExchangeAccount, Spending
-from lmgateway.governance.budgets import Budgets, Purses
+from lmgateway.governance.accounts import ExchangeAccount
+from lmgateway.governance.bills import Bill, Spending
+from lmgateway.governance.budgets import Budgets
 from lmgateway.governance.ledger import Ledger
 from lmgateway.governance.limits import Counters, Limits
 from lmgateway.governance.pricing import Prices
+from lmgateway.governance.purses import Purses
 
 
 @define
@@ -67,13 +69,9 @@ class Admitted:
 
     def __init__(self, admission: Admission, exchange: Exchange) -> None:
         self._admission = admission
+        bill = Bill(exchange, admission.prices, admission.budgets, admission.tally.spending)
         self._account = exchange.account = ExchangeAccount(
-            exchange,
-            admission.limits,
-            admission.prices,
-            admission.budgets,
-            admission.tally.spending,
-            admission.ledger.record,
+            exchange, admission.limits, bill, admission.ledger.record
         )
 
     async def __aenter__(self) -> None:

@@ -1,71 +1,51 @@
 """
 Budgets: so much money in so much time, for whom.
 
-============  ==========================================  ====================
+============  ==========================================  ======================
 scope         who shares it                               who has it
-============  ==========================================  ====================
+============  ==========================================  ======================
 ``client``    nobody: each client by itself               whoever lists it, or is
                                                           in a group that does
 ``group``     the clients of a group                      the groups that list it
+``profile``   all requests that go through a profile      each that is named, by
+``tier``      all attempts at a tier                      itself
+``model``     all attempts at a backend's model
 ``global``    everyone                                    everyone
-============  ==========================================  ====================
+============  ==========================================  ======================
 
 Before an attempt, the most that it can cost at its target's price is reserved;
 after it, what it did cost is spent and the rest let go.  So spent and reserved
 together stay within the limit, as long as the backend's usage stays within what
 was reserved; an excess is spent in full all the same, and counted as overrun.
-What is spent is kept in memory: it outlives a reload, not a restart.
+What is spent is kept in memory: it outlives a reload, and a restart where a
+usage ledger tells of it (see ``Budgets.restore``).
 
-Periods are of the calendar, in UTC; a week begins on Monday.
+A share of the limit that is reached (``thresholds``), and the first refusal, are
+told as ``budget`` events, once in each period.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from decimal import Decimal
+from fnmatch import fnmatchcase
+from math import ceil
+from typing import Any, Protocol
 
-from attrs import define, field, frozen
+from attrs import field, frozen
 
 from lmgateway.config.schema import BudgetSection, Config
 from lmgateway.errors import BudgetExhausted
 from lmgateway.exchange import Principal
-from lmgateway.governance.pricing import nano, usd
+from lmgateway.governance.periods import Period, moment_text
+from lmgateway.governance.pricing import NANO, nano, usd
+from lmgateway.governance.purses import Purse, Purses
 
-Owner = tuple[str, str]
-"""The name of a budget, and whose share of it; empty where everyone has the same."""
+EXCEEDED = 2.0
+"""The mark of the first refusal; beyond every share."""
 
-
-class Purse:
-    """
-    What went of one budget in its current period, in nano-dollars.
-
-    Attributes:
-        overrun: What attempts cost beyond what was reserved for them.
-    """
-
-    __slots__ = ("overrun", "period", "reserved", "spent")
-
-    def __init__(self) -> None:
-        self.spent = 0
-        self.reserved = 0
-        self.overrun = 0
-        self.period = 0.0
-
-
-@define
-class Purses:
-    """What was spent, by budget; outlives every config."""
-
-    purses: dict[Owner, Purse] = field(factory=dict)
-
-    def get(self, owner: Owner) -> Purse:
-        """Give what went of a budget."""
-        return self.purses.setdefault(owner, Purse())
-
-    def keep_only(self, names: Collection[str]) -> None:
-        """Forget the budgets that are no longer configured."""
-        for owner in [owner for owner in self.purses if owner[0] not in names]:
-            del self.purses[owner]
+Tell = Callable[[Mapping[str, Any]], object]
+"""Is told the facts of a ``budget`` event."""
 
 
 @frozen
@@ -79,46 +59,157 @@ class Stand:
     resets: float | None
 
 
-@frozen
-class Budget:
-    """One limit on money, and what went of it."""
+@frozen(kw_only=True)
+class Terms:
+    """
+    What a config says of one budget.
+
+    Attributes:
+        limit: In nano-dollars.
+        marks: Shares of the limit that are told of, each with its nano-dollars.
+        downgrade: The tier that serves what it cannot pay for; ``None``: it is refused.
+    """
 
     name: str
-    period: str
+    scope: str
+    period: Period
     limit: int
-    denies_unpriced: bool
+    marks: tuple[tuple[float, int], ...] = ()
+    denies_unpriced: bool = False
+    downgrade: str | None = None
+    tell: Tell | None = None
+
+    @classmethod
+    def of(cls, section: BudgetSection, tell: Tell | None) -> Terms:
+        """Read a config's table."""
+        limit = nano(section.limit_usd)
+        shares = sorted(set(section.thresholds))
+        return cls(
+            name=section.name,
+            scope=section.scope,
+            period=Period.of(section.period, section.zone),
+            limit=limit,
+            marks=tuple((share, ceil(limit * Decimal(repr(share)))) for share in shares),
+            denies_unpriced=section.unpriced == "deny",
+            downgrade=section.downgrade_to if section.on_exceeded == "downgrade" else None,
+            tell=tell,
+        )
+
+
+@frozen
+class Budget:
+    """
+    One limit on money, and what went of it.
+
+    Attributes:
+        owner: Whose share of it; empty where everyone has the same.
+    """
+
+    terms: Terms
+    owner: str
     purse: Purse
 
     def stand(self, wall: float) -> Stand:
         """Say how it stands; what was spent in a period that is over is forgotten."""
-        purse = self.purse
-        start, end = span(self.period, wall)
-        if start > purse.period:
-            purse.period, purse.spent, purse.overrun = start, 0, 0
-        return Stand(self.name, self.limit, purse.spent, purse.reserved, end)
+        terms, purse = self.terms, self.purse
+        purse.turn(terms.period, wall)
+        resets = None if purse.end == float("inf") else purse.end
+        return Stand(terms.name, terms.limit, purse.spent, purse.reserved, resets)
 
     def refusal(self, amount: int | None, wall: float) -> BudgetExhausted | None:
         """Say why so much cannot be reserved; ``None`` if it can, or costs nothing."""
+        terms, purse = self.terms, self.purse
         if amount is None:
-            if not self.denies_unpriced:
-                return None
-            return BudgetExhausted(f"The budget {self.name!r} allows no model without a price.")
-        stand = self.stand(wall)
-        if not amount or stand.spent + stand.reserved + amount <= self.limit:
+            return self.unpriced() if terms.denies_unpriced else None
+        purse.turn(terms.period, wall)
+        excess = purse.spent + purse.reserved + amount - terms.limit
+        if not amount or excess <= 0:
             return None
-        text = f"The budget {self.name!r} of {usd(self.limit)} USD is spent."
-        wait = None if stand.resets is None else stand.resets - wall
-        error = BudgetExhausted(text, retry_after=wait)
-        error.resets_at = None if stand.resets is None else moment_text(stand.resets)
+        return self.exceeded(amount, excess, wall)
+
+    def unpriced(self) -> BudgetExhausted:
+        """Refuse a model that nobody knows the price of."""
+        text = f"The budget {self.terms.name!r} allows no model without a price."
+        return self._marked(BudgetExhausted(text))
+
+    def exceeded(self, amount: int, excess: int, wall: float) -> BudgetExhausted:
+        """Refuse what there is not enough money for."""
+        terms = self.terms
+        if amount > terms.limit:
+            text = (
+                f"This request may cost up to {usd(amount)} USD, more than all of "
+                f"the budget {terms.name!r} of {usd(terms.limit)} USD."
+            )
+            return self._marked(BudgetExhausted(text))
+        resets = self.purse.free_at(excess, terms.period)
+        text = f"The budget {terms.name!r} of {usd(terms.limit)} USD is spent."
+        error = BudgetExhausted(text, retry_after=None if resets is None else resets - wall)
+        error.resets_at = None if resets is None else moment_text(resets)
+        return self._marked(error)
+
+    def _marked(self, error: BudgetExhausted) -> BudgetExhausted:
+        error.budget, error.downgrade = self.terms.name, self.terms.downgrade
         return error
 
     def settle(self, reserved: int, cost: int, wall: float) -> None:
         """Spend what an attempt cost, and let go what was reserved for it."""
-        self.stand(wall)
-        purse = self.purse
+        terms, purse = self.terms, self.purse
+        purse.turn(terms.period, wall)
         purse.reserved -= reserved
-        purse.spent += cost
         purse.overrun += max(0, cost - reserved)
+        purse.spend(cost, terms.period, wall)
+        for share, mark in terms.marks:
+            if not cost or purse.spent < mark:
+                break
+            self._tell(share, wall)
+
+    def refused(self, wall: float) -> None:
+        """Tell of the first refusal in a period."""
+        self._tell(EXCEEDED, wall)
+
+    def _tell(self, share: float, wall: float) -> None:
+        """Tell of a mark, unless that was done in this period."""
+        terms, purse = self.terms, self.purse
+        told = purse.told.get(share)
+        if terms.tell is None or (told is not None and wall < told + terms.period.seconds):
+            return
+        if told is not None and not terms.period.seconds:
+            return
+        purse.told[share] = wall
+        is_refusal = share == EXCEEDED
+        stand = self.stand(wall)
+        terms.tell(
+            {
+                "budget": terms.name,
+                "scope": terms.scope,
+                "owner": self.owner or None,
+                "what": "exceeded" if is_refusal else "threshold",
+                "threshold": None if is_refusal else share,
+                "limit_usd": stand.limit / NANO,
+                "spent_usd": stand.spent / NANO,
+                "reserved_usd": stand.reserved / NANO,
+                "resets_at": None if stand.resets is None else moment_text(stand.resets),
+            }
+        )
+
+
+class SpentRow(Protocol):
+    """
+    What a ledger tells of one attempt that was charged.
+
+    Attributes:
+        at: When; seconds since the epoch.
+        cost: Nano-dollars.
+        profile: The one that answered.
+    """
+
+    at: float
+    cost: int | None
+    client: str
+    group: str
+    profile: str
+    tier: str
+    model: str
 
 
 @frozen(kw_only=True)
@@ -128,64 +219,132 @@ class Budgets:
 
     Attributes:
         wall: Seconds since the epoch.
+        groups: The budgets that each group lists.
+        everyone: The global ones.
+        downgrades: Whether one of them sends requests to another tier.
     """
 
     purses: Purses
     wall: Callable[[], float]
-    sections: Mapping[str, BudgetSection] = field(factory=dict)
-    groups: Mapping[str, Sequence[str]] = field(factory=dict)
+    terms: Mapping[str, Terms] = field(factory=dict)
+    groups: Mapping[str, tuple[str, ...]] = field(factory=dict)
+    everyone: tuple[Budget, ...] = ()
+    downgrades: bool = False
+    profiles: Mapping[str, tuple[Budget, ...]] = field(factory=dict)
+    tiers: Mapping[str, tuple[Budget, ...]] = field(factory=dict)
+    models: Mapping[str, tuple[Budget, ...]] = field(factory=dict)
 
     @classmethod
-    def of(cls, config: Config, purses: Purses, wall: Callable[[], float]) -> Budgets:
-        """Read the budgets of a config."""
+    def of(
+        cls,
+        config: Config,
+        purses: Purses,
+        wall: Callable[[], float],
+        tell: Tell | None = None,
+    ) -> Budgets:
+        """
+        Read the budgets of a config.
+
+        Args:
+            tell: Is told when a threshold is reached, and of the first refusal.
+        """
+        terms = {section.name: Terms.of(section, tell) for section in config.budgets}
+
+        def of_scope(scope: str, names: Iterable[str]) -> dict[str, tuple[Budget, ...]]:
+            sections = [section for section in config.budgets if section.scope == scope]
+            found = {
+                name: tuple(
+                    Budget(terms[each.name], name, purses.get((each.name, name)))
+                    for each in sections
+                    if _is_for(each, name)
+                )
+                for name in names
+            }
+            return {name: budgets for name, budgets in found.items() if budgets}
+
         return cls(
             purses=purses,
             wall=wall,
-            sections={section.name: section for section in config.budgets},
+            terms=terms,
             groups={name: group.budgets for name, group in config.groups.items()},
+            downgrades=any(each.downgrade is not None for each in terms.values()),
+            everyone=of_scope("global", [""]).get("", ()),
+            profiles=of_scope("profile", config.profiles),
+            tiers=of_scope("tier", [tier.name for tier in config.tiers]),
+            models=of_scope("model", {t.model for tier in config.tiers for t in tier.all_targets}),
         )
 
     def settled(self) -> None:
         """Forget what belongs to no budget any more."""
-        self.purses.keep_only(self.sections)
+        self.purses.keep_only(self.terms)
 
     def having(self, principal: Principal) -> tuple[Budget, ...]:
-        """Give the budgets that a principal spends from."""
-        if not self.sections:
+        """Give the budgets that a principal spends from, whatever is asked for."""
+        if not self.terms:
             return ()
-        own = [*principal.budgets, *self.groups.get(principal.group, ())]
-        listed = dict.fromkeys(own)
-        return tuple(
-            self._budget(section, principal)
-            for name, section in self.sections.items()
-            if name in listed or section.scope == "global"
-        )
+        shared = self.groups.get(principal.group, ())
+        if not shared and not principal.budgets:
+            return self.everyone
+        names = dict.fromkeys((*principal.budgets, *shared))
+        own = (self._owned(name, principal.name, principal.group) for name in names)
+        return (*(budget for budget in own if budget is not None), *self.everyone)
 
     def stands(self) -> Iterator[tuple[str, Stand]]:
         """Say how every share of every budget stands, and whose it is."""
-        for name, owner in [*self.purses.purses]:
-            section = self.sections.get(name)
-            if section is not None:
-                yield owner, self._share(section, owner).stand(self.wall())
+        for (name, owner), purse in [*self.purses.purses.items()]:
+            if (terms := self.terms.get(name)) is not None:
+                yield owner, Budget(terms, owner, purse).stand(self.wall())
 
-    def _budget(self, section: BudgetSection, principal: Principal) -> Budget:
-        owner = {"client": principal.name, "group": principal.group, "global": ""}[section.scope]
-        return self._share(section, owner)
+    def of_target(self, tier: str, model: str) -> tuple[Budget, ...]:
+        """Give the budgets of a tier and a model."""
+        if not self.tiers and not self.models:
+            return ()
+        return (*self.tiers.get(tier, ()), *self.models.get(model, ()))
 
-    def _share(self, section: BudgetSection, owner: str) -> Budget:
-        return Budget(
-            section.name,
-            section.period,
-            nano(section.limit_usd),
-            section.unpriced == "deny",
-            self.purses.get((section.name, owner)),
-        )
+    def _owned(self, name: str, client: str, group: str) -> Budget | None:
+        """Give a client's or its group's share of a budget; ``None`` if there is none such."""
+        terms = self.terms.get(name)
+        if terms is None or terms.scope not in ("client", "group"):
+            return None
+        owner = group if terms.scope == "group" else client
+        return Budget(terms, owner, self.purses.get((name, owner)))
+
+    def restore(self, rows: Iterable[SpentRow]) -> None:
+        """
+        Spend again what a ledger says was spent, so that a restart gives nobody new money.
+
+        To be called once, before anything is served, with the rows in the order of their
+        times; those of periods that are over are forgotten by themselves.
+        """
+        for row in rows:
+            if not row.cost:
+                continue
+            for budget in self._paying(row):
+                if row.at >= budget.purse.start:
+                    budget.purse.turn(budget.terms.period, row.at)
+                    budget.purse.spend(row.cost, budget.terms.period, row.at)
+
+    def _paying(self, row: SpentRow) -> Iterator[Budget]:
+        for name in self.terms:  # whoever lists it now, or will after a reload
+            if (budget := self._owned(name, row.client, row.group)) is not None:
+                yield budget
+        yield from self.everyone
+        yield from self.profiles.get(row.profile, ())
+        yield from self.of_target(row.tier, row.model)
 
 
 def shortfall(budgets: Iterable[Budget], amount: int | None, wall: float) -> BudgetExhausted | None:
-    """Say why so much cannot be set aside; of several, the one waited for longest."""
+    """
+    Say why so much cannot be set aside.
+
+    Of several reasons it is the one that names another tier, or else the one waited for longest.
+    """
     refusals = [refusal for budget in budgets if (refusal := budget.refusal(amount, wall))]
-    return max(refusals, key=lambda each: each.retry_after or float("inf"), default=None)
+    return max(
+        refusals,
+        key=lambda each: (each.downgrade is not None, each.retry_after or float("inf")),
+        default=None,
+    )
 
 
 def reserve(budgets: Collection[Budget], amount: int | None, wall: float) -> int:
@@ -203,28 +362,14 @@ def reserve(budgets: Collection[Budget], amount: int | None, wall: float) -> int
     """
     refusal = shortfall(budgets, amount, wall)
     if refusal is not None:
+        for budget in budgets:
+            if budget.terms.name == refusal.budget:
+                budget.refused(wall)
         raise refusal
     for budget in budgets:
         budget.purse.reserved += amount or 0
     return amount or 0
 
 
-def span(period: str, wall: float) -> tuple[float, float | None]:
-    """Give the beginning and the end of the period that a moment is in."""
-    if period == "total":
-        return 0.0, None
-    day = datetime.fromtimestamp(wall, UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-    if period == "day":
-        start, end = day, day + timedelta(days=1)
-    elif period == "week":
-        start = day - timedelta(days=day.weekday())
-        end = start + timedelta(days=7)
-    else:
-        start = day.replace(day=1)
-        end = (start + timedelta(days=31)).replace(day=1)
-    return start.timestamp(), end.timestamp()
-
-
-def moment_text(seconds: float) -> str:
-    """Write a moment as RFC 3339 has it."""
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+def _is_for(section: BudgetSection, name: str) -> bool:
+    return not section.names or any(fnmatchcase(name, glob) for glob in section.names)

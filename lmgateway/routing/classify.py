@@ -41,6 +41,7 @@ from lmgateway.dialects.openai import OPENAI
 from lmgateway.errors import GatewayError
 from lmgateway.exchange import Attempt, Exchange
 from lmgateway.routing.conversation import is_tool_turn, question_of
+from lmgateway.routing.holding import estimated
 from lmgateway.routing.ladder import Climber, Tier
 from lmgateway.routing.needs import messages_of, text_of
 from lmgateway.routing.policy import Policy
@@ -256,7 +257,11 @@ class Classifier:
             purpose="classify",
         )
         exchange.attempts.append(attempt)
-        exchange.account.reserve(attempt, request)
+        try:
+            exchange.account.reserve(attempt, request)
+        except GatewayError as error:
+            attempt.outcome, attempt.settled = error.kind, True
+            raise
         due = min(now + policy.classifier_seconds, self.climber.commit_by(exchange))
         call = Call(
             request=request,
@@ -268,7 +273,7 @@ class Classifier:
         try:
             async with tier.backend.open(call) as reply:
                 attempt.status = reply.status
-                attempt.usage = reply.usage
+                attempt.usage = reply.usage or estimated(request, reply)
                 text = self._text(reply)
             attempt.outcome = "ok"
             return text

@@ -15,6 +15,8 @@ member                 what it tells
 ``plan``               the accepted ones, in the order in which they are tried;
                        it ends before one that refuses for all of them
 ``choice``             the first of them; ``null`` if no backend is asked
+``downgraded``         the ``budget`` that sends the request to another tier,
+                       and ``to`` which; ``null`` if none does
 ``reply``              the operator's own answer, where that is given
 ``error``              why nothing can be tried
 =====================  ==========================================================
@@ -24,17 +26,18 @@ The expected cost is that of the whole prompt and the longest answer asked for.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import TypeAlias
 
-from attrs import frozen
+from attrs import define, field, frozen
 
 from lmgateway.chat import ChatRequest, Document
 from lmgateway.config.schema import PriceSection
-from lmgateway.errors import GatewayError
-from lmgateway.exchange import Attempt, Exchange
+from lmgateway.errors import GatewayError, MaxCostExceeded
+from lmgateway.exchange import Exchange
 from lmgateway.routing.ladder import Tier
 from lmgateway.routing.needs import needs_of
+from lmgateway.routing.paying import Paid, paid_tiers, unpaid
 from lmgateway.routing.plan import Compared, Decision
 from lmgateway.routing.rules import Rule
 from lmgateway.routing.tokens import Counter, output_budget
@@ -64,8 +67,8 @@ class Explaining:
         request = exchange.request
         assert request is not None, "only parsed requests are routed"
         tokens = self.counter.count(request)
-        tried, end = _walk(decision, exchange)
-        choice = tried[0] if tried else None
+        way = _walk(decision, exchange)
+        choice = way.tried[0] if way.tried else None
         document: Document = {
             "profile_chain": [*decision.chain],
             "mode": decision.policy.mode,
@@ -82,16 +85,15 @@ class Explaining:
                     "reasons": reasons,
                     "expected_cost_usd": self._cost(tier, tokens, request),
                 }
-                for tier, reasons in _judged(decision, exchange, tried, end)
+                for tier, reasons in _judged(decision, exchange, way)
             ],
-            "plan": [tier.name for tier in tried],
+            "plan": [tier.name for tier in way.tried],
             "choice": None if choice is None else _named(choice),
+            "downgraded": _downgraded(way.downgrade),
         }
         if decision.reply is not None:
             document["reply"] = decision.reply
-        error = decision.refusal
-        if end is not None and not tried:
-            error = _unpaid(end, exchange)
+        error = decision.refusal or (None if way.tried else way.unpaid)
         if error is not None:
             document["error"] = _told(error)
         return document
@@ -105,49 +107,72 @@ class Explaining:
         return round(cost / 1e6 + (price.request or 0), 9)
 
 
-def _walk(decision: Decision, exchange: Exchange) -> tuple[list[Tier], Tier | None]:
+@define
+class _Way:
     """
-    Go the way of live traffic as things stand.
+    The way of live traffic, as things stand.
 
-    Returns:
-        The tiers that are tried, and the one that ends it by refusing, if one does.
+    Attributes:
+        tried: The tiers that are tried.
+        end: The one that ends it by refusing, if one does.
+        unpaid: Why the first that there is no money for is not tried.
+        downgrade: The tier that a budget puts in the place of another, if one does.
     """
-    tried: list[Tier] = []
+
+    tried: list[Tier] = field(factory=list)
+    end: Tier | None = None
+    unpaid: GatewayError | None = None
+    downgrade: Paid | None = None
+
+
+def _walk(decision: Decision, exchange: Exchange) -> _Way:
+    way, passed = _Way(), False
     if decision.plan is None or decision.choice is None:
-        return tried, None
-    for tier in decision.plan.tiers():
+        return way
+    for paid in paid_tiers(decision.plan, exchange):
+        tier = paid.tier
+        if paid.refusal is not None:
+            way.downgrade = paid
         if _is_shut(tier):
-            continue
-        if not _is_full(tier):
-            if _unpaid(tier, exchange):
-                return tried, tier
-            tried.append(tier)
-        elif tier is decision.choice:
-            return tried, tier
-    return tried, None
+            passed = True
+        elif _is_full(tier):
+            if tier is decision.choice:
+                way.end = tier
+                break
+            passed = True
+        elif refused := unpaid(tier, exchange):
+            way.unpaid = way.unpaid or refused[1]
+            if not (way.tried or passed or isinstance(refused[1], MaxCostExceeded)):
+                way.end = tier
+                break
+        else:
+            way.tried.append(tier)
+    return way
 
 
-def _judged(
-    decision: Decision, exchange: Exchange, tried: Sequence[Tier], end: Tier | None
-) -> Iterator[tuple[Tier, list[str]]]:
+def _judged(decision: Decision, exchange: Exchange, way: _Way) -> Iterator[tuple[Tier, list[str]]]:
     """Give every tier, with what speaks against it."""
     if decision.plan is None:
         return
     for candidate in decision.plan.candidates():
         tier = candidate.tier
         reasons = [*candidate.reasons, *_state(tier, exchange)]
-        if end is not None and not reasons and tier not in tried:
-            reasons = [f"not reached: {end.name} refuses"]
+        if tier in way.tried:
+            reasons = []
+        elif not reasons and way.end is not None:
+            reasons = [f"not reached: {way.end.name} refuses"]
+        elif not reasons and way.downgrade is not None:
+            reasons = ["not reached: a budget sends the request to another tier"]
         yield tier, reasons
 
 
 def _state(tier: Tier, exchange: Exchange) -> list[str]:
     """What speaks against a tier at this moment: it is passed over, or refuses."""
-    told = {
-        "breaker open": _is_shut(tier),
-        "queue full": _is_full(tier),
-        "over budget": _unpaid(tier, exchange) is not None,
-    }
+    told = {"breaker open": _is_shut(tier), "queue full": _is_full(tier)}
+    refused = unpaid(tier, exchange)
+    if refused is not None:
+        own = isinstance(refused[1], MaxCostExceeded)
+        told["over the request's own bound" if own else "over budget"] = True
     return [reason for reason, holds in told.items() if holds]
 
 
@@ -162,19 +187,10 @@ def _is_full(tier: Tier) -> bool:
     return gate is not None and gate.is_full and gate.pending >= gate.limits.queue_depth
 
 
-def _unpaid(tier: Tier, exchange: Exchange) -> GatewayError | None:
-    """Say why none of a tier's targets could be paid for."""
-    request = exchange.request
-    assert request is not None, "only parsed requests are routed"
-    refusal = None
-    for target in tier.targets:
-        attempt = Attempt(
-            tier=tier.name, backend=target.backend.name, model=target.model, started=0
-        )
-        refusal = exchange.account.refusal(attempt, request)
-        if refusal is None:
-            return None
-    return refusal
+def _downgraded(paid: Paid | None) -> Document | None:
+    if paid is None or paid.refusal is None:
+        return None
+    return {"budget": paid.refusal.budget, "to": paid.tier.name}
 
 
 def _named(tier: Tier) -> Document:

@@ -117,6 +117,7 @@ class Judge:
             exchange.account.reserve(attempt, request)
             return await self._ask(call, attempt, exchange)
         except GatewayError as error:
+            attempt.settled = True
             attempt.outcome = error.kind
             attempt.status = error.upstream_status if isinstance(error, BackendError) else None
             return None

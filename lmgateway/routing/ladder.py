@@ -15,7 +15,8 @@ An attempt holds a permit of its tier's queue and one of its backend's
 bulkhead, taken before the backend is opened and given back when the answer's
 scope is left.  A full queue ends a climb that begins with it (the tier was
 chosen; ``overflow_tier`` says where else it may go), a full bulkhead is one
-more target that cannot be tried now, as is one whose breaker is open.
+more target that cannot be tried now, as is one whose breaker is open, or that
+there is no money for.  A climb that begins with a tier over budget ends there.
 """
 
 from __future__ import annotations
@@ -30,7 +31,13 @@ from twisted.internet.task import deferLater
 
 from lmgateway.backends.base import Backend, Call, Reply
 from lmgateway.chat import ChatRequest, Overrides
-from lmgateway.errors import BackendError, BackendTimeout, ContextExceeded, TooManyConcurrent
+from lmgateway.errors import (
+    BackendError,
+    BackendTimeout,
+    BudgetExhausted,
+    ContextExceeded,
+    TooManyConcurrent,
+)
 from lmgateway.exchange import Attempt, Exchange
 from lmgateway.routing.balance import Balance, Target, Targets
 from lmgateway.routing.holding import Hold, Settlement
@@ -171,6 +178,8 @@ class Climber:
                     return committed
                 if tried.is_final or (tried.failures and self._left(exchange) <= 0):
                     raise tried.verdict(exchange)
+            if tried.is_spent:
+                break
         raise tried.verdict(exchange)
 
     async def _persist(
@@ -190,6 +199,9 @@ class Climber:
                 tried.failed(error, target)
                 if not error.retryable or tried.is_silent(target):
                     break
+            except BudgetExhausted as error:
+                tried.unpaid.append(error)
+                break
             except Barred:
                 break
         return None

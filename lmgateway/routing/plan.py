@@ -116,7 +116,7 @@ class Plan:
         """Give the steps, the first one first."""
         if self.steps is not None:
             return iter(self.steps)
-        return map(self._step, self.tiers())
+        return map(self.step, self.tiers())
 
     def tiers(self) -> Iterator[Tier]:
         """
@@ -161,7 +161,8 @@ class Plan:
             for tier in self.ladder.tiers
         ]
 
-    def _step(self, tier: Tier) -> Step:
+    def step(self, tier: Tier) -> Step:
+        """Give the step that tries a tier."""
         return Step(
             tier=tier,
             tries=self.tries,

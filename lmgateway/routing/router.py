@@ -7,11 +7,11 @@ has the plan climbed.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from types import TracebackType
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from lmgateway.backends.base import Reply
 from lmgateway.backends.canned import canned
@@ -26,8 +26,9 @@ from lmgateway.routing.classify import read_label
 from lmgateway.routing.deadline import DEADLINE_HEADER, deadline
 from lmgateway.routing.escalate import Escalation
 from lmgateway.routing.explain import Explaining
-from lmgateway.routing.ladder import Climber
+from lmgateway.routing.ladder import Climber, Step
 from lmgateway.routing.opening import opened, opening_of
+from lmgateway.routing.paying import PaidSteps, paid_tiers
 from lmgateway.routing.plan import Decision, Plan
 from lmgateway.routing.policy import Directory, Policy
 from lmgateway.routing.resume import Resumption, Tell
@@ -84,6 +85,9 @@ class Router:
             exchange.backend = "none"
             return nullcontext(canned(request, decision.reply or ""))
         climb = self._climb(decision.policy, decision.plan, exchange)
+        if exchange.account.downgrades:
+            first = next(paid_tiers(decision.plan, exchange)).tier
+            decision = evolve(decision, choice=first)
         words = opening_of(decision, request, self.climber.random)
         if words is not None:
             return nullcontext(opened(words, self._announce(decision, exchange), climb))
@@ -93,19 +97,22 @@ class Router:
         self, policy: Policy, plan: Plan, exchange: Exchange
     ) -> AbstractAsyncContextManager[Reply]:
         assert exchange.request is not None, "only parsed requests are routed"
+        steps: Iterable[Step] = plan
+        if exchange.account.downgrades:
+            steps = PaidSteps(plan, exchange)
         climb: AbstractAsyncContextManager[Reply]
         if policy.escalates(exchange.request.endpoint):
             escalation = Escalation(
                 climber=self.climber, dialects=self.dialects, standard=policy.standard
             )
-            climb = escalation.open(plan, exchange)
+            climb = escalation.open(steps, exchange)
         else:
-            climb = self.climber.climb(plan, exchange)
+            climb = self.climber.climb(steps, exchange)
         way = policy.mid_stream
         if way is None or not exchange.request.stream:
             return climb
         resumption = Resumption(climber=self.climber, dialects=self.dialects, tell=self.tell)
-        return resumption.open(way, plan, climb, exchange)
+        return resumption.open(way, steps, climb, exchange)
 
     @asynccontextmanager
     async def explain(self, exchange: Exchange) -> AsyncIterator[Reply]:

@@ -8,9 +8,11 @@ from lmgateway.errors import (
     BackendError,
     BackendLimited,
     BackendTimeout,
+    BudgetExhausted,
     ContextExceeded,
     GatewayError,
     LadderExhausted,
+    MaxCostExceeded,
     TooManyConcurrent,
 )
 from lmgateway.exchange import Exchange
@@ -33,6 +35,7 @@ class Tried:
         waits: How long the breakers met are still open.
         limited: How many of those are open because the backend asked for a wait.
         silent: The backends that said nothing until their time ran out.
+        unpaid: Why there was no money for a target.
     """
 
     failures: list[BackendError] = field(factory=list)
@@ -40,6 +43,7 @@ class Tried:
     waits: list[float] = field(factory=list)
     limited: int = 0
     silent: set[str] = field(factory=set)
+    unpaid: list[BudgetExhausted] = field(factory=list)
 
     @classmethod
     def of(cls, exchange: Exchange) -> Tried:
@@ -54,7 +58,7 @@ class Tried:
     @property
     def nothing(self) -> bool:
         """Whether this climb has only begun."""
-        return not (self.failures or self.refusals or self.waits)
+        return not (self.failures or self.refusals or self.waits or self.unpaid)
 
     @property
     def is_final(self) -> bool:
@@ -63,6 +67,19 @@ class Tried:
             return False
         failure = self.failures[-1]
         return not (failure.retryable or isinstance(failure, ContextExceeded))
+
+    @property
+    def is_spent(self) -> bool:
+        """
+        Whether the tier that was chosen is over a budget: no other is asked instead.
+
+        One that was only to stand in for another is passed over, as is one that is over the
+        request's own bound.
+        """
+        if not self.unpaid or self.failures or self.refusals or self.waits:
+            return False
+        last = self.unpaid[-1]
+        return last.downgrade is None and not isinstance(last, MaxCostExceeded)
 
     def failed(self, error: BackendError, target: Target) -> None:
         """Note that an attempt failed."""
@@ -95,6 +112,8 @@ class Tried:
             error = self.failures[-1]
         elif refusals:
             error = refusals[-1]
+        elif self.unpaid and not self.waits:
+            error = self.unpaid[0]
         elif self.waits and self.limited == len(self.waits):
             error = BackendLimited(
                 "The model backend is rate limited.", retry_after=min(self.waits)

@@ -62,7 +62,12 @@ def assemble(config: Config, resources: Resources, reload: Callable[[], None]) -
     tiers = Tiers(config, backends.by_name, resources)
     ladder = tiers.ladder
     directory = Directory(ladder=ladder, policies=policies_of(config, ladder), open=config.is_open)
-    budgets = Budgets.of(config, resources.tally.purses, resources.wall)
+    budgets = Budgets.of(
+        config,
+        resources.tally.purses,
+        resources.wall,
+        lambda facts: resources.events.tell("budget", **facts),
+    )
     limits = Limits.of(config, resources.tally.counters, resources.wheel.now)
     records = Records.of(config, resources)
 

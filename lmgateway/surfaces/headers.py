@@ -26,6 +26,8 @@ def routing_headers(exchange: Exchange, now: float) -> list[tuple[bytes, bytes]]
         headers.append((b"x-lmg-class", _text(exchange.label)))
     if exchange.insufficient:
         headers.append((b"x-lmg-insufficient", _text(exchange.insufficient)))
+    if exchange.downgraded:
+        headers.append((b"x-lmg-downgraded", _text(exchange.downgraded)))
     if exchange.dropped:
         headers.append((b"x-lmg-dropped", _text(", ".join(exchange.dropped)[:MAX_DROPPED])))
     if exchange.undecided or not exchange.expose_routing:

@@ -11,8 +11,9 @@ from klein import Klein
 from lmgateway.dialects.document import encode
 from lmgateway.exchange import Principal, Standing
 from lmgateway.governance.admission import Admission
-from lmgateway.governance.budgets import Stand, moment_text
+from lmgateway.governance.budgets import Stand
 from lmgateway.governance.limits import tightest
+from lmgateway.governance.periods import moment_text
 from lmgateway.governance.pricing import NANO, Price
 from lmgateway.routing.policy import Directory
 from lmgateway.surfaces.answers import Answers
@@ -56,7 +57,8 @@ class MeSurface:
 
     def _budgets(self, principal: Principal) -> list[Mapping[str, Any]]:
         budgets = self.admission.budgets
-        return [_budget(each.stand(budgets.wall())) for each in budgets.having(principal)]
+        paying = (*budgets.having(principal), *budgets.profiles.get(principal.profile, ()))
+        return [_budget(each.stand(budgets.wall())) for each in paying]
 
     def _models(self, principal: Principal) -> list[dict[str, Any]]:
         """Name the models that may be asked for; what tiers cost is in USD per million tokens."""

@@ -76,6 +76,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=False):
     debug_request_body: str | msgspec.UnsetType = msgspec.UNSET
 
     overflowed: bool
+    downgraded: str | None
     surface: str
     path: str
     client: str | None
@@ -227,6 +228,7 @@ def entry_of(exchange: Exchange) -> Entry:
         error=_told(exchange),
         priority=exchange.priority,
         overflowed=exchange.overflowed,
+        downgraded=exchange.downgraded or None,
         class_label=exchange.label or msgspec.UNSET,
         profile_chain=chain if len(chain) > 1 else msgspec.UNSET,
         debug_request_body=_debugged(exchange),

@@ -220,3 +220,22 @@ class BackendTests(FolderTestCase):
         self.assertIn("already", self.problem(BASE + budget + budget))
         shared = client.replace("mnth", "month") + budget + 'scope = "group"\n'
         self.assertIn('budget "month" is for groups', self.problem(BASE + shared))
+        of_tier = client.replace("mnth", "month") + budget + 'scope = "tier"\n'
+        self.assertIn("nobody lists it", self.problem(BASE + of_tier))
+
+    def test_budgets(self) -> None:
+        """Whose a budget is, its time, its zone and its other tier are all checked."""
+        budget = '[[budgets]]\nname = "month"\nlimit_usd = 5\n'
+        for keys, wanted in (
+            ('scope = "tier"\nnames = ["lcal:*"]', "there is no tier"),
+            ('names = ["default"]', "clients and groups list their budgets"),
+            ('period = "hour"', '"rolling:24h"'),
+            ('period = "rolling:0h"', '"rolling:24h"'),
+            ('zone = "Europe/Berlim"', "install tzdata"),
+            ('zone = "Europe"', "install tzdata"),
+            ('zone = "../../etc/passwd"', "install tzdata"),
+            ('on_exceeded = "downgrade"', "must be given"),
+            ('on_exceeded = "downgrade"\ndowngrade_to = "lcal"', "there is no tier or alias"),
+            ('downgrade_to = "local"', "is only for"),
+        ):
+            self.assertIn(wanted, self.problem(BASE + budget + keys))

@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from lmgateway.errors import BudgetExhausted
-from lmgateway.governance.budgets import Budget, Purse, Purses, reserve, span
+from lmgateway.governance.budgets import Budget, Terms, reserve
+from lmgateway.governance.periods import Period
+from lmgateway.governance.purses import Purse
 from tests.fakes import STREAM, completion, hang, until
 from tests.governance.test_accounts import ANN, KEY, PRICED
 from tests.harness import GatewayCase, ensureDeferred
@@ -21,27 +23,10 @@ DAY = 86400.0
 
 def budget(limit: int, period: str = "day", *, deny: bool = False) -> Budget:
     """Give a budget of so many nano-dollars."""
-    return Budget("b", period, limit, deny, Purse())
-
-
-class SpanTests(SynchronousTestCase):
-    """Periods of the calendar."""
-
-    def test_spans(self) -> None:
-        """Days from midnight, weeks from Monday, months from the first; ``total`` has no end."""
-        for period, start, end in (
-            ("day", (2026, 2, 18), (2026, 2, 19)),
-            ("week", (2026, 2, 16), (2026, 2, 23)),
-            ("month", (2026, 2, 1), (2026, 3, 1)),
-        ):
-            wanted = [datetime(*when, tzinfo=UTC).timestamp() for when in (start, end)]
-            self.assertEqual(list(span(period, NOON)), wanted)
-        self.assertEqual(span("total", NOON), (0.0, None))
-
-    def test_december(self) -> None:
-        """A month ends with the year."""
-        moment = datetime(2026, 12, 31, 23, 59, 59, tzinfo=UTC).timestamp()
-        self.assertEqual(span("month", moment)[1], datetime(2027, 1, 1, tzinfo=UTC).timestamp())
+    terms = Terms(
+        name="b", scope="client", period=Period.of(period), limit=limit, denies_unpriced=deny
+    )
+    return Budget(terms, "ann", Purse())
 
 
 class BudgetTests(SynchronousTestCase):
@@ -115,19 +100,6 @@ class BudgetTests(SynchronousTestCase):
                     self.assertGreater(spent + sum(open_) + amount, limit)
             self.assertLessEqual(day.purse.spent + day.purse.reserved, limit)
             self.assertEqual((day.purse.spent, day.purse.reserved), (spent, sum(open_)))
-
-
-class PursesTests(SynchronousTestCase):
-    """What outlives a reload."""
-
-    def test_removed_budgets_are_forgotten(self) -> None:
-        """The others are kept, by name."""
-        purses = Purses()
-        kept = purses.get(("a", "ann"))
-        purses.get(("b", "ann"))
-        purses.keep_only(["a"])
-        self.assertIs(purses.get(("a", "ann")), kept)
-        self.assertEqual(len(purses.purses), 1)
 
 
 BUDGET = """

@@ -1,0 +1,191 @@
+"""
+The money of one exchange: what is set aside for its attempts, and what they cost.
+
+Prices and budgets are those of the config that the exchange began on, so that a
+reload changes nothing of what is under way.  A request that sends
+``X-LMG-Max-Cost`` brings a budget of its own, which all of its attempts share:
+the classifier's, the judge's, those that failed, and the one that answers.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal, InvalidOperation
+
+from attrs import define, field
+
+from lmgateway.chat import ChatRequest, Usage
+from lmgateway.errors import BudgetExhausted, MalformedRequest, MaxCostExceeded
+from lmgateway.exchange import Attempt, Exchange
+from lmgateway.governance.budgets import Budget, Budgets, Terms, reserve, shortfall
+from lmgateway.governance.periods import Period
+from lmgateway.governance.pricing import MAX_OUTPUT, NANO, Prices, usd
+from lmgateway.governance.purses import Purse
+from lmgateway.governance.tokens import Ask, ask_of
+
+CAUTION = 2
+"""The tokens of a prompt are reckoned with so many times what they are estimated at."""
+BOUND_HEADER = "x-lmg-max-cost"
+_LONGEST = 32
+_ALWAYS = Period("total")
+
+
+@define
+class Spending:
+    """What each client spent since the start, in nano-dollars; outlives every config."""
+
+    clients: dict[str, int] = field(factory=dict)
+
+
+class Bill:
+    """
+    What one exchange pays.
+
+    Args:
+        budgets: Of the config; which of them pay is told by ``open`` and ``enter``.
+    """
+
+    __slots__ = ("_budgets", "_every", "_exchange", "_held", "_prices", "_spending")
+
+    def __init__(
+        self, exchange: Exchange, prices: Prices, budgets: Budgets, spending: Spending
+    ) -> None:
+        self._exchange = exchange
+        self._prices = prices
+        self._spending = spending
+        self._every = budgets
+        self._budgets: tuple[Budget, ...] = ()
+        self._held: dict[int, tuple[Budget, ...]] | None = None
+
+    def open(self) -> None:
+        """
+        Find out who pays.
+
+        Raises:
+            MalformedRequest: If the request's own bound is no amount of money.
+        """
+        exchange = self._exchange
+        assert exchange.principal is not None, "the door names everyone"
+        self._budgets = self._every.having(exchange.principal)
+        if exchange.headers and (bound := exchange.headers.get(BOUND_HEADER)) is not None:
+            self._budgets += (own_budget(bound),)
+
+    def enter(self, profile: str) -> None:
+        """Have a profile pay, too."""
+        if self._every.profiles:
+            more = self._every.profiles.get(profile, ())
+            self._budgets += tuple(budget for budget in more if budget not in self._budgets)
+
+    # Before and after an attempt --------------------------------------------
+    def reserve(self, attempt: Attempt, request: ChatRequest) -> int | None:
+        """
+        Set aside the most that an attempt can cost; see ``exchange.Account``.
+
+        Raises:
+            BudgetExhausted: If a budget has not so much left.
+        """
+        budgets = self._paying(attempt, request)
+        if not budgets:
+            return None
+        amount, bound = self._most(attempt, request)
+        attempt.reserved = reserve(budgets, amount, self._every.wall())
+        if self._held is None:
+            self._held = {}
+        self._held[id(attempt)] = budgets
+        return bound
+
+    def refusal(self, attempt: Attempt, request: ChatRequest) -> BudgetExhausted | None:
+        """Say why nothing could be set aside for an attempt now."""
+        budgets = self._paying(attempt, request)
+        if not budgets:
+            return None
+        return shortfall(budgets, self._most(attempt, request)[0], self._every.wall())
+
+    @property
+    def downgrades(self) -> bool:
+        """Whether a budget may send the request to another tier."""
+        return self._every.downgrades
+
+    def note_refusal(self, attempt: Attempt, refusal: BudgetExhausted) -> None:
+        """Note that a budget did send it to another tier than the attempt's."""
+        for budget in (*self._budgets, *self._every.of_target(attempt.tier, attempt.model)):
+            if budget.terms.name == refusal.budget:
+                budget.refused(self._every.wall())
+
+    def _paying(self, attempt: Attempt, request: ChatRequest) -> tuple[Budget, ...]:
+        if request.endpoint == "count_tokens":
+            return ()
+        return self._budgets + self._every.of_target(attempt.tier, attempt.model)
+
+    def _most(self, attempt: Attempt, request: ChatRequest) -> tuple[int | None, int | None]:
+        """Give the most that an attempt can cost, and the bound on its output that says so."""
+        ask, price = ask_of(request), self._prices.price(attempt)
+        is_bounded = ask.output or request.endpoint == "embeddings"
+        bound = None if is_bounded else self._prices.bounds.get(attempt.tier, MAX_OUTPUT)
+        most = Ask(ask.prompt * CAUTION, ask.output or bound or 0)
+        return None if price is None else price.most(most), bound
+
+    def settle(self, attempt: Attempt) -> None:
+        """Note what an attempt cost."""
+        attempt.settled = True
+        cost = attempt.cost = self.price(attempt, attempt.usage)
+        if self._held is not None:
+            wall = self._every.wall()
+            for budget in self._held.pop(id(attempt), ()):
+                budget.settle(attempt.reserved, cost or 0, wall)
+        if cost:
+            principal, clients = self._exchange.principal, self._spending.clients
+            name = "" if principal is None else principal.name
+            clients[name] = clients.get(name, 0) + cost
+
+    def price(self, attempt: Attempt, usage: Usage | None) -> int | None:
+        """Say what *usage* costs there; what only counts tokens, or told nothing, is free."""
+        request = self._exchange.request
+        if usage is None or request is None or request.endpoint == "count_tokens":
+            return 0
+        return self._prices.cost(attempt, usage)
+
+    def close(self) -> None:
+        """Let go of what no attempt settled."""
+        if not self._held:
+            return
+        wall = self._every.wall()
+        for attempt in self._exchange.attempts:
+            for budget in self._held.pop(id(attempt), ()):
+                budget.settle(attempt.reserved, 0, wall)
+
+
+class _OwnBudget(Budget):
+    """What a request itself may cost."""
+
+    def unpriced(self) -> BudgetExhausted:
+        """Refuse a model that nobody knows the price of."""
+        return MaxCostExceeded("The price of this model is not known: it may cost more than that.")
+
+    def exceeded(self, amount: int, excess: int, wall: float) -> BudgetExhausted:
+        """Refuse what may cost more."""
+        left = usd(max(0, self.terms.limit - self.purse.spent - self.purse.reserved))
+        text = f"This may cost up to {usd(amount)} USD, and the request allows {left} USD."
+        return MaxCostExceeded(text)
+
+
+def own_budget(bound: str) -> Budget:
+    """
+    Give the budget that a request brings along.
+
+    Args:
+        bound: Decimal USD.
+
+    Raises:
+        MalformedRequest: If it is no amount of money.
+    """
+    try:
+        amount = Decimal(bound.strip()) if len(bound) <= _LONGEST else None
+    except InvalidOperation:
+        amount = None
+    if amount is None or not amount.is_finite() or amount < 0 or amount.adjusted() > _LONGEST:
+        text = "X-LMG-Max-Cost must be an amount of USD, as 0.05."
+        raise MalformedRequest(text, param="X-LMG-Max-Cost")
+    terms = Terms(
+        name="", scope="request", period=_ALWAYS, limit=int(amount * NANO), denies_unpriced=True
+    )
+    return _OwnBudget(terms, "", Purse())
