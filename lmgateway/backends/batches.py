@@ -28,6 +28,9 @@ class Splitter(Protocol):
     def feed(self, data: bytes) -> list[Event]:
         """Give the events that these bytes complete."""
 
+    def close(self) -> list[Event]:
+        """Give the events that the stream's end completes."""
+
 
 class BodyBatches:
     """
@@ -42,7 +45,17 @@ class BodyBatches:
         end_by: When all must have come.
     """
 
-    __slots__ = ("_body", "_end_by", "_ended", "_feed", "_first", "_now", "_reader", "_silence")
+    __slots__ = (
+        "_body",
+        "_close",
+        "_end_by",
+        "_ended",
+        "_feed",
+        "_first",
+        "_now",
+        "_reader",
+        "_silence",
+    )
 
     def __init__(
         self,
@@ -56,6 +69,7 @@ class BodyBatches:
     ) -> None:
         self._body = body
         self._feed = splitter.feed
+        self._close = splitter.close
         self._reader = reader
         self._now = now
         self._silence = silence
@@ -118,12 +132,10 @@ class BodyBatches:
         return left
 
     def _inspected(self, data: bytes) -> list[tuple[Event, Mark]]:
-        """The events that *data* completes, up to the grammar's end or an error."""
-        if not data:
-            raise ProtocolError("The model backend's stream ended before its end.")
+        """What *data*, or its end, completes: up to the grammar's end or an error."""
         inspect = self._reader.inspect
         batch: list[tuple[Event, Mark]] = []
-        for event in self._feed(data):
+        for event in self._feed(data) if data else self._close():
             mark = inspect(event)
             if mark is _ERROR:
                 break
@@ -131,4 +143,6 @@ class BodyBatches:
             if mark is _END:
                 self._ended = True
                 break
+        if not data and not self._ended and self._reader.error is None:
+            raise ProtocolError("The model backend's stream ended before its end.")
         return batch

@@ -48,32 +48,42 @@ class FaultCase(GatewayCase):
         self.environ["CANARY"] = CANARY
         self._answers: list[bytes] = []
 
-    def faulty(self, *scripts: Script) -> int:
-        """Open a backend that follows scripts; give its port."""
+    def faulty(self, *scripts: Script, ssl: Any = None) -> int:
+        """Open a backend that follows scripts, with TLS if told how; give its port."""
         backend = ScriptedBackend.following(*scripts)
         self.scripted.append(backend)
-        return backend.listen()
+        return backend.listen(ssl)
 
     async def serve(
-        self, *ports: int, gateway: str = "", profile: str = "", more: str = ""
+        self,
+        *backends: int | str,
+        gateway: str = "",
+        profile: str = "",
+        more: str = "",
+        each: str = "",
     ) -> None:
-        """Serve a ladder of one tier per backend, ``a`` before ``b``, each with short deadlines."""
-        names = "abcdefgh"[: len(ports)]
-        parts = _parts(names, ports)
+        """
+        Serve a ladder of one tier per backend, ``a`` before ``b``, each with short deadlines.
+
+        Asked again, the same gateway goes over to other backends by a reload.
+
+        Args:
+            backends: Their ports, or their URLs.
+            each: What every backend's section says besides.
+        """
+        names = "abcdefgh"[: len(backends)]
+        parts = _parts(names, backends, each)
         parts["more"] += more
         parts["profile"] += profile
+        if self.service is not None:
+            self.write(_CONFIG, gateway=gateway, **parts)
+            self.service.reload()
+            return
         self.start(_CONFIG, gateway=gateway, **parts)
         await self.entries()  # what is opened once and kept is open now
         await self.pool.closeCachedConnections()
         self.before = self.held()
         self.resident = memory()
-
-    def serve_only(self, *ports: int) -> None:
-        """Serve other backends from now on, by a reload of the same gateway."""
-        names = "abcdefgh"[: len(ports)]
-        self.write(_CONFIG, **_parts(names, ports))
-        assert self.service is not None
-        self.service.reload()
 
     async def begin_stream(self, **members: Any) -> Any:
         """Ask for a stream, and give its response, unread."""
@@ -97,7 +107,7 @@ class FaultCase(GatewayCase):
         assert self.service is not None
         resources = self.service.resources
         return {
-            "descriptors": len(os.listdir("/proc/self/fd")),
+            "descriptors": len(os.listdir("/proc/self/fd")) - len(self.scripted),
             "in flight": resources.traffic.in_flight,
             "places": _places(resources),
             "reserved": _reserved(resources),
@@ -158,10 +168,11 @@ def _reserved(resources: Any) -> int:
     return sum(purse.reserved for purse in resources.tally.purses.purses.values())
 
 
-def _parts(names: str, ports: Sequence[int]) -> dict[str, str]:
-    pairs = zip(names, ports, strict=True)
+def _parts(names: str, backends: Sequence[int | str], each: str) -> dict[str, str]:
+    urls = [b if isinstance(b, str) else f"http://127.0.0.1:{b}" for b in backends]
+    pairs = zip(names, urls, strict=True)
     return {
-        "backends": "".join(_BACKEND.format(name=name, port=port) for name, port in pairs),
+        "backends": "".join(_BACKEND.format(name=n, url=url) + each + "\n" for n, url in pairs),
         "more": "".join(_TIER.format(name=name) for name in names),
         "profile": f'max_auto_tier = "{names[-1]}"\n',
     }
@@ -194,7 +205,7 @@ _CONFIG = """
 _BACKEND = """
     [backends.{name}]
     provider = "openai"
-    base_url = "http://127.0.0.1:{port}"
+    base_url = "{url}"
     api_key_env = "CANARY"
     connect_timeout_ms = 1000
     timeout_ms = 2000

@@ -31,7 +31,7 @@ class ConnectionRows(FaultCase):
         await self.serve(free_port(), self.faulty(well))
         got = await self.put(within=0.5)
         self.assertEqual((got.code, got.text), (200, LONG))
-        self.serve_only(free_port())
+        await self.serve(free_port())
         got = await self.put(within=0.5)
         self.assertEqual((got.code, self.kind(got)), (502, "backend_unavailable"))
 
