@@ -239,6 +239,18 @@ class Draining(GatewayError):
     status = 503
 
 
+class CancelledByOperator(GatewayError):
+    """An operator ended the request.  403, since client libraries retry a 409 or a 503."""
+
+    kind = "cancelled_by_operator"
+    status = 403
+
+    @classmethod
+    def default_message(cls) -> str:
+        """Say who did it."""
+        return "An operator of the gateway ended this request."
+
+
 # Backends ------------------------------------------------------------------
 class BackendError(GatewayError):
     """

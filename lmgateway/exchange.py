@@ -206,6 +206,35 @@ def _uninterrupted() -> GatewayError | None:
     return None
 
 
+def _unstoppable(error: GatewayError) -> None:
+    """Leave it to itself."""
+
+
+class Progress(Protocol):
+    """A stream that is being read."""
+
+    @property
+    def output_bytes(self) -> int:
+        """How much text it gave so far."""
+
+
+class Taken(NamedTuple):
+    """
+    A rule that led somewhere.
+
+    Attributes:
+        profile: Whose rule it is.
+        position: Its place among them, from 0.
+        when: What it asks for, as configured.
+        to: Where it leads.
+    """
+
+    profile: str
+    position: int
+    when: Mapping[str, str]
+    to: str
+
+
 MAX_DEBUG = 65536
 """Bytes kept of a body, for an operator who wants to see it."""
 
@@ -245,6 +274,9 @@ class Exchange:
         waited: Seconds spent waiting for a place, or before a retry.
         mid_stream: What became of a stream that broke off: ``resumed``, ``restarted``,
             ``diverged`` or ``failed``; empty if none did, or nothing was to be done about it.
+        rules: Those that led to the profile or tier that it was routed to.
+        progress: The stream that answers, as far as it was read.
+        interrupt: Ends it early; whoever asked is told the error.
         interruption: Tells why the gateway itself cut this exchange short, if it did: a
             cancellation without one means that the client left.
     """
@@ -280,6 +312,9 @@ class Exchange:
     undecided: bool = False
     mid_stream: str = ""
     dropped: tuple[str, ...] = ()
+    rules: tuple[Taken, ...] = ()
+    progress: Progress | None = None
+    interrupt: Callable[[GatewayError], object] = _unstoppable
     interruption: Callable[[], GatewayError | None] = _uninterrupted
     attempts: list[Attempt] = field(factory=list)
 

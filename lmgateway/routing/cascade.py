@@ -178,6 +178,7 @@ class Cascade:
         skipped: set[int] = set()
         taken: Rule | None = None
         leads: Policy | Tier | None = None
+        name = ""
         for rule in policy.rules.matching(facts):
             name = rule.pick(way.sticky if len(rule.destinations) > 1 else "").name
             leads = self.directory.policies.get(name) or self.directory.ladder.find(name)
@@ -191,6 +192,7 @@ class Cascade:
                 policy=policy,
                 facts=facts,
                 taken=None if taken is None else taken.position,
+                to=name,
                 skipped=frozenset(skipped),
             )
         )

@@ -310,6 +310,7 @@ class Climber:
         exchange.model = attempt.model
         exchange.dropped = tuple(reply.dropped)
         if reply.reader is not None:
+            exchange.progress = reply.reader
             exchange.first_output = self.wheel.now()
 
     async def _may_retry(

@@ -21,6 +21,7 @@ from attrs import field, frozen
 
 from lmgateway.chat import Overrides
 from lmgateway.errors import CapabilityUnavailable, GatewayError
+from lmgateway.exchange import Taken
 from lmgateway.routing.ladder import Ladder, Step, Tier
 from lmgateway.routing.policy import Policy
 from lmgateway.routing.rules import Facts
@@ -254,13 +255,23 @@ class Compared:
     Attributes:
         facts: What they were compared with.
         taken: The position of the one that was followed, if any was.
+        to: Where that leads.
         skipped: The positions of those that lead back to a profile gone through.
     """
 
     policy: Policy
     facts: Facts
     taken: int | None
+    to: str = ""
     skipped: frozenset[int] = frozenset()
+
+    @property
+    def followed(self) -> Taken | None:
+        """The rule that was followed, as it is recorded."""
+        if self.taken is None:
+            return None
+        rule = next(rule for rule in self.policy.rules.rules if rule.position == self.taken)
+        return Taken(self.policy.name, rule.position, rule.when, self.to)
 
 
 @frozen(kw_only=True)

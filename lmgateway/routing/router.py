@@ -170,6 +170,9 @@ class Router:
         exchange.mode = decision.mode
         exchange.profile_chain = decision.chain
         exchange.label = decision.label
+        if decision.compared:
+            followed = [compared.followed for compared in decision.compared]
+            exchange.rules = tuple([rule for rule in followed if rule is not None])
         return decision
 
     def _note(self, exchange: Exchange, policy: Policy) -> None:

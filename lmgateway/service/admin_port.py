@@ -14,8 +14,10 @@ from lmgateway.admin.config import ConfigRoutes
 from lmgateway.admin.cookies import Cookies
 from lmgateway.admin.documents import DocumentRoutes
 from lmgateway.admin.door import AdminDoor
+from lmgateway.admin.events import EventRoutes
 from lmgateway.admin.health import HealthRoutes
 from lmgateway.admin.hosts import Hosts
+from lmgateway.admin.inflight import InFlightRoutes
 from lmgateway.admin.keys import KeyRoutes
 from lmgateway.admin.login import LoginRoutes
 from lmgateway.admin.metrics import MetricsRoutes
@@ -106,6 +108,8 @@ class AdminParts:
         return [
             HealthRoutes(self._condition),
             TrafficRoutes(resources.traffic),
+            InFlightRoutes(resources.traffic, resources.wheel.now),
+            EventRoutes(resources.feed),
             ConfigRoutes(lambda: redacted(config, resources.environ), self.reload),
             BackendRoutes(wellness.observed, wellness.probed),
             KeyRoutes(resources.issued, config.is_open),

@@ -24,6 +24,7 @@ from twisted.internet.threads import deferToThreadPool
 from twisted.logger import LogLevelFilterPredicate
 
 from lmgateway.admin.access import Guesses
+from lmgateway.admin.feed import Feed
 from lmgateway.admin.sessions import Sessions
 from lmgateway.backends.health import Health
 from lmgateway.governance.admission import Tally
@@ -67,6 +68,7 @@ class Resources:
         events: What happens, for whoever listens.
         notifier: The line to the service manager.
         handed: What the service manager handed over.
+        feed: Who is told of events at the admin port.
         guesses: Wrong tokens at the admin port.
         sessions: Browsers that are logged in there.
         ledger: What every attempt took and cost.
@@ -96,6 +98,7 @@ class Resources:
     queues: Gates = Factory(lambda self: Gates(self.wheel), takes_self=True)
     bulkheads: Gates = Factory(lambda self: Gates(self.wheel), takes_self=True)
     events: Events = Factory(lambda self: Events(self.wall), takes_self=True)
+    feed: Feed = Factory(lambda self: Feed(self.events, self.traffic, self.wheel), takes_self=True)
     guesses: Guesses = Factory(
         lambda self: Guesses(self.wheel.now, self.events.tell), takes_self=True
     )

@@ -92,6 +92,7 @@ class Intake:
             headers=_noted(head, self.noted_headers),
             forwarded=_forwarded(head, surface),
             principal=admitted.principal,
+            interrupt=request.interrupt,
             interruption=lambda: request.interruption,
             debug=self.debug,
             friendly_errors=self.friendly_errors,

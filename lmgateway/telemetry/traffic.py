@@ -9,7 +9,7 @@ key and no upstream text.
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from time import gmtime, strftime
 from types import TracebackType
 from typing import Any
@@ -25,7 +25,13 @@ MAX_NAME = 128
 
 
 class AttemptEntry(msgspec.Struct, frozen=True, gc=False):
-    """One attempt, as recorded."""
+    """
+    One attempt, as recorded.
+
+    Attributes:
+        ms: How long it took to commit, or to fail.
+        start_ms: When it began, counted from when the request was complete.
+    """
 
     tier: str
     backend: str
@@ -34,6 +40,17 @@ class AttemptEntry(msgspec.Struct, frozen=True, gc=False):
     status: int | None
     ms: float
     purpose: str
+    start_ms: float
+    cost_usd: float | None
+
+
+class RuleEntry(msgspec.Struct, frozen=True):
+    """A rule that led to where the request went, as recorded."""
+
+    profile: str
+    position: int
+    when: Mapping[str, str]
+    to: str
 
 
 class ClimbEntry(msgspec.Struct, frozen=True):
@@ -100,6 +117,8 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=False):
     bytes_out: int
     attempts: Sequence[AttemptEntry]
     climbs: Sequence[ClimbEntry]
+    rules: Sequence[RuleEntry] | msgspec.UnsetType = msgspec.UNSET
+    receive_ms: float
     insufficient: str | None
     limit: str | None
     mid_stream: str | None
@@ -134,8 +153,22 @@ class Traffic:
         self._ring: deque[Entry] = deque(maxlen=max(0, capacity))
         self._now = now
         self._sinks = sinks
-        self.in_flight = 0
+        self.open: set[Exchange] = set()
         self.total = 0
+
+    @property
+    def in_flight(self) -> int:
+        """How many exchanges have not ended yet."""
+        return len(self.open)
+
+    def listen(self, sink: Callable[[Entry], object]) -> Callable[[], None]:
+        """Call *sink* with each entry from now on; what is returned ends that."""
+        self._sinks = [*self._sinks, sink]
+
+        def stop() -> None:
+            self._sinks = [each for each in self._sinks if each != sink]
+
+        return stop
 
     def resize(self, capacity: int) -> None:
         """Keep so many entries from now on."""
@@ -160,6 +193,10 @@ class Traffic:
         entries: Iterable[Entry] = reversed(self._ring)
         return [entry for _, entry in zip(range(limit), entries, strict=False)]
 
+    def numbered(self) -> Iterator[tuple[int, Entry]]:
+        """Give all entries, the newest first, each with its number since the start."""
+        return zip(range(self.total, 0, -1), reversed(self._ring), strict=False)
+
     def stats(self) -> Stats:
         """Sum up the whole ring."""
         count = len(self._ring)
@@ -182,7 +219,7 @@ class Recording:
         self._exchange = exchange
 
     async def __aenter__(self) -> None:
-        self._traffic.in_flight += 1
+        self._traffic.open.add(self._exchange)
 
     async def __aexit__(
         self,
@@ -190,8 +227,8 @@ class Recording:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._traffic.in_flight -= 1
         exchange = self._exchange
+        self._traffic.open.discard(exchange)
         if isinstance(error, CancelledError | GeneratorExit):
             error = exchange.interruption()
             if error is None:
@@ -254,11 +291,23 @@ def entry_of(exchange: Exchange) -> Entry:
         finish_reason=exchange.finish_reason,
         bytes_out=exchange.bytes_out,
         attempts=[
-            AttemptEntry(a.tier, a.backend, a.model, a.outcome, a.status, _ms(a.seconds), a.purpose)
+            AttemptEntry(
+                a.tier,
+                a.backend,
+                a.model,
+                a.outcome,
+                a.status,
+                _ms(a.seconds),
+                a.purpose,
+                _ms(a.started - exchange.started),
+                None if a.cost is None else a.cost / 1e9,
+            )
             for a in exchange.attempts
         ],
         climbs=[ClimbEntry(c.from_tier, c.to_tier, c.reason) for c in exchange.climbs],
         insufficient=exchange.insufficient or None,
+        rules=_rules(exchange) if exchange.rules else msgspec.UNSET,
+        receive_ms=_ms(exchange.started - exchange.admitted) if exchange.admitted else 0.0,
         limit=None if exchange.error is None else _limit(exchange.error),
         mid_stream=exchange.mid_stream or None,
     )
@@ -270,6 +319,10 @@ def _limit(error: GatewayError) -> str | None:
         return None
     standing: Standing = error.standings[0]
     return f"{standing.scope}:{standing.what}"
+
+
+def _rules(exchange: Exchange) -> list[RuleEntry]:
+    return [RuleEntry(r.profile, r.position, dict(r.when), r.to) for r in exchange.rules]
 
 
 def _told(exchange: Exchange) -> str | None:

@@ -1,0 +1,49 @@
+"""What happens, as it happens: ``/admin/events``."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from attrs import frozen
+
+from lmgateway.admin.answers import Query
+from lmgateway.admin.declared import Call, Topic
+from lmgateway.admin.feed import MEDIA, Feed
+
+topic = Topic("events")
+
+_FOR_ADMINS = ("audit",)
+"""Kinds that only an admin is told of."""
+
+
+class Kinds(Query, frozen=True):
+    """
+    Which events.
+
+    Attributes:
+        kinds: Their kinds, with commas between: ``exchange,breaker,reload``; all if not given.
+    """
+
+    kinds: str = ""
+
+
+@frozen(eq=False)
+class EventRoutes:
+    """The route."""
+
+    feed: Feed
+    topic: ClassVar[Topic] = topic
+
+    @topic.route(
+        "GET", "/admin/events", role="viewer", query=Kinds, answer=None, media=MEDIA, errors=(429,),
+        summary="Events as they happen",
+    )  # fmt: skip
+    async def events(self, call: Call, query: Kinds) -> None:
+        """
+        Tell what happens as server-sent events.
+
+        An ``exchange`` carries its traffic entry; any other kind ``{"at": seconds, "facts": {}}``.
+        """
+        kinds = [kind for kind in query.kinds.split(",") if kind]
+        hidden = () if call.operator.role == "admin" else _FOR_ADMINS
+        await self.feed.serve(call.request, kinds, hidden, call.id)
