@@ -124,6 +124,38 @@ class Climb:
     reason: str
 
 
+class Trace(NamedTuple):
+    """
+    The trace that an exchange belongs to: see ``wire.trace``.
+
+    Attributes:
+        id: Of the trace: 32 hexadecimal digits.
+        span: The number of the exchange's own span; those of its attempts count on from it.
+        parent: The client's span: 16 hexadecimal digits, or empty.
+        flags: Whether it is recorded.
+        state: What other tracers hand on.
+    """
+
+    id: bytes
+    span: int
+    parent: bytes
+    flags: int
+    state: bytes
+
+    def span_id(self, attempt: int = 0) -> str:
+        """Give the id of an attempt's span, counted from 1, or of the exchange's."""
+        return f"{self._number(attempt):016x}"
+
+    def onward(self, attempt: int) -> tuple[tuple[bytes, bytes], ...]:
+        """Give the headers that tell a backend."""
+        told = b"00-%b-%016x-%02x" % (self.id, self._number(attempt), self.flags)
+        parent = (b"traceparent", told)
+        return (parent, (b"tracestate", self.state)) if self.state else (parent,)
+
+    def _number(self, attempt: int) -> int:
+        return (self.span + attempt) & 0xFFFF_FFFF_FFFF_FFFF or 1
+
+
 class Account(Protocol):
     """
     What the ladder asks before and after each attempt; governance answers.
@@ -252,6 +284,7 @@ class Exchange:
         admitted: Reactor seconds at which the door let it in, before its body was read.
         headers: The client's ``x-lmg-*`` headers, and those that rules look at; lower-case names.
         forwarded: The client's headers that a backend is sent too; never credentials.
+        trace: The trace that it belongs to.
         started: Reactor seconds at which the request was complete.
         wall: Seconds since the epoch at the same moment, for records only.
         principal: Who asks, once known.
@@ -290,6 +323,7 @@ class Exchange:
     admitted: float = 0.0
     headers: Mapping[str, str] = field(factory=dict)
     forwarded: Mapping[bytes, bytes] = field(factory=dict)
+    trace: Trace | None = None
     principal: Principal | None = None
     account: Account = field(factory=Unaccounted)
     request: ChatRequest | None = None
@@ -342,6 +376,10 @@ class Exchange:
     def note_sent(self, body: bytes) -> None:
         """Keep the beginning of what a backend was sent; the last attempt's, in the end."""
         self.sent_body = body[:MAX_DEBUG]
+
+    def onward(self) -> tuple[tuple[bytes, bytes], ...]:
+        """Give the headers that tell the backend of the latest attempt of the trace."""
+        return () if self.trace is None else self.trace.onward(len(self.attempts))
 
     @property
     def requested_model(self) -> str | None:

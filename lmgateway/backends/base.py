@@ -31,6 +31,7 @@ class Call:
         overrides: What the gateway changes of it for this target.
         headers: Request headers of the client to pass on, by lower-case name: already
             filtered by an allow-list.
+        trace: The headers that tell which trace this belongs to.
         request_id: Sent upstream as ``X-Request-ID``.
         sent: Told the body that the backend is sent, where the operator wants to see it.
         strict: Whether a member that this backend has no word for is refused, not left out.
@@ -41,6 +42,7 @@ class Call:
     request: ChatRequest
     overrides: Overrides
     headers: Mapping[bytes, bytes] = field(factory=dict)
+    trace: tuple[tuple[bytes, bytes], ...] = ()
     request_id: str
     sent: Callable[[bytes], object] | None = None
     strict: bool = False

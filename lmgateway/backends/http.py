@@ -101,7 +101,7 @@ class HTTPBackend:
             if codec.name in _GRAMMARS.get(name, (codec.name,)) and name not in self.fixed
         }
         added = [header for header in self.defaults if header[0] not in own]
-        return [(b"x-request-id", call.request_id.encode()), *added, *own.items()]
+        return [(b"x-request-id", call.request_id.encode()), *call.trace, *added, *own.items()]
 
     async def probe(self) -> None:
         """Ask for the listing."""

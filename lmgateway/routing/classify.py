@@ -266,6 +266,7 @@ class Classifier:
         call = Call(
             request=request,
             overrides=Overrides(model=tier.model, think=policy.classifier_think),
+            trace=exchange.onward(),
             request_id=exchange.id,
             commit_by=due,
             end_by=due,

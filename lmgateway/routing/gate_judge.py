@@ -109,6 +109,7 @@ class Judge:
         call = Call(
             request=request,
             overrides=Overrides(model=tier.model, think=False),
+            trace=exchange.onward(),
             request_id=exchange.id,
             commit_by=due,
             end_by=due,

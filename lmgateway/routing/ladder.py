@@ -295,6 +295,7 @@ class Climber:
             request=request,
             overrides=overrides,
             headers=exchange.forwarded,
+            trace=exchange.onward(),
             request_id=exchange.id,
             sent=exchange.note_sent if exchange.debug else None,
             strict=step.strict,

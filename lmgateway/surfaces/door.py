@@ -15,6 +15,7 @@ from lmgateway.surfaces.answers import Answers
 from lmgateway.telemetry.traffic import Traffic
 from lmgateway.wire.door import Head, Pass, Refusal
 from lmgateway.wire.identity import request_id
+from lmgateway.wire.trace import trace_of_head
 
 OPEN_PATHS = frozenset(
     {
@@ -88,6 +89,7 @@ class ClientDoor:
         """Record that a request was not let in."""
         exchange = Exchange(
             id=request_id(head),
+            trace=trace_of_head(head),
             surface=self.answers.surface(head),
             path="" if head is None else head.path.decode("latin-1")[:256],
             peer=peer if head is None else self.proxies.client_of(head),

@@ -25,10 +25,11 @@ from lmgateway.wire.door import Head
 from lmgateway.wire.identity import request_id
 from lmgateway.wire.request import Request
 from lmgateway.wire.timers import Wheel
+from lmgateway.wire.trace import PARENT, STATE, trace_of
 
 _log = Logger()
 
-_TRACE = frozenset((b"traceparent", b"tracestate"))
+_TRACE = frozenset((PARENT, STATE))
 _FORWARDED = {
     "completions": _TRACE | {b"openai-beta"},
     "openai": _TRACE | {b"openai-beta"},
@@ -49,6 +50,7 @@ class Intake:
         debug: Whether the traffic log keeps what backends are sent.
         friendly_errors: What holds until a profile says otherwise.
         noted_headers: The names of further headers that routing rules look at.
+        traced_share: Of the traces that begin here, the share that is recorded.
     """
 
     gateway: Gateway
@@ -59,6 +61,7 @@ class Intake:
     debug: bool = False
     friendly_errors: bool = False
     noted_headers: frozenset[str] = frozenset()
+    traced_share: float = 0.0
 
     async def take(self, request: Request, dialect: SurfaceDialect, endpoint: Endpoint) -> None:
         """Serve one request in the grammar of *dialect*; all failures are told to the client."""
@@ -81,6 +84,7 @@ class Intake:
     def begin(self, request: Request, surface: str) -> Exchange:
         """Open the ledger of one request."""
         head, admitted = request.head, request.pass_
+        forwarded = _forwarded(head, surface)
         return Exchange(
             id=request_id(head),
             surface=surface,
@@ -90,7 +94,8 @@ class Intake:
             started=self.wheel.now(),
             wall=self.wall(),
             headers=_noted(head, self.noted_headers),
-            forwarded=_forwarded(head, surface),
+            trace=trace_of(forwarded, self.traced_share),
+            forwarded=forwarded,
             principal=admitted.principal,
             interrupt=request.interrupt,
             interruption=lambda: request.interruption,

@@ -73,6 +73,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=False):
         output_ms: From the first output of a stream to the last.
         cached_tokens: Of the input.
         reasoning_tokens: Of the output.
+        trace_id: The trace that it belongs to; ``span_id`` is its own span.
         limit: The limit that refused it: whose it is and of what (``client:tokens``).
     """
 
@@ -122,6 +123,8 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=False):
     insufficient: str | None
     limit: str | None
     mid_stream: str | None
+    trace_id: str | None
+    span_id: str | None
 
 
 class Stats(msgspec.Struct):
@@ -250,6 +253,7 @@ def entry_of(exchange: Exchange) -> Entry:
     """Give what is kept of an exchange."""
     usage, request = exchange.usage, exchange.request
     first, last = exchange.first_output, exchange.last_output
+    trace = exchange.trace
     chain, principal = exchange.profile_chain, exchange.principal
     return Entry(
         id=exchange.id,
@@ -309,6 +313,8 @@ def entry_of(exchange: Exchange) -> Entry:
         rules=_rules(exchange) if exchange.rules else msgspec.UNSET,
         receive_ms=_ms(exchange.started - exchange.admitted) if exchange.admitted else 0.0,
         limit=None if exchange.error is None else _limit(exchange.error),
+        trace_id=None if trace is None else trace.id.decode(),
+        span_id=None if trace is None else trace.span_id(),
         mid_stream=exchange.mid_stream or None,
     )
 
