@@ -117,6 +117,13 @@ class Connection(Protocol):
             self.send(data[start : start + size])
             await deferLater(reactor, gap)
 
+    async def drained(self) -> None:
+        """Wait until what was written has gone, as far as the other side reads."""
+        transport: Any = self.transport
+        while not self.lost and (transport.dataBuffer or transport._tempDataLen):
+            await deferLater(reactor, 0.01)
+        await deferLater(reactor, 0)
+
     async def pause(self, seconds: float) -> None:
         """Do nothing for a while."""
         await deferLater(reactor, seconds)
