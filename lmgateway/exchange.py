@@ -93,6 +93,7 @@ class Attempt:
         settled: Whether it was charged.
         reserved: Nano-dollars that were set aside for it.
         cost: Nano-dollars, once settled; ``None`` if the target has no price.
+        saved: Nano-dollars less than the baseline, once settled; ``None`` without one.
         purpose: What it was for; only an ``answer`` is for the client.
     """
 
@@ -107,6 +108,7 @@ class Attempt:
     settled: bool = False
     reserved: int = 0
     cost: int | None = 0
+    saved: int | None = None
     purpose: Literal["answer", "classify", "judge"] = "answer"
 
 
@@ -301,6 +303,7 @@ class Exchange:
         escalated: Whether a dearer tier than the cheapest one tried first answered.
         insufficient: The gate that the answer failed, where it is sent for want of a better.
         climbs: Each step up the ladder.
+        saved: Nano-dollars less than the baseline, once it has ended; ``None`` without one.
         undecided: Whether a stream was opened before it was known who answers.
         last_output: Reactor seconds of the last output of a stream, if it ended well and did
             not come in one piece.
@@ -356,6 +359,7 @@ class Exchange:
     debug: bool = False
     sent_body: bytes | None = None
     usage: Usage | None = None
+    saved: int | None = None
     finish_reason: str | None = None
     first_output: float | None = None
     last_output: float | None = None

@@ -60,6 +60,9 @@ def check(settings: Settings, report: Report, environ: Mapping[str, str], base_d
         [client.name for client in settings.clients], report,
     )  # fmt: skip
     check_budgets(settings, report)
+    if (baseline := settings.gateway.baseline) is not None:
+        tiers = _tier_names(settings)
+        _check_known(("gateway", "baseline"), "", "tier", baseline, tiers, report)
     _check_secret_source(
         ("gateway", "admin_token_secret"), settings.gateway.admin_token_secret, report
     )
@@ -183,6 +186,8 @@ def _check_profile(
 def _tiers_named(profile: ProfileSection) -> Iterator[tuple[KeyPath, str]]:
     if profile.mode != "reply" and profile.classifier:
         yield ("classifier",), profile.classifier
+    if profile.baseline is not None:
+        yield ("baseline",), profile.baseline
     if profile.max_auto_tier:
         yield ("max_auto_tier",), profile.max_auto_tier
     if profile.classifier_fallback is not None:

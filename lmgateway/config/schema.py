@@ -163,6 +163,8 @@ class GatewaySection:
         mid_stream: What is done when an answer breaks off after its first output: an
             ``error`` in the stream, a ``restart`` elsewhere while nothing was sent of it, or a
             ``resume`` by another target from where it broke off.
+        baseline: The tier that all requests would go to without this gateway: what they cost
+            less than there counts as saved.
     """
 
     client_host: ListenHost = "127.0.0.1"
@@ -207,6 +209,7 @@ class GatewaySection:
     failover: bool = True
     strict: bool = False
     mid_stream: MidStreamPolicy = "error"
+    baseline: str | None = None
 
     @property
     def admin_token_source(self) -> SecretSource | None:
@@ -244,6 +247,7 @@ class ProfileSection:
         failover: As in ``[gateway]``, for this profile.
         strict: As in ``[gateway]``, for this profile.
         mid_stream: As in ``[gateway]``, for this profile.
+        baseline: As in ``[gateway]``, for this profile.
         fallback: The tiers to try when one fails, instead of the next ones of the ladder.
         gates: What an answer must be to be sent, in ``escalate`` mode.
         hold_tokens: How much of a stream is held back to be judged, in ``escalate`` mode.
@@ -274,6 +278,7 @@ class ProfileSection:
     failover: bool | None = None
     strict: bool | None = None
     mid_stream: MidStreamPolicy | None = None
+    baseline: str | None = None
     fallback: tuple[str, ...] = ()
     gates: GatesSection = field(factory=GatesSection)
     hold_tokens: PositiveCount = 40

@@ -18,7 +18,7 @@ from lmgateway.errors import BudgetExhausted, MalformedRequest, MaxCostExceeded
 from lmgateway.exchange import Attempt, Exchange
 from lmgateway.governance.budgets import Budget, Budgets, Terms, reserve, shortfall
 from lmgateway.governance.periods import Period
-from lmgateway.governance.pricing import MAX_OUTPUT, NANO, Prices, usd
+from lmgateway.governance.pricing import MAX_OUTPUT, NANO, Price, Prices, usd
 from lmgateway.governance.purses import Purse
 from lmgateway.governance.tokens import Ask, ask_of
 
@@ -31,9 +31,15 @@ _ALWAYS = Period("total")
 
 @define
 class Spending:
-    """What each client spent since the start, in nano-dollars; outlives every config."""
+    """
+    What each client spent since the start, in nano-dollars; outlives every config.
+
+    Attributes:
+        saved: What each spent less than the baseline.
+    """
 
     clients: dict[str, int] = field(factory=dict)
+    saved: dict[str, int] = field(factory=dict)
 
 
 class Bill:
@@ -133,9 +139,9 @@ class Bill:
             for budget in self._held.pop(id(attempt), ()):
                 budget.settle(attempt.reserved, cost or 0, wall)
         if cost:
-            principal, clients = self._exchange.principal, self._spending.clients
-            name = "" if principal is None else principal.name
-            clients[name] = clients.get(name, 0) + cost
+            _add(self._spending.clients, self._exchange, cost)
+        if self._prices.baselines:
+            attempt.saved = self._saved(attempt)
 
     def price(self, attempt: Attempt, usage: Usage | None) -> int | None:
         """Say what *usage* costs there; what only counts tokens, or told nothing, is free."""
@@ -144,14 +150,48 @@ class Bill:
             return 0
         return self._prices.cost(attempt, usage)
 
+    # Savings ------------------------------------------------------------------
+    def _baseline(self) -> Price | None:
+        """Give the price that this exchange is compared with."""
+        exchange, baselines = self._exchange, self._prices.baselines
+        request = exchange.request
+        if request is None or request.endpoint in ("count_tokens", "embeddings"):
+            return None
+        return baselines.get(exchange.profile_chain[-1]) if exchange.profile_chain else None
+
+    def _saved(self, attempt: Attempt) -> int | None:
+        """Say what an attempt cost less than its answer at the baseline; others just cost."""
+        baseline, exchange = self._baseline(), self._exchange
+        if baseline is None or attempt.cost is None:
+            return None
+        is_set_aside = attempt.outcome.startswith("insufficient") and not exchange.insufficient
+        if attempt.usage is None or attempt.purpose != "answer" or is_set_aside:
+            return -attempt.cost
+        return baseline.cost(attempt.usage) - attempt.cost
+
     def close(self) -> None:
-        """Let go of what no attempt settled."""
-        if not self._held:
-            return
-        wall = self._every.wall()
-        for attempt in self._exchange.attempts:
-            for budget in self._held.pop(id(attempt), ()):
-                budget.settle(attempt.reserved, 0, wall)
+        """Let go of what no attempt settled, and sum up what was saved."""
+        exchange = self._exchange
+        if self._held:
+            wall = self._every.wall()
+            for attempt in exchange.attempts:
+                for budget in self._held.pop(id(attempt), ()):
+                    budget.settle(attempt.reserved, 0, wall)
+        if self._prices.baselines and (baseline := self._baseline()) is not None:
+            self._sum_up(exchange, baseline)
+
+    def _sum_up(self, exchange: Exchange, baseline: Price) -> None:
+        if exchange.attempts and exchange.cost is not None:
+            exchange.saved = sum(attempt.saved or 0 for attempt in exchange.attempts)
+        elif not exchange.attempts and exchange.usage is not None:  # answered from memory
+            exchange.saved = baseline.cost(exchange.usage)
+        if exchange.saved is not None:
+            _add(self._spending.saved, exchange, exchange.saved)
+
+
+def _add(sums: dict[str, int], exchange: Exchange, amount: int) -> None:
+    name = "" if exchange.principal is None else exchange.principal.name
+    sums[name] = sums.get(name, 0) + amount
 
 
 class _OwnBudget(Budget):

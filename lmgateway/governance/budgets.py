@@ -163,6 +163,13 @@ class Budget:
                 break
             self._tell(share, wall)
 
+    def recall(self, wall: float) -> None:
+        """Take the marks that an earlier run reached as told."""
+        self.stand(wall)
+        for share, mark in self.terms.marks:
+            if self.purse.spent and self.purse.spent >= mark:
+                self.purse.told[share] = wall
+
     def refused(self, wall: float) -> None:
         """Tell of the first refusal in a period."""
         self._tell(EXCEEDED, wall)
@@ -316,13 +323,21 @@ class Budgets:
         To be called once, before anything is served, with the rows in the order of their
         times; those of periods that are over are forgotten by themselves.
         """
+        self.purses.restored = True
         for row in rows:
-            if not row.cost:
-                continue
-            for budget in self._paying(row):
-                if row.at >= budget.purse.start:
+            for budget in self._paying(row) if row.cost else ():
+                if row.cost and row.at >= budget.purse.start:
                     budget.purse.turn(budget.terms.period, row.at)
                     budget.purse.spend(row.cost, budget.terms.period, row.at)
+        wall = self.wall()
+        for (name, owner), purse in self.purses.purses.items():
+            if (terms := self.terms.get(name)) is not None:
+                Budget(terms, owner, purse).recall(wall)
+
+    def since(self) -> float:
+        """Say from when on a ledger's rows matter; seconds since the epoch."""
+        wall = self.wall()
+        return min((each.period.begins(wall) for each in self.terms.values()), default=wall)
 
     def _paying(self, row: SpentRow) -> Iterator[Budget]:
         for name in self.terms:  # whoever lists it now, or will after a reload

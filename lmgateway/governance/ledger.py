@@ -189,6 +189,7 @@ class Ledger:
             usage.reasoning,
             usage.estimated,
             attempt.cost,
+            attempt.saved,
         )
         key = (int(now) // DAY, client, group, tier, model)
         total = self.sums.get(key)  # type: ignore[call-overload]  # an equal tuple is the same key

@@ -48,6 +48,10 @@ class Period:
         """Seconds of one slice of a rolling period."""
         return self.seconds / SLICES
 
+    def begins(self, wall: float) -> float:
+        """Say from when on it matters what was spent, at a moment."""
+        return wall - self.seconds - self.slice if self.seconds else self.span(wall)[0]
+
     def span(self, wall: float) -> tuple[float, float]:
         """Give the beginning and the end of the calendar's period that a moment is in."""
         if self.text == "total":

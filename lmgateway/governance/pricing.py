@@ -96,11 +96,13 @@ class Prices:
         targets: ``None`` for one without price that is not local.
         tiers: The price of each tier's first target.
         bounds: The most tokens of output of each tier.
+        baselines: By profile, what it is compared with; empty if none is.
     """
 
     targets: Mapping[Target, Price | None] = field(factory=dict)
     tiers: Mapping[str, Price | None] = field(factory=dict)
     bounds: Mapping[str, int] = field(factory=dict)
+    baselines: Mapping[str, Price | None] = field(factory=dict)
 
     @classmethod
     def of(cls, config: Config) -> Prices:
@@ -115,7 +117,12 @@ class Prices:
                 targets[tier.name, target.backend, target.model] = price
                 tiers.setdefault(tier.name, price)
         bounds = {tier.name: tier.max_output_tokens or MAX_OUTPUT for tier in config.tiers}
-        return cls(targets, tiers, bounds)
+        named = {
+            name: profile.baseline or config.gateway.baseline
+            for name, profile in config.profiles.items()
+        }
+        baselines = {name: tiers[tier] for name, tier in named.items() if tier is not None}
+        return cls(targets, tiers, bounds, baselines)
 
     def price(self, attempt: Attempt) -> Price | None:
         """Give the price of an attempt's target."""

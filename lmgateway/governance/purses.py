@@ -110,9 +110,15 @@ def _over(index: int, period: Period) -> float:
 
 @define
 class Purses:
-    """What was spent, by budget; outlives every config."""
+    """
+    What was spent, by budget; outlives every config.
+
+    Attributes:
+        restored: Whether what an earlier run spent was looked for.
+    """
 
     purses: dict[Owner, Purse] = field(factory=dict)
+    restored: bool = False
 
     def get(self, owner: Owner) -> Purse:
         """Give what went of a budget."""

@@ -81,6 +81,7 @@ def assemble(config: Config, resources: Resources, reload: Callable[[], None]) -
         resources.tally.counters.keep_only(limits.names())
         budgets.settled()
         records.settle()
+        records.restore(budgets)
         clients.settle()
 
     router = router_of(config, resources, directory)

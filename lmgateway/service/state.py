@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from attrs import frozen
@@ -11,6 +12,7 @@ from twisted.logger import Logger
 from lmgateway.config.schema import Config
 from lmgateway.config.state import Form, place_of
 from lmgateway.errors import ConfigError
+from lmgateway.governance.budgets import Budgets
 from lmgateway.governance.ledger import Keeping
 from lmgateway.service.resources import Resources
 from lmgateway.stores import sqlite
@@ -46,6 +48,13 @@ class Records:
     def settle(self) -> None:
         """Keep them there from now on."""
         self.resources.ledger.keep(self.usage, _teller("ledger", self.resources))
+
+    def restore(self, budgets: Budgets) -> None:
+        """Have budgets know what earlier runs spent, once in the life of the process; blocks."""
+        if budgets.purses.restored:
+            return
+        with suppress(OSError):  # the ledger has told of it
+            budgets.restore(self.resources.ledger.history(budgets.since()))
 
 
 async def close(resources: Resources) -> None:

@@ -50,10 +50,17 @@ class MeSurface:
             "limits": _limits(tightest(standings)),
             "budgets": self._budgets(principal),
             "spend_usd": admission.tally.spending.clients.get(principal.name, 0) / NANO,
-            "saved_usd": None,
+            "saved_usd": self._saved(principal),
             "models": self._models(principal),
         }
         self.answers.json(request, 200, encode(document))
+
+    def _saved(self, principal: Principal) -> float | None:
+        """Give what was spent less than the baseline; ``None`` without one."""
+        admission = self.admission
+        if not admission.prices.baselines:
+            return None
+        return admission.tally.spending.saved.get(principal.name, 0) / NANO
 
     def _budgets(self, principal: Principal) -> list[Mapping[str, Any]]:
         budgets = self.admission.budgets

@@ -179,6 +179,17 @@ def _money(exchanges: Exchanges) -> Iterator[Family]:
     )
     yield _summed(
         Family(
+            "lmg_saved_usd",
+            "gauge",
+            "What requests cost less than at the baseline tier; less than nothing if more.",
+            labels,
+        ),
+        exchanges,
+        of,
+        lambda cell: cell.saved,
+    )
+    yield _summed(
+        Family(
             "lmg_unpriced_requests",
             "counter",
             "Requests whose cost is not known, since their target has no price.",

@@ -236,6 +236,8 @@ def _take_usage(cell: ExchangeCell, entry: Entry) -> None:
         cell.unpriced += 1
     else:
         cell.cost += entry.cost_usd
+    if entry.saved_usd is not None:
+        cell.saved += entry.saved_usd
 
 
 def _take_repeat(cell: AttemptCell, before: AttemptEntry, attempt: AttemptEntry) -> None:

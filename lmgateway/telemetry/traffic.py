@@ -114,6 +114,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=False):
     reasoning_tokens: int
     usage_estimated: bool
     cost_usd: float | None
+    saved_usd: float | None
     finish_reason: str | None
     bytes_out: int
     attempts: Sequence[AttemptEntry]
@@ -292,6 +293,7 @@ def entry_of(exchange: Exchange) -> Entry:
         reasoning_tokens=0 if usage is None else usage.reasoning,
         usage_estimated=usage is not None and usage.estimated,
         cost_usd=None if exchange.cost is None else exchange.cost / 1e9,
+        saved_usd=None if exchange.saved is None else exchange.saved / 1e9,
         finish_reason=exchange.finish_reason,
         bytes_out=exchange.bytes_out,
         attempts=[
