@@ -121,9 +121,12 @@ class Backend(Protocol):
             Unsupported: If the request cannot be said in this backend's grammar.
         """
 
-    async def probe(self) -> None:
+    async def probe(self) -> int:
         """
         Ask for something free (a listing) to see whether the backend is well.
+
+        Returns:
+            The HTTP status that it answered with.
 
         Raises:
             BackendError: If it is not.

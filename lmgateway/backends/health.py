@@ -1,43 +1,45 @@
 """
 How well each target is, judged by what comes of the attempts made at it.
 
-A target is one model of one backend, and has a breaker:
-
-========= ==================================================================
-closed    Attempts are made.  It opens after ``CONSECUTIVE`` failures in a
-          row; when at least ``FEWEST`` of the last ``health_window`` attempts
-          are known and ``health_error_threshold`` of them failed; or at once
-          when the backend asks for a wait of more than ``LONG_WAIT``.
-open      No attempt is made for 10 s, twice that after each trial that
-          fails, at most 60 s; or for the wait that was asked for, at most 60 s.
-half_open One attempt, the trial, is made.  It closes or opens the breaker.
-========= ==================================================================
+A target is one model of one backend; it has a breaker (see ``backends.breaker``),
+and shares its backend's retry budget and the results of its probes.
 
 A stream that commits ends a trial, and is counted when it ends.  What the
-client did (left, asked for the impossible) is nobody's failure.  With
-``health_window = 0`` breakers never open.
+client did (left, asked for the impossible, would not wait) is nobody's failure.
+A rate limit is one only if it is to last; a short one lets the target cool down.
+
+The operator may force breakers, and drain a backend, for a time.  That is kept
+by name, like all of this, through every reload.
 """
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from typing import Literal
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Literal, TypeAlias
 
+from attrs import define, field, frozen
+from twisted.logger import Logger
+
+from lmgateway.backends.breaker import Breaker, BreakerLimits, Cause, Forced, Reason, State
 from lmgateway.backends.retries import RETRY_RATIO, RetryBudget
-from lmgateway.errors import BackendError, BackendLimited, CredentialRefused, StreamInterrupted
+from lmgateway.errors import (
+    BackendError,
+    BackendLimited,
+    BackendOverloaded,
+    BackendTimeout,
+    BackendTLS,
+    CredentialRefused,
+    StreamInterrupted,
+    Unreachable,
+)
 
-State = Literal["closed", "open", "half_open"]
-
-CONSECUTIVE = 5
-FEWEST = 3
-LONG_WAIT = 10.0
-SHORTEST_OPEN = 10.0
-LONGEST_OPEN = 60.0
-TRIAL_WAIT = 1.0
-"""What a caller is told to wait while a trial is on."""
-
+_log = Logger()
 _EASE = 0.2
+_OUT_OF_REACH = (Unreachable, BackendTLS)
+
+Imposed: TypeAlias = Literal["forced_open", "forced_closed", "drained"]
+Telling: TypeAlias = Callable[..., object]
+"""Tells an event: its kind, and its facts by keyword."""
 
 
 class Pace:
@@ -64,130 +66,116 @@ class Pace:
         self.at = now
 
 
-class TargetHealth:
+@frozen(kw_only=True)
+class Probed:
     """
-    What is known of one target.
+    How a probe ended.
+
+    Attributes:
+        at: Seconds since the epoch.
+        seconds: How long it took.
+        well: Whether the backend answered at all as a working one would.
+        status: The HTTP status, if one came.
+        error: The kind of what went wrong; empty if nothing did.
+    """
+
+    at: float
+    seconds: float
+    well: bool
+    status: int | None = None
+    error: str = ""
+
+
+@define(eq=False)
+class BackendHealth:
+    """
+    What the targets of one backend share.
+
+    Attributes:
+        retries: Its retry budget.
+        probed: How its last probe ended.
+        failed_probes: How many failed since one was well.
+    """
+
+    retries: RetryBudget = field(factory=RetryBudget)
+    probed: Probed | None = None
+    failed_probes: int = 0
+
+
+@frozen(kw_only=True)
+class Override:
+    """
+    What the operator imposed, for a time.
+
+    Attributes:
+        model: The target's; ``None`` for all targets of the backend.
+        until: Reactor seconds.
+    """
+
+    backend: str
+    model: str | None
+    what: Imposed
+    until: float
+
+
+class TargetHealth(Breaker):
+    """
+    What is known of one target, and its breaker.
 
     Attributes:
         in_flight: Attempts that are under way, open streams included.
         retries: How many attempts its backend has, and how many of them may be retries.
         first_output: The time that streams take to their first output.
         whole: The time that whole answers take.
-        limited: Whether an open breaker is open because the backend asked for a wait.
     """
 
     def __init__(self, backend: str, model: str, health: Health) -> None:
+        super().__init__(health.limits_of(backend), health.now, self._tell_change)
         self.backend = backend
         self.model = model
         self.in_flight = 0
-        self.retries = health.retries_of(backend)
+        self.retries = health.backend(backend).retries
         self.first_output = Pace()
         self.whole = Pace()
         self._health = health
-        self._now = health.now
-        self._samples: deque[bool] = deque()
-        self._errors = 0
-        self._consecutive = 0
-        self._open_until: float | None = None
-        self._open_seconds = SHORTEST_OPEN
-        self._trial: Watch | None = None
-        self.limited = False
-
-    @property
-    def state(self) -> State:
-        """The breaker's state; an open one whose time is over awaits its trial."""
-        if self._open_until is None:
-            return "closed"
-        return "half_open" if self._trial is not None else "open"
-
-    @property
-    def errors(self) -> int:
-        """Failures among the samples."""
-        return self._errors
-
-    @property
-    def samples(self) -> int:
-        """Attempts that are judged by."""
-        return len(self._samples)
-
-    def blocked_for(self) -> float:
-        """Say in how many seconds an attempt may be made; 0 for now."""
-        if self._open_until is None or not self._health.window:
-            return 0.0
-        if self._trial is not None:
-            return TRIAL_WAIT
-        return max(0.0, self._open_until - self._now())
 
     def begin(self) -> Watch:
-        """Note that an attempt is made; it is the trial if the breaker awaits one."""
+        """Note that an attempt is made; it is a trial if the breaker awaits one."""
         self.in_flight += 1
         now = self._now()
         self.retries.note(now)
         watch = Watch(self, now)
-        if self._open_until is not None and self._trial is None and not self.blocked_for():
-            self._trial = watch
+        if not self._calm:
+            self._begun(watch)
         return watch
 
-    # what attempts tell -----------------------------------------------------
     def commit(self, watch: Watch) -> None:
         """Learn that an attempt has its first output."""
-        if watch is self._trial:
-            self.close()
+        if self._trials and self._ended(watch):
+            self.close("recovered")
 
     def end(self, watch: Watch, error: BaseException | None, *, blameless: bool = False) -> None:
         """Learn how an attempt ended."""
         self.in_flight -= 1
-        on_trial = watch is self._trial
-        if on_trial:
-            self._trial = None
-        verdict = None if blameless else _verdict(error, committed=watch.committed)
-        if verdict is None or not self._health.window:
+        on_trial = bool(self._trials) and self._ended(watch)
+        if blameless or not self.limits.window:
             return
+        wait = _wait(error)
+        verdict = _verdict(error, wait, self.limits.long_wait, committed=watch.committed)
         if verdict:
-            self._succeeded(on_trial)
-        else:
-            self._failed(on_trial, getattr(error, "retry_after", None) or 0.0)
+            self._succeeded(on_trial=on_trial)
+            return
+        if wait:
             self.limited = isinstance(error, BackendLimited)
+            self.cool(min(wait, self.limits.long_wait))
+        if verdict is False:
+            self.limited = isinstance(error, BackendLimited)
+            cause: Cause = "limited" if self.limited else "overloaded"
+            out_of_reach = isinstance(error, _OUT_OF_REACH)
+            self._failed(cause, wait, on_trial=on_trial, out_of_reach=out_of_reach)
 
-    def _succeeded(self, on_trial: bool) -> None:
-        if on_trial:
-            self.close()
-        if self._open_until is None:
-            self._consecutive = 0
-            self._sample(failed=False)
-
-    def _failed(self, on_trial: bool, wait: float) -> None:
-        if on_trial:
-            self._open(max(min(self._open_seconds * 2, LONGEST_OPEN), min(wait, LONGEST_OPEN)))
-        elif self._open_until is None:
-            self._consecutive += 1
-            self._sample(failed=True)
-            if wait > LONG_WAIT:
-                self._open(min(wait, LONGEST_OPEN))
-            elif self._is_bad():
-                self._open(SHORTEST_OPEN)
-
-    def _sample(self, *, failed: bool) -> None:
-        self._samples.append(failed)
-        self._errors += failed
-        while len(self._samples) > self._health.window:
-            self._errors -= self._samples.popleft()
-
-    def _is_bad(self) -> bool:
-        count = len(self._samples)
-        ratio = count >= FEWEST and self._errors >= self._health.threshold * count
-        return ratio or self._consecutive >= CONSECUTIVE
-
-    def _open(self, seconds: float) -> None:
-        self._open_seconds = seconds
-        self._open_until = self._now() + seconds
-
-    def close(self) -> None:
-        """Close the breaker and begin anew."""
-        self._open_until = self._trial = None
-        self._open_seconds = SHORTEST_OPEN
-        self._consecutive = self._errors = 0
-        self._samples.clear()
+    def _tell_change(self, old: State, new: State, reason: Reason) -> None:
+        self._health.changed(self, old, new, reason)
 
 
 class Watch:
@@ -224,7 +212,16 @@ class Watch:
             target.end(self, error, blameless=blameless)
 
 
-def _verdict(error: BaseException | None, *, committed: bool) -> bool | None:
+def _wait(error: BaseException | None) -> float:
+    """How long a backend wants to be left alone; 0 if it does not say."""
+    if isinstance(error, BackendLimited | BackendOverloaded):
+        return error.retry_after or 0.0
+    return 0.0
+
+
+def _verdict(
+    error: BaseException | None, wait: float, long_wait: float, *, committed: bool
+) -> bool | None:
     """Whether the target did well; ``None`` where this tells nothing of it."""
     if error is None:
         return True
@@ -234,7 +231,7 @@ def _verdict(error: BaseException | None, *, committed: bool) -> bool | None:
         return True if committed else None
     if not error.retryable:
         return True
-    if error.status == 429 and (error.retry_after or 0.0) <= LONG_WAIT:
+    if error.status == 429 and wait <= long_wait:
         return None
     return False
 
@@ -243,37 +240,46 @@ class Health:
     """
     The health of all targets, by name, through every reload.
 
+    Args:
+        tell: Told of every change of a breaker (``breaker``) and of all that the operator
+            imposes (``override``).
+
     Attributes:
         now: Reactor seconds.
-        window: How many attempts are judged by; 0 keeps every breaker closed.
-        threshold: The share of failures from which a target is bad.
     """
 
-    def __init__(self, now: Callable[[], float], window: int = 10, threshold: float = 0.7) -> None:
+    def __init__(
+        self,
+        now: Callable[[], float],
+        limits: BreakerLimits | None = None,
+        tell: Telling = lambda kind, **facts: None,
+    ) -> None:
         self.now = now
-        self.window = window
-        self.threshold = threshold
-        self._targets: dict[tuple[str, str], TargetHealth] = {}
-        self._retries: dict[str, RetryBudget] = {}
+        self._tell = tell
+        self._limits: Mapping[str, BreakerLimits] = {}
+        self._default = limits or BreakerLimits()
         self._retry_ratio = RETRY_RATIO
+        self._targets: dict[tuple[str, str], TargetHealth] = {}
+        self._backends: dict[str, BackendHealth] = {}
+        self._imposed: dict[tuple[str, str | None, bool], Override] = {}
 
-    def retries_of(self, backend: str) -> RetryBudget:
-        """Give the retry budget of a backend, which all of its targets share."""
-        if backend not in self._retries:
-            self._retries[backend] = RetryBudget(self._retry_ratio)
-        return self._retries[backend]
+    def limits_of(self, backend: str) -> BreakerLimits:
+        """Give what the breakers of a backend hold to."""
+        return self._limits.get(backend, self._default)
 
-    def allow_retries(self, ratio: float) -> None:
-        """Let retries be this share of a backend's other attempts from now on."""
-        self._retry_ratio = ratio
-        for budget in self._retries.values():
-            budget.ratio = ratio
+    def backend(self, name: str) -> BackendHealth:
+        """Give what is known of a backend; nothing if it is new."""
+        if name not in self._backends:
+            self._backends[name] = BackendHealth(RetryBudget(self._retry_ratio))
+        return self._backends[name]
 
     def target(self, backend: str, model: str) -> TargetHealth:
         """Give what is known of a target; nothing if it is new."""
         key = (backend, model)
         if key not in self._targets:
             self._targets[key] = TargetHealth(backend, model, self)
+            if self.overrides():
+                self._impose(self._targets[key])
         return self._targets[key]
 
     def of_backend(self, backend: str) -> list[TargetHealth]:
@@ -284,13 +290,100 @@ class Health:
         """Give all targets."""
         return iter([*self._targets.values()])
 
-    def settle(self, window: int, threshold: float, known: Iterable[tuple[str, str]]) -> None:
-        """Judge by other numbers from now on, and forget all targets but the *known* ones."""
-        self.window = window
-        self.threshold = threshold
+    def allow_retries(self, ratio: float) -> None:
+        """Let retries be this share of a backend's other attempts from now on."""
+        self._retry_ratio = ratio
+        for backend in self._backends.values():
+            backend.retries.ratio = ratio
+
+    def settle(self, limits: Mapping[str, BreakerLimits], known: Iterable[tuple[str, str]]) -> None:
+        """Hold to these limits from now on, and forget all targets but the *known* ones."""
+        self._limits = limits
         kept = set(known)
-        for key in [key for key in self._targets if key not in kept]:
-            del self._targets[key]
-        if not window:
-            for target in self._targets.values():
+        backends = {backend for backend, _ in kept}
+        self._targets = {k: v for k, v in self._targets.items() if k in kept}
+        self._backends = {k: v for k, v in self._backends.items() if k in backends}
+        self._imposed = {k: v for k, v in self._imposed.items() if k[0] in backends}
+        for target in self._targets.values():
+            target.limits = self.limits_of(target.backend)
+            if not target.limits.window:
                 target.close()
+
+    def changed(self, target: TargetHealth, old: State, new: State, reason: Reason) -> None:
+        """Tell that a breaker has changed."""
+        names = {"backend": target.backend, "model": target.model}
+        text = "Breaker of {backend}, {model}: {old} -> {new} ({reason})."
+        _log.info(text, old=old, new=new, reason=reason, **names)
+        seconds = round(target.blocked_for(), 3)
+        facts = {"from": old, "to": new, "reason": reason, "seconds": seconds}
+        self._tell("breaker", **names, **facts)
+
+    # probes -------------------------------------------------------------------
+    def probed(self, name: str, probed: Probed) -> None:
+        """
+        Learn how a probe of a backend ended.
+
+        Silence is held against a backend only while it has no attempts to work at: many a
+        model server lists nothing while it computes.
+        """
+        backend, targets = self.backend(name), self.of_backend(name)
+        backend.probed = probed
+        if probed.error == BackendTimeout.kind and any(target.in_flight for target in targets):
+            return
+        backend.failed_probes = 0 if probed.well else backend.failed_probes + 1
+        for target in targets:
+            target.probed(backend.failed_probes)
+
+    # the operator -------------------------------------------------------------
+    def force(self, backend: str, model: str | None, state: Forced | None, seconds: float) -> None:
+        """
+        Force the breaker of one target, or of all of a backend.
+
+        Args:
+            state: ``None`` lets them be as they are by themselves again.
+            seconds: For how long.
+        """
+        if model is None:  # what holds for all replaces what held for each
+            for key in [k for k in self._imposed if k[0] == backend and not k[2]]:
+                del self._imposed[key]
+        self._set((backend, model, False), state, seconds)
+
+    def drain(self, backend: str, seconds: float) -> None:
+        """Let no new attempts go to a backend for so long; 0 ends that."""
+        self._set((backend, None, True), "drained" if seconds else None, seconds)
+
+    def is_drained(self, backend: str) -> bool:
+        """Say whether no new attempts go to a backend."""
+        override = self._imposed.get((backend, None, True))
+        return override is not None and override.until > self.now()
+
+    def overrides(self) -> list[Override]:
+        """Give all that the operator imposed and that still holds."""
+        now = self.now()
+        self._imposed = {k: v for k, v in self._imposed.items() if v.until > now}
+        return [*self._imposed.values()]
+
+    def _set(self, key: tuple[str, str | None, bool], what: Imposed | None, seconds: float) -> None:
+        backend, model, _ = key
+        if what is None:
+            self._imposed.pop(key, None)
+        else:
+            until = self.now() + seconds
+            self._imposed[key] = Override(backend=backend, model=model, what=what, until=until)
+        self.overrides()  # forgets what is over
+        self._tell("override", backend=backend, model=model, what=what or "auto", seconds=seconds)
+        for target in self.of_backend(backend):
+            if model is None or target.model == model:
+                self._impose(target)
+
+    def _impose(self, target: TargetHealth) -> None:
+        """Make a target's breaker be as the operator wants it."""
+        drained = self._imposed.get((target.backend, None, True))
+        target.drain(0.0 if drained is None else drained.until)
+        forced = self._imposed.get((target.backend, target.model, False))
+        forced = forced or self._imposed.get((target.backend, None, False))
+        force = None
+        if forced is not None and forced.what != "drained":
+            force = (forced.what, forced.until)
+        if force != target.forced:
+            target.force(force)

@@ -34,6 +34,7 @@ from lmgateway.wire.timers import Wheel
 
 MAX_ANSWER = 32 * 1024 * 1024
 MAX_REFUSAL = 64 * 1024
+MAX_LISTING = 1024 * 1024
 REFUSAL_SECONDS = 5.0
 """For the text of a refusal: what its status says does not wait longer."""
 
@@ -103,16 +104,22 @@ class HTTPBackend:
         added = [header for header in self.defaults if header[0] not in own]
         return [(b"x-request-id", call.request_id.encode()), *call.trace, *added, *own.items()]
 
-    async def probe(self) -> None:
-        """Ask for the listing."""
+    async def probe(self) -> int:
+        """Ask for the listing.  Its status decides; it is read only to keep the connection."""
+        due = self.wheel.now() + self.patience.probe
         response = await self.client.send(self.listing, b"", head_seconds=self.patience.probe)
         body = BodyReader(response, self.wheel)
         try:
-            listing = await body.whole(MAX_ANSWER, self.patience.probe)
+            listing = await body.whole(MAX_LISTING, _left(due, self.wheel.now()))
+        except BackendError:
+            listing = b""
         finally:
             body.abort()
         if response.code >= 300:
-            raise self.codec.read_error(response.code, dict(response.raw_headers), listing)
+            refusal = self.codec.read_error(response.code, dict(response.raw_headers), listing)
+            refusal.upstream_status = response.code
+            raise refusal
+        return response.code
 
 
 class _Attempt:

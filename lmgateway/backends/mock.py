@@ -151,11 +151,12 @@ class MockBackend:
         finally:
             pace.stop()
 
-    async def probe(self) -> None:
+    async def probe(self) -> int:
         """Be well, unless each request is answered with an error status."""
         fault = self._settings.fault
         if fault.status is not None and fault.status >= 400 and fault.strikes(1, Random(0)):
             raise self._refusal(fault.status, fault.retry_after, b"")
+        return 200
 
     def _fault(self, call: Call, number: int) -> Fault:
         settings = self._settings

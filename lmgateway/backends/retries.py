@@ -58,6 +58,12 @@ class RetryBudget:
         self.again += 1
         return True
 
+    def counts(self, now: float) -> tuple[int, int]:
+        """Give how many attempts there were lately, and how many of them were retries."""
+        if int(now) != self._second:
+            self._turn(int(now))
+        return self.every, self.again
+
     def _turn(self, second: int) -> None:
         """Forget what is no longer among the last seconds."""
         for gone in range(max(self._second + 1, second - SECONDS + 1), second + 1):

@@ -21,6 +21,7 @@ from lmgateway.config.values import (
     KeepAlive,
     Milliseconds,
     OneOf,
+    OptionalMilliseconds,
     PositiveCount,
     ProxyUrl,
     Range,
@@ -97,6 +98,34 @@ class MockSection:
 
 
 @frozen(kw_only=True)
+class BreakerSection:
+    """
+    When a backend's targets are left alone for a while, each by itself.
+
+    Attributes:
+        window: How many attempts a target is judged by; as ``health_window`` if not given, and
+            0 for never.
+        error_threshold: The share of failures among them from which it is left alone; as
+            ``health_error_threshold`` if not given.
+        min_attempts: Of how many attempts at least.
+        consecutive_failures: The failures in a row from which it is left alone; 0 is off.
+        failed_probes: The failed probes in a row from which it is left alone; 0 is off.
+        long_wait_ms: It is left alone when the backend asks for a longer wait than this.
+        open_ms: For how long at first; twice that after each trial that fails, at most 60000.
+        trials: How many attempts at once may then try whether it is well again.
+    """
+
+    window: Count | None = None
+    error_threshold: Ratio | None = None
+    min_attempts: PositiveCount = 3
+    consecutive_failures: Count = 5
+    failed_probes: Count = 3
+    long_wait_ms: Annotated[int, Range(0, 60000)] = 10000
+    open_ms: Annotated[int, Range(1, 60000)] = 10000
+    trials: PositiveCount = 1
+
+
+@frozen(kw_only=True)
 class BackendSection:
     """
     One configured upstream.
@@ -129,6 +158,9 @@ class BackendSection:
         max_tokens_field: The name of the output bound that this server takes.
         stream_usage: Whether this server can tell the usage in streams.
         takes_think: Whether this server understands a ``think`` member.
+        breaker: When its targets are left alone for a while.
+        probe_interval_ms: Milliseconds between two free questions whether it is well; 0 for none.
+        probe_timeout_ms: Milliseconds that the answer to one may take.
         mock: How the mock backend answers (``provider = "mock"``).
     """
 
@@ -157,6 +189,9 @@ class BackendSection:
     max_tokens_field: Literal["max_tokens", "max_completion_tokens"] | None = None
     stream_usage: bool | None = None
     takes_think: bool | None = None
+    breaker: BreakerSection = field(factory=BreakerSection)
+    probe_interval_ms: OptionalMilliseconds = 30000
+    probe_timeout_ms: Milliseconds = 5000
     mock: MockSection | None = None
 
     @property

@@ -19,6 +19,7 @@ from attrs import field, frozen
 from lmgateway.config.admin import AdminTokenSection
 from lmgateway.config.backend import (
     BackendSection,
+    BreakerSection,
     FaultSection,
     MockSection,
     SecretSource,
@@ -57,6 +58,7 @@ from lmgateway.config.values import (
 __all__ = [
     "AdminTokenSection",
     "BackendSection",
+    "BreakerSection",
     "BudgetSection",
     "Capability",
     "ClientSection",

@@ -41,7 +41,7 @@ from lmgateway.dialects.openai import OPENAI
 from lmgateway.errors import GatewayError
 from lmgateway.exchange import Attempt, Exchange
 from lmgateway.routing.conversation import is_tool_turn, question_of
-from lmgateway.routing.holding import estimated
+from lmgateway.routing.holding import aside, estimated, is_barred
 from lmgateway.routing.ladder import Climber, Tier
 from lmgateway.routing.needs import messages_of, text_of
 from lmgateway.routing.policy import Policy
@@ -237,7 +237,9 @@ class Classifier:
     async def _ask(
         self, tier: Tier, policy: Policy, exchange: Exchange, shown: str
     ) -> Reading | None:
-        """Ask one classifier; ``None`` if it fails, whyever, or says nothing."""
+        """Ask one classifier; ``None`` if it may not be asked, fails, whyever, or says nothing."""
+        if is_barred(tier.targets[0]):
+            return None
         request = _request(policy, shown)
         try:
             answer = await self._answer(tier, policy, request, exchange)
@@ -272,10 +274,11 @@ class Classifier:
             end_by=due,
         )
         try:
-            async with tier.backend.open(call) as reply:
-                attempt.status = reply.status
-                attempt.usage = reply.usage or estimated(request, reply)
-                text = self._text(reply)
+            with aside(tier.targets[0]):
+                async with tier.backend.open(call) as reply:
+                    attempt.status = reply.status
+                    attempt.usage = reply.usage or estimated(request, reply)
+                    text = self._text(reply)
             attempt.outcome = "ok"
             return text
         except BaseException as error:

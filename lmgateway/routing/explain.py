@@ -133,7 +133,7 @@ def _walk(decision: Decision, exchange: Exchange) -> _Way:
         tier = paid.tier
         if paid.refusal is not None:
             way.downgrade = paid
-        if _is_shut(tier):
+        if _shut(tier):
             passed = True
         elif _is_full(tier):
             if tier is decision.choice:
@@ -168,17 +168,18 @@ def _judged(decision: Decision, exchange: Exchange, way: _Way) -> Iterator[tuple
 
 def _state(tier: Tier, exchange: Exchange) -> list[str]:
     """What speaks against a tier at this moment: it is passed over, or refuses."""
-    told = {"breaker open": _is_shut(tier), "queue full": _is_full(tier)}
     refused = unpaid(tier, exchange)
+    told = {"queue full": _is_full(tier)}
     if refused is not None:
         own = isinstance(refused[1], MaxCostExceeded)
         told["over the request's own bound" if own else "over budget"] = True
-    return [reason for reason, holds in told.items() if holds]
+    return [*_shut(tier), *(reason for reason, holds in told.items() if holds)]
 
 
-def _is_shut(tier: Tier) -> bool:
-    """Tell whether a tier is passed over as all of its targets fail."""
-    return all(target.health is not None and target.health.blocked_for() for target in tier.targets)
+def _shut(tier: Tier) -> list[str]:
+    """Say why a tier is passed over, where no attempt may be made at any of its targets."""
+    against = ["" if target.health is None else target.health.against() for target in tier.targets]
+    return sorted(set(against)) if all(against) else []
 
 
 def _is_full(tier: Tier) -> bool:

@@ -24,7 +24,7 @@ from lmgateway.errors import BackendError, GatewayError
 from lmgateway.exchange import Attempt, Exchange
 from lmgateway.routing.gate_answer import asked, said
 from lmgateway.routing.gates import Finding
-from lmgateway.routing.holding import estimated
+from lmgateway.routing.holding import aside, estimated, is_barred
 from lmgateway.routing.ladder import Tier
 from lmgateway.wire.timers import Wheel
 
@@ -72,6 +72,8 @@ class Judge:
         answer, request = said(hub_answer), exchange.request
         assert request is not None, "only parsed requests are answered"
         if answer.tool_calls or answer.bears_more or seconds <= 0:
+            return None
+        if is_barred(self.tier.targets[0]):
             return None
         score = await self._score(self._request(request, answer.text), exchange, wheel, seconds)
         if score is None or score >= self.min_score:
@@ -128,12 +130,13 @@ class Judge:
     async def _ask(self, call: Call, attempt: Attempt, exchange: Exchange) -> int | None:
         attempt.outcome = "cancelled"
         try:
-            async with self.tier.backend.open(call) as reply:
-                attempt.status = reply.status
-                attempt.usage = reply.usage or estimated(call.request, reply)
-                score = self._read(reply)
-                attempt.outcome = _UNREADABLE if score is None else "ok"
-                return score
+            with aside(self.tier.targets[0]):
+                async with self.tier.backend.open(call) as reply:
+                    attempt.status = reply.status
+                    attempt.usage = reply.usage or estimated(call.request, reply)
+                    score = self._read(reply)
+            attempt.outcome = _UNREADABLE if score is None else "ok"
+            return score
         except GatewayError as error:
             attempt.outcome = error.kind
             raise

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Iterator
+from contextlib import AbstractAsyncContextManager, contextmanager
 
 from lmgateway.backends.base import Reply
 from lmgateway.backends.health import Watch
 from lmgateway.chat import ChatRequest, Usage
+from lmgateway.errors import BackendTimeout
 from lmgateway.exchange import Attempt, Exchange
+from lmgateway.routing.balance import Target
 from lmgateway.routing.queues import Permit
 
 
@@ -61,6 +64,29 @@ class Settlement:
         source = reply.reader if reply.answer is None else reply.answer
         exchange.finish_reason = None if source is None else source.finish_reason
         exchange.account.settle(attempt)
+
+
+def is_barred(target: Target) -> bool:
+    """Say whether no attempt may be made at a target now."""
+    return target.health is not None and target.health.blocked_for() > 0
+
+
+@contextmanager
+def aside(target: Target) -> Iterator[None]:
+    """
+    Have a call on the side (a classifier's, a judge's) count towards its target's health.
+
+    Its time does not: it is short of words, and of patience, so that its silence says nothing.
+    """
+    watch = None if target.health is None else target.health.begin()
+    try:
+        yield
+    except BaseException as error:
+        if watch is not None:
+            watch.end(error, blameless=isinstance(error, BackendTimeout))
+        raise
+    if watch is not None:
+        watch.end(None)
 
 
 def estimated(request: ChatRequest | None, reply: Reply) -> Usage:

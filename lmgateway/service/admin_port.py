@@ -17,6 +17,7 @@ from lmgateway.admin.door import AdminDoor
 from lmgateway.admin.events import EventRoutes
 from lmgateway.admin.health import HealthRoutes
 from lmgateway.admin.hosts import Hosts
+from lmgateway.admin.imposing import ImposingRoutes
 from lmgateway.admin.inflight import InFlightRoutes
 from lmgateway.admin.keys import KeyRoutes
 from lmgateway.admin.login import LoginRoutes
@@ -101,9 +102,11 @@ class AdminParts:
         wellness = Wellness(
             backends=self.backends.by_name,
             health=resources.health,
+            probes=resources.probes,
             queues=resources.queues,
             bulkheads=resources.bulkheads,
             queue_names=[*queue_limits(config.tiers)],
+            wall=resources.wall,
         )
         return [
             HealthRoutes(self._condition),
@@ -112,6 +115,7 @@ class AdminParts:
             EventRoutes(resources.feed),
             ConfigRoutes(lambda: redacted(config, resources.environ), self.reload),
             BackendRoutes(wellness.observed, wellness.probed),
+            ImposingRoutes(wellness.force, wellness.drain, wellness.check, wellness.overrides),
             KeyRoutes(resources.issued, config.is_open),
             MetricsRoutes(self.scrape.text),
             UsageRoutes(resources.ledger),

@@ -12,6 +12,7 @@ from lmgateway.backends.base import Backend
 from lmgateway.backends.http import HTTPBackend, Patience
 from lmgateway.backends.mock import MockBackend, MockSettings
 from lmgateway.backends.mock_faults import Fault
+from lmgateway.backends.probes import Probing
 from lmgateway.backends.quirks import ProviderQuirks, join, quirks_for
 from lmgateway.config.providers import PROVIDERS
 from lmgateway.config.schema import BackendSection, Config, FaultSection, MockSection
@@ -58,7 +59,14 @@ class Backends:
         self.by_name: Mapping[str, Backend] = by_name
 
     def settle(self) -> None:
-        """Let go of the connections to upstreams that no backend uses any more."""
+        """Probe these backends; let go of the connections to upstreams that none uses any more."""
+        sections = self._config.backends
+        self._resources.probes.settle(
+            {
+                name: Probing(backend, sections[name].probe_interval_ms / 1000)
+                for name, backend in self.by_name.items()
+            }
+        )
         self._resources.keep_only(self._clients)
 
     def missing_keys(self) -> int:
@@ -108,6 +116,7 @@ class Backends:
                 whole=section.timeout_ms / 1000,
                 first_output=section.first_byte_timeout_ms / 1000,
                 silence=section.idle_timeout_ms / 1000,
+                probe=section.probe_timeout_ms / 1000,
             ),
         )
 

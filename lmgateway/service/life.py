@@ -185,6 +185,7 @@ class GatewayService(Service):
         whole = gateway.drain_delay_ms + gateway.drain_timeout_ms
         self.resources.notifier.stopping("Draining", whole / 1000 + _LEEWAY)
         self._watcher.stopService()
+        self.resources.probes.stop()
         if gateway.drain_delay_ms:
             self._delay = deferLater(clock, gateway.drain_delay_ms / 1000)
             with suppress(CancelledError):  # a second signal

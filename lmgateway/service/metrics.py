@@ -30,7 +30,7 @@ WAIT = Buckets((1, 5, 10, 50, 100, 500, 1000, 5000, 10_000, 30_000, 60_000))
 TURN_LINES = 400
 """Lines that are written before other work has its turn."""
 
-STATES = {"closed": 0, "half_open": 1, "open": 2}
+STATES = {"closed": 0, "half_open": 1, "open": 2, "forced_closed": 3, "forced_open": 4}
 MAX_OWNERS = 500
 """Shares of budgets that are shown."""
 
@@ -94,7 +94,7 @@ class Scrape:
         yield Family(
             "lmg_breaker_state",
             "gauge",
-            "The breaker of a target: 0 closed, 1 half open, 2 open.",
+            "Breakers: 0 closed, 1 half open, 2 open; by force 3 closed, 4 open.",
             labels,
             [(key, STATES[target.state]) for key, target in targets],
         )

@@ -27,6 +27,7 @@ from lmgateway.admin.access import Guesses
 from lmgateway.admin.feed import Feed
 from lmgateway.admin.sessions import Sessions
 from lmgateway.backends.health import Health
+from lmgateway.backends.probes import Probes
 from lmgateway.governance.admission import Tally
 from lmgateway.governance.issued import IssuedKeys
 from lmgateway.governance.ledger import Ledger
@@ -34,7 +35,7 @@ from lmgateway.routing.queues import Gates
 from lmgateway.service.notify import Notifier
 from lmgateway.service.systemd import Handed
 from lmgateway.telemetry.access import AccessLog
-from lmgateway.telemetry.events import Events
+from lmgateway.telemetry.events import Event, Events
 from lmgateway.telemetry.exposition import Family
 from lmgateway.telemetry.happened import Happened
 from lmgateway.telemetry.meters import Meters
@@ -65,6 +66,7 @@ class Resources:
         queues: Of the tiers, by queue id.
         bulkheads: Of the backends.
         health: Of all targets.
+        probes: Of all backends.
         events: What happens, for whoever listens.
         notifier: The line to the service manager.
         handed: What the service manager handed over.
@@ -104,7 +106,10 @@ class Resources:
     )
     sessions: Sessions = Factory(lambda self: Sessions(self.wheel.now), takes_self=True)
     ledger: Ledger = Factory(lambda self: Ledger(self.wall), takes_self=True)
-    health: Health = Factory(lambda self: Health(self.wheel.now), takes_self=True)
+    health: Health = Factory(
+        lambda self: Health(self.wheel.now, tell=self.events.tell), takes_self=True
+    )
+    probes: Probes = Factory(lambda self: self._made_probes(), takes_self=True)
     happened: Happened = field(factory=Happened)
     vitals: Vitals = Factory(lambda self: Vitals(self.reactor), takes_self=True)
     system: System | None = None
@@ -177,6 +182,24 @@ class Resources:
 
     def _issued(self) -> IssuedKeys:
         return IssuedKeys(self.wheel, self.wall, self.in_thread, self.events.tell)
+
+    def _made_probes(self) -> Probes:
+        """Make the probes, which come earlier where a breaker has opened."""
+        probes = Probes(
+            clock=self.reactor,
+            random=self.random,
+            wall=self.wall,
+            health=self.health,
+            tell=self.events.tell,
+        )
+
+        def heard(event: Event) -> None:
+            facts = event.facts
+            if event.kind == "breaker" and facts.get("to") == "open":
+                probes.hasten(facts["backend"], facts.get("seconds", 0.0))
+
+        self.events.listen(heard)
+        return probes
 
     def in_thread(self, function: Callable[[], Result]) -> Deferred[Result]:
         """Run what would hold up the reactor in one of its threads."""

@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 
 from lmgateway.backends.base import Backend
+from lmgateway.backends.breaker import BreakerLimits
 from lmgateway.config.providers import is_local
 from lmgateway.config.schema import BackendSection, Config, TargetSection, TierSection
 from lmgateway.routing.balance import Balance, Target
@@ -46,8 +47,7 @@ class Tiers:
         resources.bulkheads.settle(self._bulkheads)
         resources.health.allow_retries(gateway.retry_budget)
         resources.health.settle(
-            gateway.health_window,
-            gateway.health_error_threshold,
+            breaker_limits(self._config),
             [(t.backend.name, t.model) for tier in self.ladder.tiers for t in tier.targets],
         )
 
@@ -108,6 +108,26 @@ def _price(tier: TierSection, target: TargetSection, section: BackendSection) ->
     if price is not None:
         return price.input * (1 - OUTPUT_SHARE) + price.output * OUTPUT_SHARE
     return 0.0 if is_local(section.provider, section.base_url, section.local) else None
+
+
+def breaker_limits(config: Config) -> dict[str, BreakerLimits]:
+    """Give what the breakers of each backend hold to."""
+    gateway = config.gateway
+    limits = {}
+    for name, backend in config.backends.items():
+        own = backend.breaker
+        threshold = own.error_threshold
+        limits[name] = BreakerLimits(
+            window=gateway.health_window if own.window is None else own.window,
+            threshold=gateway.health_error_threshold if threshold is None else threshold,
+            fewest=own.min_attempts,
+            consecutive=own.consecutive_failures,
+            open_seconds=own.open_ms / 1000,
+            trials=own.trials,
+            long_wait=own.long_wait_ms / 1000,
+            failed_probes=own.failed_probes,
+        )
+    return limits
 
 
 def queue_limits(tiers: tuple[TierSection, ...]) -> Limits:

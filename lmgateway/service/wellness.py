@@ -1,35 +1,50 @@
-"""How backends do, as the admin port shows it: passively observed, and asked on demand."""
+"""
+How backends do, as the admin port shows it, and what the operator may impose on them.
+
+Seen from attempts and probes as they come, and asked on demand.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from attrs import frozen
 from twisted.internet.defer import Deferred, gatherResults
 
 from lmgateway.backends.base import Backend
-from lmgateway.backends.health import Health, State, TargetHealth
-from lmgateway.errors import BackendError, BackendTimeout, BackendTLS, Unreachable
+from lmgateway.backends.breaker import Forced, State
+from lmgateway.backends.health import Health, Override, Probed, TargetHealth
+from lmgateway.backends.probes import Probes
+from lmgateway.backends.retries import SECONDS, RetryBudget
+from lmgateway.errors import BackendError, BackendTimeout, BackendTLS, NotFound, Unreachable
 from lmgateway.routing.queues import Gate, Gates
 
 Document = dict[str, Any]
 
 _OUT_OF_REACH = (Unreachable, BackendTimeout, BackendTLS)
+_WELL = ("closed", "forced_closed")
 
 
 @frozen(kw_only=True)
 class Wellness:
-    """What is known of the backends of one config."""
+    """
+    What is known of the backends of one config.
+
+    Attributes:
+        wall: Seconds since the epoch.
+    """
 
     backends: Mapping[str, Backend]
     health: Health
+    probes: Probes
     queues: Gates
     bulkheads: Gates
     queue_names: Sequence[str]
+    wall: Callable[[], float]
 
     def observed(self) -> Document:
-        """Give what the attempts made have shown, and who waits for what."""
+        """Give what attempts and probes have shown, and who waits for what."""
         queues = [self.queues.find(name) for name in self.queue_names]
         return {
             "backends": [self._backend(name) for name in self.backends],
@@ -38,17 +53,25 @@ class Wellness:
 
     def _backend(self, name: str) -> Document:
         targets = self.health.of_backend(name)
+        shared = self.health.backend(name)
         bulkhead = self.bulkheads.find(name)
+        errors = sum(target.errors for target in targets)
+        samples = sum(target.samples for target in targets)
         return {
             "backend": name,
             "state": _worst([target.state for target in targets]),
-            "errors": sum(target.errors for target in targets),
-            "samples": sum(target.samples for target in targets),
+            "drained": self.health.is_drained(name),
+            "errors": errors,
+            "samples": samples,
+            "error_rate": _rate(errors, samples),
             "in_flight": sum(target.in_flight for target in targets),
             "queue": None if bulkhead is None else _gate(bulkhead),
+            "probe": None if shared.probed is None else _probe(shared.probed),
+            "retries": _retries(shared.retries, self.health.now()),
             "targets": [_target(target) for target in targets],
         }
 
+    # asked on demand ------------------------------------------------------------
     async def probed(self) -> Document:
         """Ask all backends at once whether they are well; in the reference's shape."""
         found = await gatherResults(
@@ -78,8 +101,61 @@ class Wellness:
             "window": samples,
             "errors": errors,
             "error_rate": errors / samples,
-            "healthy": any(target.state == "closed" for target in targets),
+            "healthy": any(target.state in _WELL for target in targets),
         }
+
+    async def check(self, name: str) -> Document:
+        """
+        Probe one backend now; what comes of it counts like any probe.
+
+        Raises:
+            NotFound: If there is none of that name.
+        """
+        self._known(name)
+        return {"backend": name, **_probe(await self.probes.check(name))}
+
+    # imposed --------------------------------------------------------------------
+    def force(self, name: str, model: str | None, state: Forced | None, seconds: float) -> Document:
+        """
+        Force breakers for a time, or let them be as they are by themselves again.
+
+        Raises:
+            NotFound: If there is no such backend, or no such target of it.
+        """
+        self._known(name)
+        if model is not None and model not in [t.model for t in self.health.of_backend(name)]:
+            raise NotFound("This backend has no target of that model.")
+        self.health.force(name, model, state, seconds)
+        return self._backend(name)
+
+    def drain(self, name: str, seconds: float) -> Document:
+        """
+        Let no new attempts go to a backend for a time; 0 ends that.
+
+        Raises:
+            NotFound: If there is none of that name.
+        """
+        self._known(name)
+        self.health.drain(name, seconds)
+        return self._backend(name)
+
+    def overrides(self) -> list[Document]:
+        """Give all that is imposed on backends now."""
+        return [self._override(override) for override in self.health.overrides()]
+
+    def _override(self, override: Override) -> Document:
+        left = override.until - self.health.now()
+        return {
+            "kind": "drain" if override.what == "drained" else "breaker",
+            "target": override.backend + ("" if override.model is None else f"/{override.model}"),
+            "value": override.what,
+            "expires": round(self.wall() + left, 3),
+            "seconds_left": round(left, 3),
+        }
+
+    def _known(self, name: str) -> None:
+        if name not in self.backends:
+            raise NotFound("There is no backend of that name.")
 
 
 def _gate(gate: Gate) -> Document:
@@ -91,17 +167,40 @@ def _gate(gate: Gate) -> Document:
     }
 
 
+def _probe(probed: Probed) -> Document:
+    return {
+        "at": round(probed.at, 3),
+        "ms": round(probed.seconds * 1000, 3),
+        "well": probed.well,
+        "status": probed.status,
+        "error": probed.error or None,
+    }
+
+
+def _retries(budget: RetryBudget, now: float) -> Document:
+    attempts, retries = budget.counts(now)
+    return {"seconds": SECONDS, "attempts": attempts, "retries": retries}
+
+
 def _target(target: TargetHealth) -> Document:
+    state = target.state
     return {
         "model": target.model,
-        "state": target.state,
+        "state": state,
+        "cause": target.cause if state in ("open", "half_open") else None,
         "errors": target.errors,
         "samples": target.samples,
+        "error_rate": _rate(target.errors, target.samples),
         "in_flight": target.in_flight,
         "retry_in_seconds": round(target.blocked_for(), 3),
+        "against": target.against() or None,
         "first_output_ms": _ms(target.first_output.seconds, target.first_output.samples),
         "whole_ms": _ms(target.whole.seconds, target.whole.samples),
     }
+
+
+def _rate(errors: int, samples: int) -> float | None:
+    return round(errors / samples, 4) if samples else None
 
 
 def _ms(seconds: float, samples: int) -> float | None:

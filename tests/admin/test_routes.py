@@ -34,7 +34,7 @@ TOKENS = """
     role = "admin"
 """
 
-BODIES: dict[str, Any] = {}
+BODIES: dict[str, Any] = {"/admin/backends/<name>/breaker": {"state": "auto"}}
 """What is sent to routes that need a body; without an entry here, none is."""
 
 PARTS: dict[str, str] = {"name": "mock", "tier": "local:fast"}

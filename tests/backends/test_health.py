@@ -8,7 +8,8 @@ from twisted.internet.defer import CancelledError
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from lmgateway.backends.health import CONSECUTIVE, Health, Pace, TargetHealth, Watch
+from lmgateway.backends.breaker import BreakerLimits
+from lmgateway.backends.health import Health, Pace, TargetHealth, Watch
 from lmgateway.errors import (
     BackendFailed,
     BackendLimited,
@@ -25,7 +26,7 @@ class HealthCase(SynchronousTestCase):
     def setUp(self) -> None:
         """Begin with a target that nobody knows."""
         self.clock = Clock()
-        self.health = Health(self.clock.seconds, window=10, threshold=0.7)
+        self.health = Health(self.clock.seconds)
         self.target = self.health.target("b", "m")
 
     def tell(self, *errors: BaseException | None) -> None:
@@ -48,7 +49,7 @@ class BreakerTests(HealthCase):
 
     def test_consecutive_failures(self) -> None:
         """Five in a row open it, whatever was before."""
-        self.tell(*[None] * 10, *[BackendFailed()] * (CONSECUTIVE - 1))
+        self.tell(*[None] * 10, *[BackendFailed()] * 4)
         self.assertEqual(self.target.state, "closed")
         self.tell(BackendFailed())
         self.assertEqual(self.target.state, "open")
@@ -109,7 +110,7 @@ class BreakerTests(HealthCase):
         self.tell(*[BackendFailed()] * 3)
         self.clock.advance(10)
         self.tell(CancelledError())
-        self.assertEqual((self.target.state, self.target.blocked_for()), ("open", 0.0))
+        self.assertEqual((self.target.state, self.target.blocked_for()), ("half_open", 0.0))
         self.tell(None)
         self.assertEqual(self.target.state, "closed")
 
@@ -148,7 +149,7 @@ class BreakerTests(HealthCase):
         """Whatever comes: one trial at a time, counts that agree, and it recovers in the end."""
         for seed in range(500):
             random = Random(seed)
-            self.health.settle(10, 0.7, [])
+            self.health.settle({}, [])
             self.target = self.health.target("b", str(seed))
             live: list[Watch] = []
             for _ in range(60):
@@ -187,16 +188,16 @@ class RegistryTests(HealthCase):
     def test_by_name(self) -> None:
         """The same target is the same through reloads; one that is gone is forgotten."""
         self.tell(*[BackendFailed()] * 3)
-        self.health.settle(10, 0.7, [("b", "m")])
+        self.health.settle({}, [("b", "m")])
         self.assertEqual(self.health.target("b", "m").state, "open")
-        self.health.settle(10, 0.7, [])
+        self.health.settle({}, [])
         self.assertEqual(self.health.of_backend("b"), [])
         self.assertEqual(self.health.target("b", "m").state, "closed")
 
     def test_switched_off(self) -> None:
         """With a window of 0 nothing opens, and what was open is closed."""
         self.tell(*[BackendFailed()] * 3)
-        self.health.settle(0, 0.7, [("b", "m")])
+        self.health.settle({"b": BreakerLimits(window=0)}, [("b", "m")])
         self.assertEqual(self.target.state, "closed")
         self.tell(*[BackendFailed()] * 20, BackendLimited(retry_after=60))
         self.assertEqual((self.target.state, self.target.samples), ("closed", 0))

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, cast
 
+from twisted.internet import reactor
 from twisted.internet.defer import ensureDeferred, gatherResults
+from twisted.internet.task import deferLater
 
 from lmgateway.backends.retries import FLOOR
 from tests.fakes import completion, hang, status, turns, until
@@ -43,7 +45,7 @@ TWO_BACKENDS = """
     "hint:fast" = "local:fast"
 
     [profiles.default]
-    mode = "dispatch"
+    mode = "{mode}"
     classifier = "local:fast"
     max_auto_tier = "cloud:economy"
     {profile}
@@ -57,7 +59,24 @@ class AttemptCase(GatewayCase):
     def begin_two(self, **parts: str) -> None:
         """Serve with both backends."""
         self.other, url = self.another(well)
-        self.start(TWO_BACKENDS, **{"other": url, "tier": BOTH, **parts})
+        self.start(TWO_BACKENDS, **{"other": url, "tier": BOTH, "mode": "dispatch", **parts})
+
+    def write_two(self, **parts: str) -> None:
+        """Write such a config again."""
+        assert self.other.port is not None
+        url = f"http://127.0.0.1:{self.other.port.getHost().port}"  # type: ignore[attr-defined]  # of IPv4
+        self.write(TWO_BACKENDS, **{"other": url, "tier": BOTH, "mode": "dispatch", **parts})
+
+    def answer(self, number: int) -> None:
+        """Have the backend answer a request that hangs."""
+        request = self.backend.requests[number]
+        request.setHeader("content-type", "application/json")
+        request.write(json.dumps(completion()).encode())
+        request.finish()
+
+    async def later(self, seconds: float) -> None:
+        """Let time pass."""
+        await deferLater(cast(Any, reactor), seconds)
 
     def outcomes(self, entry: dict[str, Any]) -> list[tuple[str, str]]:
         """Give what was tried."""
@@ -163,10 +182,7 @@ class DeadlineCases(AttemptCase):
         )
         self.assertEqual(response.code, 200)
         body = ensureDeferred(response.content())
-        reactor = self.service.resources.reactor if self.service else None
-        assert reactor is not None
-        begun = reactor.seconds()
-        await until(lambda: reactor.seconds() - begun > 0.5)
+        await self.later(0.5)
         self.assertFalse(body.called)
         request = self.backend.requests[-1]
         request.write(b'data: {"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\n')

@@ -54,8 +54,9 @@ class Memory:
         body = encode(completion(self.label if classifying else LONG, call.overrides.model))
         yield Reply(dialect="openai", body=body, answer=OPENAI.read_answer(body))
 
-    async def probe(self) -> None:
+    async def probe(self) -> int:
         """Be well."""
+        return 200
 
 
 DIALECTS: Mapping[str, Dialect] = {"openai": OPENAI}

@@ -93,8 +93,9 @@ class ScriptedBackend:
         finally:
             self.open_now -= 1
 
-    async def probe(self) -> None:
-        """Always well."""
+    async def probe(self) -> int:
+        """Be well."""
+        return 200
 
     async def _batches(self, script: Sequence[Part], reader: Any) -> AsyncGenerator[Batch, None]:
         split = SseSplitter() if self.codec.framing == "sse" else NdjsonSplitter()

@@ -62,8 +62,9 @@ class Scripted:
         finally:
             self.open_now -= 1
 
-    async def probe(self) -> None:
+    async def probe(self) -> int:
         """Be well."""
+        return 200
 
 
 @define(eq=False)
