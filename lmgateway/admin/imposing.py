@@ -83,8 +83,8 @@ class Imposed(Shape, frozen=True):
     One thing that was imposed.
 
     Attributes:
-        kind: ``breaker`` or ``drain``.
-        target: The backend, or ``backend/model``.
+        kind: ``breaker``, ``drain`` or ``log_level``.
+        target: The backend, or ``backend/model``; ``log`` for a level.
         expires: Seconds since the epoch.
     """
 

@@ -70,7 +70,7 @@ def anchor(tree: Tree, base_dir: Path) -> None:
     def anchored(text: str, path: KeyPath) -> str:
         return str(base_dir / text) if text and _is_file_name(path) else text
 
-    for name in ("gateway", "backends", "clients"):
+    for name in ("gateway", "backends", "clients", "admin_tokens"):
         if name in tree:
             tree[name] = _rewritten(tree[name], (name,), anchored)
 

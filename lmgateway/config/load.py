@@ -18,7 +18,7 @@ from lmgateway.config.advice import advise
 from lmgateway.config.check import check
 from lmgateway.config.expand import anchor, expand, override
 from lmgateway.config.files import Reading
-from lmgateway.config.merge import Tree
+from lmgateway.config.merge import Tree, ways
 from lmgateway.config.providers import PROVIDERS
 from lmgateway.config.report import Report
 from lmgateway.config.schema import (
@@ -106,6 +106,8 @@ def _frozen(settings: Settings, reading: Reading) -> Config:
         checksum=reading.checksum,
         warnings=reading.report.warnings,
         origins=reading.report.origins,
+        # Clients may be thousands, and each is told as a whole.
+        written=frozenset(ways({k: v for k, v in reading.tree.items() if k != "clients"})),
     )
 
 

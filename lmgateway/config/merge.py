@@ -17,7 +17,7 @@ What was read is never changed: a merge gives a new tree.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, TypeAlias
 
 from attrs import define, field, frozen
@@ -43,6 +43,17 @@ class Place:
 
     file: str
     path: KeyPath
+
+
+def ways(node: Any, path: KeyPath = ()) -> Iterator[KeyPath]:
+    """Give the way to every table, list and value of a parsed tree."""
+    if isinstance(node, dict):
+        for key, value in node.items():
+            yield from ways(value, (*path, key))
+    elif isinstance(node, list):
+        for position, item in enumerate(node):
+            yield from ways(item, (*path, position))
+    yield path
 
 
 @define

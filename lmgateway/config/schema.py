@@ -35,7 +35,7 @@ from lmgateway.config.gates import (
     RepetitionGate,
 )
 from lmgateway.config.listen import HandedSocket
-from lmgateway.config.merge import Origins
+from lmgateway.config.merge import KeyPath, Origins
 from lmgateway.config.rule import RuleSection, SplitSection
 from lmgateway.config.state import StateSection
 from lmgateway.config.telemetry import SloSection
@@ -335,6 +335,7 @@ class Config(Settings):
         checksum: SHA-256 over the names and contents of ``files``.
         warnings: What is allowed, but probably not meant; each a full line.
         origins: Which file and key each setting came from.
+        written: The way to each value that a file or the environment gives, but for clients.
     """
 
     source: Path
@@ -342,3 +343,4 @@ class Config(Settings):
     checksum: str
     warnings: tuple[str, ...] = ()
     origins: Origins = field(factory=Origins, eq=False, repr=False)
+    written: frozenset[KeyPath] = field(default=frozenset(), eq=False, repr=False)

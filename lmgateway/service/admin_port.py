@@ -20,14 +20,17 @@ from lmgateway.admin.hosts import Hosts
 from lmgateway.admin.imposing import ImposingRoutes
 from lmgateway.admin.inflight import InFlightRoutes
 from lmgateway.admin.keys import KeyRoutes
+from lmgateway.admin.levels import LevelRoutes
 from lmgateway.admin.login import LoginRoutes
 from lmgateway.admin.metrics import MetricsRoutes
 from lmgateway.admin.openapi import admin_document
+from lmgateway.admin.setup import SetupRoutes
 from lmgateway.admin.table import Routed, RouteTable
 from lmgateway.admin.traffic import TrafficRoutes
 from lmgateway.admin.usage import UsageRoutes
 from lmgateway.config.admin import AdminTokenSection
 from lmgateway.config.check_admin import admin_port_unguarded
+from lmgateway.config.effective import effective
 from lmgateway.config.redact import redacted
 from lmgateway.config.schema import Config
 from lmgateway.config.values import moment
@@ -113,9 +116,23 @@ class AdminParts:
             TrafficRoutes(resources.traffic),
             InFlightRoutes(resources.traffic, resources.wheel.now),
             EventRoutes(resources.feed),
-            ConfigRoutes(lambda: redacted(config, resources.environ), self.reload),
+            ConfigRoutes(
+                source=str(config.source),
+                checksum=config.checksum,
+                served=resources.served,
+                view=lambda: redacted(config, resources.environ),
+                settings=lambda: effective(config),
+                apply=self.reload,
+            ),
+            LevelRoutes(resources.log_levels),
+            SetupRoutes(config, resources.served),
             BackendRoutes(wellness.observed, wellness.probed),
-            ImposingRoutes(wellness.force, wellness.drain, wellness.check, wellness.overrides),
+            ImposingRoutes(
+                wellness.force,
+                wellness.drain,
+                wellness.check,
+                lambda: [*wellness.overrides(), *resources.log_levels.overrides()],
+            ),
             KeyRoutes(resources.issued, config.is_open),
             MetricsRoutes(self.scrape.text),
             UsageRoutes(resources.ledger),

@@ -23,7 +23,6 @@ from twisted.logger import Logger
 
 from lmgateway.config.load import load
 from lmgateway.config.schema import Config
-from lmgateway.config.values import log_levels
 from lmgateway.config.watch import Watcher, watched
 from lmgateway.errors import ConfigError, Draining
 from lmgateway.service.graph import Graph, assemble
@@ -32,7 +31,6 @@ from lmgateway.service.metrics import service_families
 from lmgateway.service.resources import Resources
 from lmgateway.service.state import close
 from lmgateway.telemetry.exposition import Family
-from lmgateway.telemetry.logs import set_levels
 
 _COLLECT = (10_000, 20, 20)
 """When garbage is looked for: what a request leaves is freed by its counts, cycles are few."""
@@ -58,7 +56,7 @@ class GatewayService(Service):
     def __init__(self, config: Config, resources: Resources) -> None:
         self._path: Path = config.source
         self.resources = resources
-        set_levels(resources.levels, log_levels(config.gateway.log_level))
+        resources.log_levels.configure(config.gateway.log_level)
         self._graph: Graph = assemble(config, resources, self.reload)
         self.client = Listener("client", config.source.parent, resources)
         self.admin = Listener("admin", config.source.parent, resources)
@@ -131,7 +129,7 @@ class GatewayService(Service):
         graph = assemble(config, self.resources, self.reload)
         self._serve(graph)
         self._graph = graph
-        set_levels(self.resources.levels, log_levels(config.gateway.log_level))
+        self.resources.log_levels.configure(config.gateway.log_level)
         self.generation += 1
         self._watcher.watch(_watched(config))
         self._log.info("Configuration reloaded: {checksum}.", checksum=config.checksum[:12])

@@ -26,6 +26,7 @@ from twisted.logger import LogLevelFilterPredicate
 from lmgateway.admin.access import Guesses
 from lmgateway.admin.feed import Feed
 from lmgateway.admin.sessions import Sessions
+from lmgateway.admin.status import Served
 from lmgateway.backends.health import Health
 from lmgateway.backends.probes import Probes
 from lmgateway.governance.admission import Tally
@@ -38,6 +39,7 @@ from lmgateway.telemetry.access import AccessLog
 from lmgateway.telemetry.events import Event, Events
 from lmgateway.telemetry.exposition import Family
 from lmgateway.telemetry.happened import Happened
+from lmgateway.telemetry.levels import Levels
 from lmgateway.telemetry.meters import Meters
 from lmgateway.telemetry.system import System
 from lmgateway.telemetry.traffic import Traffic
@@ -70,6 +72,8 @@ class Resources:
         events: What happens, for whoever listens.
         notifier: The line to the service manager.
         handed: What the service manager handed over.
+        served: What became of the configuration.
+        log_levels: Sets ``levels``.
         feed: Who is told of events at the admin port.
         guesses: Wrong tokens at the admin port.
         sessions: Browsers that are logged in there.
@@ -100,6 +104,11 @@ class Resources:
     queues: Gates = Factory(lambda self: Gates(self.wheel), takes_self=True)
     bulkheads: Gates = Factory(lambda self: Gates(self.wheel), takes_self=True)
     events: Events = Factory(lambda self: Events(self.wall), takes_self=True)
+    served: Served = Factory(lambda self: Served.of(self.events, self.wall), takes_self=True)
+    log_levels: Levels = Factory(
+        lambda self: Levels(self.levels, self.wheel.start, self.wall, self.events.tell),
+        takes_self=True,
+    )
     feed: Feed = Factory(lambda self: Feed(self.events, self.traffic, self.wheel), takes_self=True)
     guesses: Guesses = Factory(
         lambda self: Guesses(self.wheel.now, self.events.tell), takes_self=True

@@ -1,0 +1,111 @@
+"""Tests for the configuration as the admin port shows, reloads and remembers it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.harness import GatewayCase
+
+
+class ConfigTests(GatewayCase):
+    """Tests for the view, the status and the reload."""
+
+    async def get(self, path: str) -> Any:
+        """Give a document."""
+        got = await self.ask("GET", path, admin=True)
+        self.assertEqual(got.code, 200, got.body)
+        return got.json
+
+    async def test_L13_1_each_setting_has_its_origin(self) -> None:
+        """A file, a variable or a default is told for each setting, and no secret shown."""
+        self.environ["LMG_LOG_LEVEL"] = "warn"
+        self.start(
+            gateway="traffic_log_capacity = 7\nrequest_timeout_ms = 120000",
+            backends='headers = { X-Team = "very-secret" }',
+        )
+        rows = {row["key"]: row for row in (await self.get("/admin/config"))["settings"]}
+        file = str((self.folder / "config.toml").absolute())
+        for key, value, origin in (
+            ("gateway.traffic_log_capacity", 7, file),
+            ("gateway.request_timeout_ms", 120000, file),
+            ("gateway.total_timeout_ms", 600000, "default"),
+            ("gateway.log_level", "warn", "$LMG_LOG_LEVEL"),
+            ("tiers[0].name", "local:fast", file),
+            ("tiers[0].think", None, "default"),
+            ("backends.mock.headers", {"X-Team": "***"}, file),
+            ("profiles.default.mode", "dispatch", file),
+        ):
+            self.assertEqual((rows[key]["value"], rows[key]["origin"]), (value, origin), key)
+
+    async def test_R_N11_a_bad_file_is_remembered(self) -> None:
+        """A reload that fails says why, then and later, and the old configuration serves on."""
+        self.start()
+        before = await self.get("/admin/config/status")
+        self.assertEqual((before["generation"], before["last_error"]), (1, None))
+        path = self.write()
+        path.write_text("this is = not [toml")
+        got = await self.ask("POST", "/admin/reload", admin=True)
+        self.assertEqual((got.code, got.json["kind"]), (422, "config"))
+        self.assertTrue(got.json["problems"])
+        status = await self.get("/admin/config/status")
+        self.assertEqual(
+            (status["generation"], status["checksum"]), (1, before["checksum"])
+        )  # fmt: skip
+        self.assertIn("not TOML", status["last_error"]["error"])
+        hints = (await self.get("/admin/setup"))["hints"]
+        self.assertEqual((hints[0]["id"], hints[0]["level"]), ("reload_failed", "error"))
+        self.write(gateway="traffic_log_capacity = 9")
+        await self.ask("POST", "/admin/reload", admin=True)
+        status = await self.get("/admin/config/status")
+        self.assertEqual((status["generation"], status["last_error"]), (2, None))
+        self.assertNotEqual(status["checksum"], before["checksum"])
+        self.assertEqual((await self.get("/admin/config"))["generation"], 2)
+
+    async def test_M4_2_a_reload_can_expect_what_is_served(self) -> None:
+        """Who expects another configuration than the one that is served changes nothing."""
+        self.start()
+        before = await self.get("/admin/config/status")
+        got = await self.ask(
+            "POST", "/admin/reload", {"expected_checksum": "0" * 64}, admin=True
+        )  # fmt: skip
+        self.assertEqual((got.code, got.json["kind"]), (409, "conflict"))
+        body = {"expected_checksum": before["checksum"]}
+        got = await self.ask("POST", "/admin/reload", body, admin=True)
+        self.assertEqual(got.code, 200)
+
+    async def test_what_is_to_be_done_is_told(self) -> None:
+        """An open admin port, and bodies that are kept, are told with what to do."""
+        self.start(gateway="traffic_log_debug = true")
+        hints = {hint["id"]: hint for hint in (await self.get("/admin/setup"))["hints"]}
+        self.assertIn("open_admin_port", hints)
+        self.assertEqual(hints["debug_capture"]["level"], "warning")
+        self.assertTrue(all(hint["todo"] for hint in hints.values()))
+
+
+class LevelTests(GatewayCase):
+    """Tests for changing what is logged."""
+
+    async def test_L8_4_levels_change_for_a_time(self) -> None:
+        """A level can be imposed for one namespace, survives a reload, and can be lifted."""
+        service = self.start()
+        body = {"level": "info,lmgateway.wire=debug", "seconds": 60}
+        got = await self.ask("PUT", "/admin/log-level", body, admin=True)
+        self.assertEqual((got.json["level"], got.json["configured"]), (body["level"], "info"))
+        level = service.resources.levels.logLevelForNamespace
+        self.assertEqual(level("lmgateway.wire.pool").name, "debug")
+        self.assertEqual(level("lmgateway.routing").name, "info")
+        self.write(gateway='log_level = "error"')
+        service.reload()
+        self.assertEqual(level("lmgateway.wire.pool").name, "debug")
+        (imposed,) = (await self.ask("GET", "/admin/overrides", admin=True)).json["overrides"]
+        self.assertEqual((imposed["kind"], imposed["value"]), ("log_level", body["level"]))
+        got = await self.ask("DELETE", "/admin/log-level", admin=True)
+        self.assertEqual((got.json["level"], got.json["expires"]), ("error", None))
+        self.assertEqual(level("lmgateway.wire.pool").name, "error")
+
+    async def test_what_is_no_level_is_refused(self) -> None:
+        """A word that is no level changes nothing."""
+        self.start()
+        for body in ({"level": "loud"}, {"level": "info", "seconds": 0}, {}):
+            got = await self.ask("PUT", "/admin/log-level", body, admin=True)
+            self.assertEqual(got.code, 400, body)
