@@ -147,6 +147,18 @@ class UnsupportedParameter(Unsupported):
     status = 400
 
 
+class IdempotencyConflict(RequestError):
+    """The same Idempotency-Key was used for another request."""
+
+    kind = "idempotency_conflict"
+    status = 422
+
+    @classmethod
+    def default_message(cls) -> str:
+        """What is said when there is nothing more precise to say."""
+        return "This Idempotency-Key was used for another request."
+
+
 class HeadersTooLarge(RequestError):
     """Too many headers, or too long."""
 

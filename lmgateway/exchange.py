@@ -308,6 +308,8 @@ class Exchange:
         last_output: Reactor seconds of the last output of a stream, if it ended well and did
             not come in one piece.
         waited: Seconds spent waiting for a place, or before a retry.
+        cache: How it was answered without a backend, if so: ``idempotent`` (a kept answer, or
+            one under way, to the same key) or ``single_flight``.
         mid_stream: What became of a stream that broke off: ``resumed``, ``restarted``,
             ``diverged`` or ``failed``; empty if none did, or nothing was to be done about it.
         rules: Those that led to the profile or tier that it was routed to.
@@ -347,6 +349,7 @@ class Exchange:
     insufficient: str = ""
     climbs: list[Climb] = field(factory=list)
     undecided: bool = False
+    cache: str = ""
     mid_stream: str = ""
     dropped: tuple[str, ...] = ()
     rules: tuple[Taken, ...] = ()

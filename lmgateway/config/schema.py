@@ -167,6 +167,9 @@ class GatewaySection:
             ``resume`` by another target from where it broke off.
         baseline: The tier that all requests would go to without this gateway: what they cost
             less than there counts as saved.
+        idempotency_window_ms: Milliseconds for which an answer is kept for who asks again with
+            the same ``Idempotency-Key``; 0 ignores that header.
+        idempotency_max_bytes: The most that is kept of such answers, all clients together.
     """
 
     client_host: ListenHost = "127.0.0.1"
@@ -212,6 +215,8 @@ class GatewaySection:
     strict: bool = False
     mid_stream: MidStreamPolicy = "error"
     baseline: str | None = None
+    idempotency_window_ms: OptionalMilliseconds = 600000
+    idempotency_max_bytes: PositiveCount = 67108864
 
     @property
     def admin_token_source(self) -> SecretSource | None:
@@ -250,6 +255,7 @@ class ProfileSection:
         strict: As in ``[gateway]``, for this profile.
         mid_stream: As in ``[gateway]``, for this profile.
         baseline: As in ``[gateway]``, for this profile.
+        single_flight: Whether identical requests of one client at one time are made once.
         fallback: The tiers to try when one fails, instead of the next ones of the ladder.
         gates: What an answer must be to be sent, in ``escalate`` mode.
         hold_tokens: How much of a stream is held back to be judged, in ``escalate`` mode.
@@ -281,6 +287,7 @@ class ProfileSection:
     strict: bool | None = None
     mid_stream: MidStreamPolicy | None = None
     baseline: str | None = None
+    single_flight: bool = False
     fallback: tuple[str, ...] = ()
     gates: GatesSection = field(factory=GatesSection)
     hold_tokens: PositiveCount = 40

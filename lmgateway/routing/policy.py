@@ -14,9 +14,9 @@ from typing import Literal
 
 from attrs import field, frozen
 
-from lmgateway.chat import Endpoint
+from lmgateway.chat import ChatRequest, Endpoint
 from lmgateway.errors import Forbidden, LadderExhausted, UnknownModel
-from lmgateway.exchange import Principal
+from lmgateway.exchange import Exchange, Principal
 from lmgateway.routing.escalate import Standard
 from lmgateway.routing.ladder import Ladder, Tier
 from lmgateway.routing.resume import MidStream
@@ -48,6 +48,7 @@ class Policy:
         classifier_fallback: Who classifies when ``fallback`` cannot.
         classifier_latest: How many messages the classifier is shown; ``None``: all.
         standard: What an answer has to reach, in ``escalate`` mode.
+        single_flight: Whether identical requests of one client at one time are made once.
         mid_stream: What is done about streams that break off; ``None``: the client is told.
     """
 
@@ -73,6 +74,7 @@ class Policy:
     classifier_seconds: float = 10.0
     classifier_latest: int | None = None
     standard: Standard = field(factory=Standard)
+    single_flight: bool = False
     mid_stream: MidStream | None = None
 
     def escalates(self, endpoint: Endpoint) -> bool:
@@ -162,6 +164,19 @@ class Directory:
         profiles = [name for name in self.policies if self._may_use(principal, name)]
         profiles.sort(key=lambda name: (name != DEFAULT, name))
         return tiers, aliases, profiles
+
+    def is_single(self, exchange: Exchange, request: ChatRequest) -> bool:
+        """
+        Tell whether identical requests like this one are made once.
+
+        Raises:
+            GatewayError: If it is not for this client at all.
+        """
+        assert exchange.principal is not None, "the door names everyone who asks"
+        endpoint = request.endpoint
+        return self.choose(exchange.principal, request.model, expert=True, endpoint=endpoint)[
+            0
+        ].single_flight
 
     def hinted(self, policy: Policy, requested: str | None) -> Tier | None:
         """Give the tier of a request that a rule led to *policy*: as named, or its own."""

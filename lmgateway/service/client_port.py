@@ -28,6 +28,7 @@ from lmgateway.surfaces.me import MeSurface
 from lmgateway.surfaces.models import Models
 from lmgateway.surfaces.ollama import OllamaSurface
 from lmgateway.surfaces.openai import OpenAISurface
+from lmgateway.surfaces.sharing import Sharing
 from lmgateway.wire.routes import Routes
 
 
@@ -76,11 +77,24 @@ class ClientParts:
             debug=gateway.traffic_log_debug,
             friendly_errors=gateway.error_style == "friendly",
             noted_headers=frozenset[str]().union(*(p.rules.headers for p in policies)),
+            sharing=self._sharing(),
+        )
+
+    def _sharing(self) -> Sharing | None:
+        """Give what finds requests that are made once; nothing where none can be."""
+        directory = self.router.directory
+        singles = any(policy.single_flight for policy in directory.policies.values())
+        if not singles and not self.config.gateway.idempotency_window_ms:
+            return None
+        return Sharing(
+            flights=self.resources.flights, is_single=directory.is_single if singles else None
         )
 
     def _routes(self, answers: Answers, intake: Intake) -> Routes:
         resources, directory = self.resources, self.router.directory
-        explaining = evolve(intake, gateway=evolve(intake.gateway, open=self.router.explain))
+        explaining = evolve(
+            intake, gateway=evolve(intake.gateway, open=self.router.explain), sharing=None
+        )
         health = HealthSurface(
             answers=answers,
             traffic=resources.traffic,

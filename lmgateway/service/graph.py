@@ -80,6 +80,10 @@ def assemble(config: Config, resources: Resources, reload: Callable[[], None]) -
         tiers.settle()
         resources.tally.counters.keep_only(limits.names())
         budgets.settled()
+        gateway = config.gateway
+        resources.flights.settle(
+            gateway.idempotency_window_ms / 1000, gateway.idempotency_max_bytes
+        )
         records.settle()
         records.restore(budgets)
         clients.settle()

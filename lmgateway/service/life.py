@@ -204,6 +204,7 @@ class GatewayService(Service):
                 deadline.cancel()
         self.resources.access.flush()
         await close(self.resources)
+        self.resources.flights.close()
         self.resources.vitals.stop()
         self.resources.wheel.stop()
         self.resources.notifier.close()

@@ -35,6 +35,7 @@ from lmgateway.governance.ledger import Ledger
 from lmgateway.routing.queues import Gates
 from lmgateway.service.notify import Notifier
 from lmgateway.service.systemd import Handed
+from lmgateway.surfaces.flights import Flights
 from lmgateway.telemetry.access import AccessLog
 from lmgateway.telemetry.events import Event, Events
 from lmgateway.telemetry.exposition import Family
@@ -78,6 +79,7 @@ class Resources:
         guesses: Wrong tokens at the admin port.
         sessions: Browsers that are logged in there.
         ledger: What every attempt took and cost.
+        flights: Requests that are made once, whoever asks for them again.
         meters: What all exchanges add up to.
         happened: What happened, counted.
         vitals: How the process does.
@@ -119,6 +121,7 @@ class Resources:
         lambda self: Health(self.wheel.now, tell=self.events.tell), takes_self=True
     )
     probes: Probes = Factory(lambda self: self._made_probes(), takes_self=True)
+    flights: Flights = Factory(lambda self: Flights(self.wheel.clock), takes_self=True)
     happened: Happened = field(factory=Happened)
     vitals: Vitals = Factory(lambda self: Vitals(self.reactor), takes_self=True)
     system: System | None = None

@@ -55,6 +55,7 @@ def _policy(name: str, profile: ProfileSection, config: Config, ladder: Ladder) 
         friendly_errors=style == "friendly",
         strict=_own(profile.strict, gateway.strict),
         standard=standard_of(profile, ladder),
+        single_flight=profile.single_flight,
         mid_stream=_mid_stream(profile.mid_stream or gateway.mid_stream, config),
         rules=RuleSet.of(_rule(number, rule) for number, rule in enumerate(profile.rules)),
         class_prompts={label.lower(): text for label, text in profile.class_prompts.items()},

@@ -8,19 +8,24 @@ treated in one way, whatever grammar is spoken.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import partial
+from functools import cache, partial
+from typing import Protocol
 
 from attrs import frozen
 from twisted.internet.defer import CancelledError
 from twisted.logger import Logger
 
-from lmgateway.chat import Endpoint
+from lmgateway.chat import ChatRequest, Endpoint
 from lmgateway.dialects.base import Dialect, SurfaceDialect
 from lmgateway.errors import GatewayError
 from lmgateway.exchange import Exchange
 from lmgateway.gateway import Gateway
+from lmgateway.gateway import Responder as Answering
 from lmgateway.surfaces.cors import Cors
-from lmgateway.surfaces.responder import Responder
+from lmgateway.surfaces.flights import Flight
+from lmgateway.surfaces.responder import Headers, Responder
+from lmgateway.surfaces.sharing import Replay, Sharing, farewell, replaying
+from lmgateway.surfaces.tape import Reader
 from lmgateway.wire.door import Head
 from lmgateway.wire.identity import request_id
 from lmgateway.wire.request import Request
@@ -29,6 +34,8 @@ from lmgateway.wire.trace import PARENT, STATE, trace_of
 
 _log = Logger()
 
+Read = Callable[[], ChatRequest]
+
 _TRACE = frozenset((PARENT, STATE))
 _FORWARDED = {
     "completions": _TRACE | {b"openai-beta"},
@@ -36,6 +43,11 @@ _FORWARDED = {
     "responses": _TRACE | {b"openai-beta"},
     "anthropic": _TRACE | {b"anthropic-version", b"anthropic-beta"},
 }
+
+
+class _Answering(Answering, Protocol):
+    async def fail(self, exchange: Exchange, error: GatewayError) -> None:
+        """Tell the client what went wrong."""
 
 
 @frozen(kw_only=True)
@@ -51,6 +63,7 @@ class Intake:
         friendly_errors: What holds until a profile says otherwise.
         noted_headers: The names of further headers that routing rules look at.
         traced_share: Of the traces that begin here, the share that is recorded.
+        sharing: Says which requests are made once; ``None``: none.
     """
 
     gateway: Gateway
@@ -62,21 +75,65 @@ class Intake:
     friendly_errors: bool = False
     noted_headers: frozenset[str] = frozenset()
     traced_share: float = 0.0
+    sharing: Sharing | None = None
 
     async def take(self, request: Request, dialect: SurfaceDialect, endpoint: Endpoint) -> None:
         """Serve one request in the grammar of *dialect*; all failures are told to the client."""
         exchange = self.begin(request, dialect.name)
         extra = [(b"x-request-id", exchange.id.encode()), *self.cors.headers(request.head)]
         responder = Responder(request, dialect, self.dialects, self.wheel, extra, self.wall)
-        read = partial(dialect.parse, request.body, endpoint)
+        read: Read = partial(dialect.parse, request.body, endpoint)
+        if self.sharing is not None:
+            if self.sharing.is_single is not None:
+                read = cache(read)  # it is looked at before it is served
+            try:
+                flight = self.sharing.flight(request, exchange, read)
+            except GatewayError as error:
+                read = partial(_refuse, error)
+            else:
+                if flight is not None and flight.exchange is None:
+                    await self._lead(flight, request, dialect, exchange, read, responder, extra)
+                    return
+                if flight is not None:
+                    replay = Replay(request, dialect, flight, responder, extra)
+                    await self._serve(replaying(self.gateway), exchange, read, replay)
+                    return
+        await self._serve(self.gateway, exchange, read, responder)
+
+    async def _lead(
+        self,
+        flight: Flight,
+        request: Request,
+        dialect: SurfaceDialect,
+        exchange: Exchange,
+        read: Read,
+        own: Responder,
+        extra: Headers,
+    ) -> None:
+        """Begin what others may ask for too, and be the first who is told."""
+        tape = flight.tape
+        reader = Reader(tape, request, lambda headers: [*headers, *extra], flight.interrupted)
+        responder = Responder(tape, dialect, self.dialects, self.wheel, [], self.wall)
+        flight.depart(exchange, self._serve(self.gateway, exchange, read, responder))
         try:
-            await self.gateway.serve(exchange, read, responder)
-        except GatewayError as error:
-            await responder.fail(exchange, error)
+            await reader.play()
         except CancelledError:
             if request.interruption is None:
                 raise
-            await responder.fail(exchange, request.interruption)
+            await farewell(reader, request, dialect, own, exchange, request.interruption)
+
+    async def _serve(
+        self, gateway: Gateway, exchange: Exchange, read: Read, responder: _Answering
+    ) -> None:
+        try:
+            await gateway.serve(exchange, read, responder)
+        except GatewayError as error:
+            await responder.fail(exchange, error)
+        except CancelledError:
+            interruption = exchange.interruption()
+            if interruption is None:
+                raise
+            await responder.fail(exchange, interruption)
         except Exception:
             _log.failure("Exchange {id} failed unexpectedly.", id=exchange.id)
             await responder.fail(exchange, GatewayError())
@@ -102,6 +159,10 @@ class Intake:
             debug=self.debug,
             friendly_errors=self.friendly_errors,
         )
+
+
+def _refuse(error: GatewayError) -> ChatRequest:
+    raise error
 
 
 def _noted(head: Head, names: frozenset[str]) -> dict[str, str]:

@@ -23,8 +23,7 @@ from lmgateway.routing.holding import estimated
 from lmgateway.surfaces.friendly import friendly_reply
 from lmgateway.surfaces.headers import cost_headers, error_headers, routing_headers
 from lmgateway.surfaces.limit_headers import limit_headers
-from lmgateway.wire.outlet import Outlet
-from lmgateway.wire.request import Request
+from lmgateway.wire.outlet import Outlet, Sink
 from lmgateway.wire.timers import Wheel
 
 BEAT_SECONDS = 15.0
@@ -53,7 +52,7 @@ class Responder:
 
     def __init__(
         self,
-        request: Request,
+        request: Sink,
         dialect: SurfaceDialect,
         dialects: Mapping[str, Dialect],
         wheel: Wheel,
@@ -73,7 +72,7 @@ class Responder:
     async def relay(self, exchange: Exchange, reply: Reply) -> None:
         """Send the reply."""
         headers = [*reply.headers.items(), *routing_headers(exchange, self._wheel.now())]
-        headers += self._limits(exchange)
+        headers += self.limits(exchange)
         if reply.answer is not None:
             headers += cost_headers(exchange, reply.usage or estimated(exchange.request, reply))
             body = explained(exchange, self._whole(exchange, reply))
@@ -81,7 +80,8 @@ class Responder:
         else:
             await self._stream(exchange, reply, headers)
 
-    def _limits(self, exchange: Exchange) -> Headers:
+    def limits(self, exchange: Exchange) -> Headers:
+        """Say how the limits of whoever asks stand."""
         standings = exchange.account.standings()
         return limit_headers(self._dialect.name, standings, self._wall()) if standings else []
 
@@ -170,7 +170,7 @@ class Responder:
             await self.relay(exchange, friendly_reply(exchange.request, error))
         else:
             body = self._dialect.write_error(error, exchange.id)
-            headers = [*error_headers(error, exchange), *self._limits(exchange)]
+            headers = [*error_headers(error, exchange), *self.limits(exchange)]
             self._request.respond(error.status, [JSON, *headers, *self._extra], body)
 
     def _is_told_kindly(self, exchange: Exchange, error: GatewayError) -> bool:

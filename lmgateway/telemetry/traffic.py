@@ -126,6 +126,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=False):
     mid_stream: str | None
     trace_id: str | None
     span_id: str | None
+    cache: str | None
 
 
 class Stats(msgspec.Struct):
@@ -318,6 +319,7 @@ def entry_of(exchange: Exchange) -> Entry:
         trace_id=None if trace is None else trace.id.decode(),
         span_id=None if trace is None else trace.span_id(),
         mid_stream=exchange.mid_stream or None,
+        cache=exchange.cache or None,
     )
 
 

@@ -2,12 +2,43 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IPushProducer
 from zope.interface import implementer
 
 from lmgateway.wire.heads import Headers
-from lmgateway.wire.request import Request
+
+
+class Sink(Protocol):
+    """What an answer is written on: a request, or what stands in its place."""
+
+    @property
+    def startedWriting(self) -> int:
+        """Whether the answer has begun."""
+
+    @property
+    def gone(self) -> bool:
+        """Whether nothing that is written now could arrive."""
+
+    def respond(self, status: int, headers: Headers, body: bytes) -> None:
+        """Answer at once, and done."""
+
+    def begin(self, status: int, headers: Headers, data: bytes = b"") -> None:
+        """Begin a streamed answer, with its first bytes if there are any."""
+
+    def write(self, data: bytes) -> None:
+        """Send a part."""
+
+    def finish(self, data: bytes = b"") -> None:
+        """End the answer well."""
+
+    def abort(self) -> None:
+        """End the answer so that the client sees that it is not whole."""
+
+    def registerProducer(self, producer: IPushProducer, streaming: bool) -> None:
+        """Tell *producer* when to pause."""
 
 
 @implementer(IPushProducer)
@@ -24,7 +55,7 @@ class Outlet:
 
     __slots__ = ("_paused", "_request", "_waiting")
 
-    def __init__(self, request: Request) -> None:
+    def __init__(self, request: Sink) -> None:
         self._request = request
         self._paused = False
         self._waiting: list[Deferred[None]] = []

@@ -343,3 +343,26 @@ class HelperTests(MatrixCase):
 
 
 _ESCAPED = json.dumps(vectors.SAID)[1:-1]
+
+
+class OnceTests(MatrixCase):
+    """``Idempotency-Key``, as the official clients send it."""
+
+    async def test_C10_streams_twice(self) -> None:
+        """Every client reads the second stream as it read the first."""
+        self.serve()
+        headers = {"Idempotency-Key": "once"}
+        self.openai._custom_headers = headers
+        self.anthropic._custom_headers = headers
+        for number, (surface, dialect, stream) in enumerate(_pairs(self)):
+            headers["Idempotency-Key"] = f"once-{number}"
+            self.ollama_client._client.headers["Idempotency-Key"] = f"once-{number}"
+            self.backend.script = vectors.answering(
+                vectors.text(dialect), vectors.streamed_text(dialect)
+            )
+            self.backend.asked.clear()
+            ask = partial(self.surfaces[surface], dialect, stream, False)
+            first, second = await self.client(ask), await self.client(ask)
+            self.assertEqual(first, (vectors.SAID, [], "stop", USED))
+            self.assertEqual(second, first, f"{surface} {dialect} {stream}")
+            self.assertEqual(len(self.backend.asked), 1, f"{surface} {dialect} {stream}")
