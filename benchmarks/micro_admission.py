@@ -124,6 +124,7 @@ def entrance(config: Config) -> Entrance:
         budgets=Budgets.of(config, shared.tally.purses, shared.wall),
         max_in_flight=config.gateway.max_in_flight,
         ledger=shared.ledger,
+        now=shared.wheel.now,
     )
     return Entrance(door, admission)
 

@@ -8,6 +8,7 @@ is let go however the exchange ends.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import TracebackType
 
 from attrs import define, field, frozen
@@ -22,6 +23,11 @@ from lmgateway.governance.limits import Counters, Limits
 from lmgateway.governance.pricing import Prices
 from lmgateway.governance.purses import Purses
 
+SHORTEST_WAIT = 1.0
+LONGEST_WAIT = 600.0
+_EASE = 0.05
+"""The weight of the newest request in the mean time that a place is held."""
+
 
 @define
 class Tally:
@@ -30,9 +36,11 @@ class Tally:
 
     Attributes:
         in_flight: How many requests now.
+        held: The mean time that a request holds its place, the latest counting most.
     """
 
     in_flight: int = 0
+    held: float = 0.0
     counters: Counters = field(factory=Counters)
     spending: Spending = field(factory=Spending)
     purses: Purses = field(factory=Purses)
@@ -47,6 +55,7 @@ class Admission:
         max_in_flight: How many at once.
         ledger: What takes down each attempt.
         fail_closed: Whether nobody is let in while it cannot be written.
+        now: Reactor seconds.
     """
 
     tally: Tally
@@ -55,7 +64,12 @@ class Admission:
     budgets: Budgets
     max_in_flight: int
     ledger: Ledger
+    now: Callable[[], float]
     fail_closed: bool = False
+
+    def wait(self) -> float:
+        """Estimate after how many seconds somebody who finds the gateway full finds a place."""
+        return min(max(self.tally.held / self.max_in_flight, SHORTEST_WAIT), LONGEST_WAIT)
 
     def admit(self, exchange: Exchange) -> Admitted:
         """Give the scope that holds a place for the exchange until it ends."""
@@ -65,10 +79,11 @@ class Admission:
 class Admitted:
     """The scope of one exchange: see ``Admission.admit``."""
 
-    __slots__ = ("_account", "_admission")
+    __slots__ = ("_account", "_admission", "_started")
 
     def __init__(self, admission: Admission, exchange: Exchange) -> None:
         self._admission = admission
+        self._started = exchange.started
         bill = Bill(exchange, admission.prices, admission.budgets, admission.tally.spending)
         self._account = exchange.account = ExchangeAccount(
             exchange, admission.limits, bill, admission.ledger.record
@@ -87,7 +102,7 @@ class Admitted:
         if admission.fail_closed and admission.ledger.failing:
             raise Unrecordable("Usage cannot be recorded now.", retry_after=1)
         if tally.in_flight >= admission.max_in_flight:
-            raise Overloaded("The gateway is full.", retry_after=1)
+            raise Overloaded("The gateway is full.", retry_after=admission.wait())
         self._account.open()
         tally.in_flight += 1
 
@@ -97,5 +112,8 @@ class Admitted:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._admission.tally.in_flight -= 1
+        admission, tally = self._admission, self._admission.tally
+        tally.in_flight -= 1
+        held = admission.now() - self._started
+        tally.held += (held - tally.held) * (_EASE if tally.held else 1.0)
         self._account.close()

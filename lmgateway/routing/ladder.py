@@ -8,8 +8,10 @@ client's own mistake) ends the climb at once.  After the commit point there is
 no way back: what fails then is raised to whoever relays.
 
 A retry must fit the deadline, wait included, and its backend's retry budget
-(see ``backends.retries``).  A backend that was silent until its time ran out
-is not tried again on the same route, whatever the target.
+(see ``backends.retries``).  Where a backend asks for a long wait all other
+targets are tried first, and it is waited out only if none of them answered.  A
+backend that was silent until its time ran out is not tried again on the same
+route, whatever the target.
 
 An attempt holds a permit of its tier's queue and one of its backend's
 bulkhead, taken before the backend is opened and given back when the answer's
@@ -21,16 +23,17 @@ there is no money for.  A climb that begins with a tier over budget ends there.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager
+from operator import itemgetter
 from random import Random
 from types import TracebackType
 
-from attrs import evolve, field, frozen
+from attrs import evolve, frozen
 from twisted.internet.task import deferLater
 
-from lmgateway.backends.base import Backend, Call, Reply
-from lmgateway.chat import ChatRequest, Overrides
+from lmgateway.backends.base import Call, Reply
+from lmgateway.chat import ChatRequest
 from lmgateway.errors import (
     BackendError,
     BackendTimeout,
@@ -39,103 +42,16 @@ from lmgateway.errors import (
     TooManyConcurrent,
 )
 from lmgateway.exchange import Attempt, Exchange
-from lmgateway.routing.balance import Balance, Target, Targets
+from lmgateway.routing.balance import Target
 from lmgateway.routing.holding import Hold, Settlement
 from lmgateway.routing.queues import Gate, Permit
-from lmgateway.routing.suiting import Suiting
+from lmgateway.routing.tier import Ladder, Overflow, Step, Tier
 from lmgateway.routing.tried import Barred, Tried
 from lmgateway.wire.timers import Wheel
 
+__all__ = ["Climber", "Ladder", "Overflow", "Step", "Tier"]
+
 MAX_PAUSE = 2.0
-
-
-@frozen
-class Overflow:
-    """
-    Where requests go when a tier's queue is too long.
-
-    Attributes:
-        to: A tier or an alias.
-        depth: How many may be in flight or waiting before; ``None`` leaves it to the client.
-        min_priority: The least priority that this is done for.
-    """
-
-    to: str
-    depth: int | None
-    min_priority: int = 0
-
-
-@frozen(kw_only=True)
-class Tier:
-    """
-    One rung: a named set of targets, mostly of one.
-
-    Attributes:
-        index: Its place in the ladder, 0 for the cheapest.
-        backend: The first target's.
-        model: The first target's.
-        max_context_tokens: Its window; ``None`` is unlimited.
-        capabilities: What it can take or do; ``None`` is anything.
-        priority: Of requests that bring none of their own.
-        queue: The places for its requests; ``None`` if they are neither limited nor counted.
-        balance: Orders the targets; ``None`` leaves them as they are.
-    """
-
-    name: str
-    index: int
-    backend: Backend
-    model: str
-    think: bool | None = None
-    max_context_tokens: int | None = None
-    max_output_tokens: int | None = None
-    capabilities: frozenset[str] | None = None
-    priority: int = 0
-    queue: Gate | None = None
-    overflow: Overflow | None = None
-    targets: tuple[Target, ...] = field()
-    balance: Balance | None = None
-
-    @targets.default
-    def _only_target(self) -> tuple[Target, ...]:
-        return (Target(backend=self.backend, model=self.model),)
-
-    def order(self, exchange: Exchange) -> Targets:
-        """Give the targets, the one to try first at the front."""
-        return self.targets if self.balance is None else self.balance.order(exchange)
-
-
-@frozen
-class Ladder:
-    """
-    All tiers, cheapest first, and the other names that they go by.
-
-    Attributes:
-        aliases: Alias to tier name.
-    """
-
-    tiers: tuple[Tier, ...]
-    aliases: Mapping[str, str]
-    by_name: Mapping[str, Tier]
-    suiting: Suiting = field(eq=False, repr=False)
-
-    @classmethod
-    def of(cls, tiers: Sequence[Tier], aliases: Mapping[str, str]) -> Ladder:
-        """Make a ladder of tiers in their order."""
-        return cls(tuple(tiers), dict(aliases), {t.name: t for t in tiers}, Suiting(tiers))
-
-    def find(self, name: str) -> Tier | None:
-        """Give the tier of an alias or a tier name; an alias shadows a tier."""
-        return self.by_name.get(self.aliases.get(name, name))
-
-
-@frozen(kw_only=True)
-class Step:
-    """One target of a plan, and what is changed of the request for it."""
-
-    tier: Tier
-    overrides: Overrides
-    tries: int = 1
-    strict: bool = False
 
 
 @frozen(kw_only=True)
@@ -180,6 +96,9 @@ class Climber:
                     raise tried.verdict(exchange)
             if tried.is_spent:
                 break
+        committed = await self._wait_out(exchange, tried) if tried.later else None
+        if committed is not None:
+            return committed
         raise tried.verdict(exchange)
 
     async def _persist(
@@ -191,19 +110,28 @@ class Climber:
         health = target.health
         tries = 1 if health is not None and health.state != "closed" else step.tries
         for number in range(tries):
-            if number and not await self._may_retry(number, target, exchange, tried):
+            if number and not await self._may_retry(number, step, target, exchange, tried):
                 break
-            try:
-                return await self._try(step, target, exchange, tried)
-            except BackendError as error:
-                tried.failed(error, target)
-                if not error.retryable or tried.is_silent(target):
-                    break
-            except BudgetExhausted as error:
-                tried.unpaid.append(error)
+            failures = len(tried.failures)
+            committed = await self._once(step, target, exchange, tried)
+            if committed is not None:
+                return committed
+            if len(tried.failures) == failures or not tried.may_repeat(target):
                 break
-            except Barred:
-                break
+        return None
+
+    async def _once(
+        self, step: Step, target: Target, exchange: Exchange, tried: Tried
+    ) -> tuple[Reply, Hold] | None:
+        """Make one attempt, and note what comes of it."""
+        try:
+            return await self._try(step, target, exchange, tried)
+        except BackendError as error:
+            tried.failed(error, target)
+        except BudgetExhausted as error:
+            tried.unpaid.append(error)
+        except Barred:
+            pass
         return None
 
     async def _try(
@@ -315,19 +243,35 @@ class Climber:
             exchange.first_output = self.wheel.now()
 
     async def _may_retry(
-        self, number: int, target: Target, exchange: Exchange, tried: Tried
+        self, number: int, step: Step, target: Target, exchange: Exchange, tried: Tried
     ) -> bool:
-        """Wait before a retry, with full jitter; false if there is to be none."""
+        """Wait before a retry, with full jitter; false if there is to be none, or not yet."""
         longest = min(self.retry_seconds * 2 ** (number - 1), MAX_PAUSE)
-        seconds = (tried.failures[-1].retry_after or 0) + self.random.uniform(0, longest)
-        if seconds >= self._left(exchange):
+        wait = tried.failures[-1].retry_after or 0.0
+        if target.health is not None and wait > target.health.limits.long_wait:
+            tried.later.append((self.wheel.now() + wait, step, target))
             return False
-        health = target.health
-        if health is not None and not health.retries.take(self.wheel.now()):
+        seconds = wait + self.random.uniform(0, longest)
+        return await self._pause(seconds, target, exchange) and not tried.bars(target)
+
+    async def _wait_out(self, exchange: Exchange, tried: Tried) -> tuple[Reply, Hold] | None:
+        """Wait for the first of the targets that asked for long, as no other has answered."""
+        due, step, target = min(tried.later, key=itemgetter(0))
+        seconds = due - self.wheel.now() + self.random.uniform(0, self.retry_seconds)
+        if not await self._pause(seconds, target, exchange) or tried.bars(target):
+            return None
+        return await self._once(step, target, exchange, tried)
+
+    async def _pause(self, seconds: float, target: Target, exchange: Exchange) -> bool:
+        """Wait before a retry; false if neither deadline nor budget have room for it."""
+        now, health = self.wheel.now(), target.health
+        if now + seconds >= self.commit_by(exchange):
             return False
-        await deferLater(self.wheel.clock, seconds)
+        if health is not None and not health.retries.take(now):
+            return False
+        await deferLater(self.wheel.clock, max(seconds, 0.0))
         exchange.waited += seconds
-        return not tried.bars(target)
+        return True
 
     def _is_impatience(self, error: BaseException, exchange: Exchange) -> bool:
         """Tell whether an attempt ended only because the client gave it less time than usual."""

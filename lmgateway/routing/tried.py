@@ -18,6 +18,7 @@ from lmgateway.errors import (
 from lmgateway.exchange import Exchange
 from lmgateway.routing.balance import Target
 from lmgateway.routing.queues import Gate
+from lmgateway.routing.tier import Step
 
 
 class Barred(Exception):
@@ -36,6 +37,7 @@ class Tried:
         limited: How many of those are open because the backend asked for a wait.
         silent: The backends that said nothing until their time ran out.
         unpaid: Why there was no money for a target.
+        later: The targets that asked for a long wait, each from when on it may be retried.
     """
 
     failures: list[BackendError] = field(factory=list)
@@ -44,6 +46,7 @@ class Tried:
     limited: int = 0
     silent: set[str] = field(factory=set)
     unpaid: list[BudgetExhausted] = field(factory=list)
+    later: list[tuple[float, Step, Target]] = field(factory=list)
 
     @classmethod
     def of(cls, exchange: Exchange) -> Tried:
@@ -87,9 +90,9 @@ class Tried:
         if isinstance(error, BackendTimeout) and error.upstream_status is None:
             self.silent.add(target.backend.name)
 
-    def is_silent(self, target: Target) -> bool:
-        """Say whether this target's backend said nothing when it was asked."""
-        return bool(self.silent) and target.backend.name in self.silent
+    def may_repeat(self, target: Target) -> bool:
+        """Say whether another try of the target that has just failed may mend that."""
+        return self.failures[-1].retryable and target.backend.name not in self.silent
 
     def bars(self, target: Target, queue: Gate | None = None) -> bool:
         """Say whether this target need not be tried: no place, silence, or an open breaker."""
@@ -121,7 +124,7 @@ class Tried:
         else:
             error = LadderExhausted(retry_after=min(self.waits, default=None))
         if all(isinstance(failure, BackendLimited) for failure in self.failures):
-            waits = [f.retry_after for f in [*self.failures, *refusals] if f.retry_after]
-            error.retry_after = min(waits, default=error.retry_after)
+            told = [f.retry_after for f in [*self.failures, *refusals] if f.retry_after]
+            error.retry_after = min([*told, *self.waits], default=error.retry_after)
         error.attempts = tuple(exchange.attempts)
         return error

@@ -95,6 +95,7 @@ def assemble(config: Config, resources: Resources, reload: Callable[[], None]) -
         prices=Prices.of(config),
         budgets=budgets,
         max_in_flight=config.gateway.max_in_flight,
+        now=resources.wheel.now,
         ledger=resources.ledger,
         fail_closed=config.state.fail_closed,
     )

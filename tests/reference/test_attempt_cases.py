@@ -74,6 +74,10 @@ class AttemptCase(GatewayCase):
         request.write(json.dumps(completion()).encode())
         request.finish()
 
+    async def until_asked(self, times: int) -> None:
+        """Wait until the backend was asked so often."""
+        await until(lambda: len(self.backend.asked) >= times)
+
     async def later(self, seconds: float) -> None:
         """Let time pass."""
         await deferLater(cast(Any, reactor), seconds)
@@ -127,6 +131,30 @@ class RetryCases(AttemptCase):
         self.backend.script = status(429, x_ratelimit_reset_requests="6m0s")
         got = await self.chat()
         self.assertEqual((got.code, len(self.backend.asked), len(self.other.asked)), (200, 1, 1))
+
+    async def test_long_waits_are_waited_out_last(self) -> None:
+        """A long wait is waited out only once no other target has answered."""
+        self.begin_two(
+            gateway="max_retries = 1\nretry_delay_ms = 1",
+            backends="breaker = { long_wait_ms = 100 }",
+            profile="failover = false",
+        )
+        self.backend.script = turns(status(429, retry_after="0.5"), well)
+        self.other.script = status(500)
+        got = await self.chat()
+        self.assertEqual((got.code, got.headers["x-lmg-backend"]), (200, "mock"))
+        (entry,) = await self.entries()
+        tried = [name for name, _ in self.outcomes(entry)]
+        self.assertEqual(tried, ["mock", "other", "other", "mock"])
+        self.assertGreaterEqual(entry["latency_ms"], 500)
+
+    async def test_long_waits_that_do_not_fit(self) -> None:
+        """Where the deadline has no room for it, the client is told the wait at once."""
+        self.start(gateway="max_retries = 1\nrequest_timeout_ms = 5000\nfailover = false")
+        self.backend.script = status(429, retry_after="30")
+        got = await self.chat()
+        self.assertEqual((got.code, got.headers["retry-after"]), (429, "30"))
+        self.assertEqual(len(self.backend.asked), 1)
 
     async def test_row_10_silence(self) -> None:
         """Row 10: a silent backend is left, and not asked again on the same route."""
@@ -217,3 +245,42 @@ class DeadlineCases(AttemptCase):
         self.assertEqual(codes, [504] * 8)
         self.backend.script = well
         self.assertEqual((await self.chat()).code, 200)
+
+
+class SheddingCases(AttemptCase):
+    """Tests for places, and who finds none."""
+
+    async def test_a_full_backend_takes_no_place_of_another(self) -> None:
+        """While one hangs with all its places and its queue taken, the other serves."""
+        self.begin_two(backends="max_concurrent = 1\nqueue_depth = 1", profile="failover = false")
+        self.backend.script = hang
+        waiting = [
+            ensureDeferred(self.chat("cloud:economy", X_LMG_Deadline="3s")) for _ in range(2)
+        ]
+        await self.until_asked(1)
+        for _ in range(5):
+            self.assertEqual((await self.chat()).headers["x-lmg-backend"], "other")
+        got = await self.chat("cloud:economy")
+        self.assertEqual((got.code, got.headers["x-lmg-error"]), (429, "too_many_concurrent"))
+        self.assertGreaterEqual(int(got.headers["retry-after"]), 1)
+        self.assertEqual(len(self.backend.asked), 1)
+        for number, one in enumerate(waiting):
+            await self.until_asked(number + 1)
+            self.answer(number)
+            self.assertEqual((await one).code, 200)
+
+    async def test_a_full_gateway(self) -> None:
+        """Whoever is too many is told so at once, and a time after which there is a place."""
+        self.start(gateway="max_in_flight = 1")
+        self.backend.script = hang
+        for seconds, waits in ((1.2, range(1, 2)), (0, range(2, 5))):
+            first = ensureDeferred(self.chat())
+            await self.until_asked(len(self.backend.asked) + 1)
+            got = await self.chat()
+            self.assertEqual((got.code, got.headers["x-lmg-error"]), (503, "overloaded"))
+            self.assertIn(int(got.headers["retry-after"]), waits)
+            await self.later(seconds)
+            self.answer(-1)
+            self.assertEqual((await first).code, 200)
+        (served, _, _, _) = await self.entries()
+        self.assertEqual(served["outcome"], "ok")
