@@ -126,6 +126,22 @@ def explain(
 
 @main.command()
 @_config_option
+@click.option("--json", "as_json", is_flag=True, help="Print the whole document.")
+def selftest(source: Path, as_json: bool) -> None:
+    """Tell what the config does when backends fail, by trying it on stand-ins for them."""
+    from lmgateway.commands.selftest import tested
+
+    try:
+        card = tested(source, os.environ)
+    except ConfigError as error:
+        _refuse(error)
+    click.echo(card.json() if as_json else card.text())
+    if not card.passed:
+        sys.exit(1)
+
+
+@main.command()
+@_config_option
 @click.option("--profile", default="default", show_default=True, help="Whose classifier it is.")
 @click.option(
     "--prompts",

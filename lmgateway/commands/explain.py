@@ -55,6 +55,17 @@ def explained(source: Path, environ: Mapping[str, str], asking: Asking) -> Docum
 
     config = load(source, environ)
     resources = Resources.of(reactor, environ, write=lambda block: None)  # type: ignore[arg-type]
+    return explained_under(config, resources, asking)
+
+
+def explained_under(config: Config, resources: Resources, asking: Asking) -> Document:
+    """
+    Explain a request under a config that is read already.
+
+    Raises:
+        ConfigError: If the config cannot be used.
+        GatewayError: If the request would be refused before it is routed.
+    """
     graph = assemble(config, resources, lambda: None)
     exchange = Exchange(
         id="explain",

@@ -6,7 +6,7 @@ From files to one frozen ``Config``, or to one report of all that is wrong.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from sys import intern
 from types import MappingProxyType
@@ -35,13 +35,16 @@ from lmgateway.errors import ConfigError
 DEFAULT_SOURCE = Path("/etc/lm-gateway/config.toml")
 
 
-def load(path: Path, environ: Mapping[str, str]) -> Config:
+def load(
+    path: Path, environ: Mapping[str, str], alter: Callable[[Tree], None] | None = None
+) -> Config:
     """
     Read, check and freeze a config.
 
     Args:
         path: The main file.
         environ: The environment: overrides, ``${NAME}``, and where secrets are.
+        alter: Changes what was read before any of it is looked at.
 
     Raises:
         ConfigError: With every problem found, if there is any.
@@ -55,6 +58,8 @@ def load(path: Path, environ: Mapping[str, str]) -> Config:
     if report.problems:  # what is not there would only be missed again
         raise ConfigError(report.problems)
     anchor(reading.tree, reading.source.parent)
+    if alter is not None:
+        alter(reading.tree)
     settings = complete(structure(reading.tree, report), reading.tree)
     check(settings, report, environ, reading.source.parent)
     if report.problems:

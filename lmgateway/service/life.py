@@ -49,12 +49,16 @@ class GatewayService(Service):
     Args:
         config: The config to begin with.
         resources: What outlives every config.
+        again: Reads the config for a reload; by default the file that the first one is of.
     """
 
     _log = Logger()
 
-    def __init__(self, config: Config, resources: Resources) -> None:
+    def __init__(
+        self, config: Config, resources: Resources, again: Callable[[], Config] | None = None
+    ) -> None:
         self._path: Path = config.source
+        self._again = again or (lambda: load(self._path, resources.environ))
         self.resources = resources
         resources.log_levels.configure(config.gateway.log_level)
         self._graph: Graph = assemble(config, resources, self.reload)
@@ -125,7 +129,7 @@ class GatewayService(Service):
         tell("reload", ok=True, generation=self.generation, checksum=self._graph.config.checksum)
 
     def _reload(self) -> None:
-        config = load(self._path, self.resources.environ)
+        config = self._again()
         graph = assemble(config, self.resources, self.reload)
         self._serve(graph)
         self._graph = graph
