@@ -155,6 +155,7 @@ def trial_of(tuning: Tuning, config: Config, resources: Resources) -> Trial:
     """
     graph = assemble(config, resources, lambda: None)
     graph.settle()
+    resources.probes.stop()  # what is measured is asked, and nothing else
     cascade = graph.router.cascade
     policy = _policy(graph.router.directory, tuning.profile)
     name, data = _prompts(tuning.prompts)
