@@ -285,6 +285,7 @@ class Exchange:
         peer: The client's address, as its limits and records have it.
         admitted: Reactor seconds at which the door let it in, before its body was read.
         headers: The client's ``x-lmg-*`` headers, and those that rules look at; lower-case names.
+        idempotency_key: What the client calls this request, to be told its answer again.
         forwarded: The client's headers that a backend is sent too; never credentials.
         trace: The trace that it belongs to.
         started: Reactor seconds at which the request was complete.
@@ -328,6 +329,7 @@ class Exchange:
     admitted: float = 0.0
     headers: Mapping[str, str] = field(factory=dict)
     forwarded: Mapping[bytes, bytes] = field(factory=dict)
+    idempotency_key: bytes | None = None
     trace: Trace | None = None
     principal: Principal | None = None
     account: Account = field(factory=Unaccounted)

@@ -157,7 +157,7 @@ class Resources:
             started=wheel.now(),
         )
         resources.events.listen(resources.happened)
-        resources.sources.append(resources.losses)
+        resources.sources += [resources.losses, resources.flights.families]
         return resources
 
     def losses(self) -> Iterable[Family]:

@@ -14,7 +14,7 @@ and an answer longer than an eighth of that is not kept at all.
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator
 from typing import Any, Literal
 
 from attrs import define, field, frozen
@@ -24,6 +24,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from lmgateway.errors import GatewayError, IdempotencyConflict, Overloaded, StreamInterrupted
 from lmgateway.exchange import Exchange
 from lmgateway.surfaces.tape import Tape
+from lmgateway.telemetry.exposition import Family
 
 OVERHEAD = 1024
 """Bytes that a kept answer is reckoned with besides its own."""
@@ -77,9 +78,15 @@ class Flight:
         """Begin the exchange; it lasts as long as somebody reads its tape."""
         self.exchange = exchange
         exchange.interruption = lambda: self.interruption
+        exchange.interrupt = self.interrupt
         self._task = Deferred.fromCoroutine(work)
         self._task.addErrback(lambda failure: failure.trap(CancelledError))
         self._task.addBoth(self._land)
+
+    def interrupt(self, error: GatewayError) -> None:
+        """End it early; whoever reads is told the error."""
+        self.interruption = error
+        self._desert()
 
     def interrupted(self, error: GatewayError | None) -> None:
         """Take note why a reader is about to leave: the last one's reason is the flight's."""
@@ -128,6 +135,7 @@ class Flights:
     window: float = 600.0
     max_bytes: int = 64 * 1024 * 1024
     held: int = 0
+    _replays: dict[str, int] = field(factory=lambda: {"idempotent": 0, "single_flight": 0})
     _flights: dict[tuple[str, str, bytes], Flight] = field(factory=dict)
     _kept: dict[Flight, None] = field(factory=dict)
     _sweep: IDelayedCall | None = None
@@ -155,7 +163,18 @@ class Flights:
             raise IdempotencyConflict(param="Idempotency-Key")
         elif not flight.tape.kept:
             raise Overloaded("The answer to this key is under way, and too long.", retry_after=5)
+        else:
+            self._replays[ticket.kind] += 1
         return flight
+
+    def families(self) -> Iterator[Family]:
+        """Give what is kept, and what came of it, as series."""
+        replays = [((kind,), count) for kind, count in self._replays.items()]
+        text = "Requests that were answered from another one's answer, by why."
+        yield Family("lmg_replays", "counter", text, ("kind",), replays)
+        text = "Answers that are kept, or under way, to be given again."
+        yield Family("lmg_kept_answers", "gauge", text, (), [((), len(self))])
+        yield Family("lmg_kept_bytes", "gauge", "What they take.", (), [((), self.held)])
 
     def __len__(self) -> int:
         return len(self._flights)

@@ -36,12 +36,13 @@ _log = Logger()
 
 Read = Callable[[], ChatRequest]
 
-_TRACE = frozenset((PARENT, STATE))
+_KEY = b"idempotency-key"
+_LOOKED_AT = frozenset((PARENT, STATE, _KEY))
 _FORWARDED = {
-    "completions": _TRACE | {b"openai-beta"},
-    "openai": _TRACE | {b"openai-beta"},
-    "responses": _TRACE | {b"openai-beta"},
-    "anthropic": _TRACE | {b"anthropic-version", b"anthropic-beta"},
+    "completions": _LOOKED_AT | {b"openai-beta"},
+    "openai": _LOOKED_AT | {b"openai-beta"},
+    "responses": _LOOKED_AT | {b"openai-beta"},
+    "anthropic": _LOOKED_AT | {b"anthropic-version", b"anthropic-beta"},
 }
 
 
@@ -142,6 +143,7 @@ class Intake:
         """Open the ledger of one request."""
         head, admitted = request.head, request.pass_
         forwarded = _forwarded(head, surface)
+        key = forwarded.pop(_KEY, None)
         return Exchange(
             id=request_id(head),
             surface=surface,
@@ -153,6 +155,7 @@ class Intake:
             headers=_noted(head, self.noted_headers),
             trace=trace_of(forwarded, self.traced_share),
             forwarded=forwarded,
+            idempotency_key=key,
             principal=admitted.principal,
             interrupt=request.interrupt,
             interruption=lambda: request.interruption,
@@ -178,7 +181,7 @@ def _noted(head: Head, names: frozenset[str]) -> dict[str, str]:
 
 
 def _forwarded(head: Head, surface: str) -> dict[bytes, bytes]:
-    names = _FORWARDED.get(surface, _TRACE)
+    names = _FORWARDED.get(surface, _LOOKED_AT)
     forwarded: dict[bytes, bytes] = {}
     for name, value in head.headers:
         if name in names:

@@ -26,12 +26,9 @@ from lmgateway.governance.pricing import usd
 from lmgateway.surfaces.flights import Flight, Flights, Ticket
 from lmgateway.surfaces.responder import Responder
 from lmgateway.surfaces.tape import Reader
-from lmgateway.wire.door import Head
 from lmgateway.wire.heads import Headers
 from lmgateway.wire.request import Request
 from lmgateway.wire.trace import PARENT, STATE
-
-HEADER = b"idempotency-key"
 
 _DECENT = re.compile(rb"[ -~]{1,255}")
 _OWN = re.compile(rb"(?:x|anthropic)-ratelimit-|server-timing$")
@@ -63,10 +60,11 @@ class Sharing:
             MalformedRequest: If its key is none.
             IdempotencyConflict: If its key was used for another request.
         """
-        key = request.head.get(HEADER)
+        key = exchange.idempotency_key
         if key is not None and self.flights.window > 0:
-            ticket = Ticket(_owner(exchange), _sound(request.head), _digest(request), "idempotent")
-            return self.flights.of(ticket)
+            if not _DECENT.fullmatch(key):
+                raise _bad_key()
+            return self.flights.of(Ticket(_owner(exchange), key, _digest(request), "idempotent"))
         if self.is_single is None:
             return None
         try:
@@ -84,14 +82,10 @@ def _owner(exchange: Exchange) -> str:
     return principal.name if principal is not None and principal.name else f"@{exchange.peer}"
 
 
-def _sound(head: Head) -> bytes:
-    keys = [value for name, value in head.headers if name == HEADER]
-    if len(keys) > 1 or not _DECENT.fullmatch(keys[0]):
-        raise MalformedRequest(
-            "Idempotency-Key must be one value of 1 to 255 printable ASCII characters.",
-            param="Idempotency-Key",
-        )
-    return keys[0]
+def _bad_key() -> MalformedRequest:
+    return MalformedRequest(
+        "Idempotency-Key must be 1 to 255 printable ASCII characters.", param="Idempotency-Key"
+    )
 
 
 def _digest(

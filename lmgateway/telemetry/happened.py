@@ -65,6 +65,12 @@ _COUNTED = {
         ("backend", "model", "to"),
         "Changes of a breaker's state, by what it became.",
     ),
+    "mid_stream": (
+        "lmg_mid_stream",
+        ("backend", "model", "outcome"),
+        "Streams that broke off and were not only told so, by who answered last and what came "
+        "of it.",
+    ),
 }
 """By kind of event: the name of the family, the facts that are its labels, and its text."""
 

@@ -246,6 +246,37 @@ class IdempotencyCases(SharedCase):
             self.assertEqual((got.code, got.headers["x-lmg-error"]), (502, "backend_unavailable"))
         self.assertEqual(len(self.kept), 0)
 
+    async def test_C10_an_operator_ends_it_for_all(self) -> None:
+        """The exchange that works for several is ended for all of them."""
+        self.start()
+        self.backend.script = half
+        opened = [await self.open() for _ in range(2)]
+        await until(lambda: all(got for _, got, _ in opened))
+        listed = (await self.ask("GET", "/admin/inflight", admin=True)).json["in_flight"]
+        (worker,) = [one["id"] for one in listed if one["tier"]]
+        await self.ask("POST", f"/admin/inflight/{worker}/cancel", admin=True)
+        for _, got, done in opened:
+            await done
+            self.assertIn(b"cancelled_by_operator", b"".join(got))
+        await until(lambda: self.backend.lost == [0])
+        self.assertEqual({e["outcome"] for e in await self.recorded(2)}, {"cancelled_by_operator"})
+
+    async def test_C10_it_is_counted(self) -> None:
+        """The metrics say what is kept, and how often that was of use."""
+        self.start()
+        for _ in range(3):
+            await self.keyed()
+        text = (await self.ask("GET", "/metrics", admin=True)).body.decode()
+        self.assertIn('lmg_replays_total{kind="idempotent"} 2', text)
+        self.assertIn("lmg_kept_answers 1", text)
+        self.assertIn(f"lmg_kept_bytes {self.kept.held}", text)
+
+    async def test_C10_it_is_not_passed_on(self) -> None:
+        """The key means nothing to a backend, and none is sent it."""
+        self.start(gateway="idempotency_window_ms = 0")
+        await self.keyed()
+        self.assertNotIn("idempotency-key", self.backend.asked[0].headers)
+
     async def test_C10_it_can_be_switched_off(self) -> None:
         """A window of 0 ignores the header."""
         self.start(gateway="idempotency_window_ms = 0")

@@ -8,7 +8,7 @@ from itertools import permutations
 from typing import Any
 
 from tests import vectors
-from tests.fakes import Asked
+from tests.fakes import Asked, hang, turns, until
 from tests.reference.test_matrix import USED, MatrixCase, Seen
 from tests.reference.three import MESSAGES, events
 from tests.vectors import DIALECTS, PIECES, SAID
@@ -233,6 +233,76 @@ class ResumeCases(MidStreamCase):
         self.assertEqual((event.facts["outcome"], event.facts["backend"]), ("resumed", "anthropic"))
 
 
+class EndCases(MidStreamCase):
+    """What is left when an answer is not gone on with."""
+
+    async def half_resumed(self) -> Any:
+        """Have the second target asked, and leave it silent; give the response."""
+        self.plan()
+        first = vectors.breaking(two_pieces("openai"))
+        self.backend.script = turns(first, hang)
+        body = {"model": "openai-anthropic", "stream": True, "messages": MESSAGES}
+        response = await self.begin("POST", "/v1/chat/completions", body)
+        await until(lambda: len(self.backend.asked) == 2)
+        return response
+
+    async def test_the_client_leaves_meanwhile(self) -> None:
+        """The target that is asked is let go at once, and nothing is held any more."""
+        response = await self.half_resumed()
+        response.original._transport.loseConnection()
+        await until(lambda: 1 in self.backend.lost)
+        assert self.service is not None
+        resources = self.service.resources
+        await until(lambda: resources.traffic.total == 1)
+        entry = await self.latest()
+        outcomes = [attempt["outcome"] for attempt in entry["attempts"]]
+        self.assertEqual(outcomes, ["stream_interrupted", "cancelled"])
+        self.assertEqual(entry["outcome"], "client_closed")
+        self.assertEqual((resources.traffic.in_flight, resources.tally.in_flight), (0, 0))
+        self.assertEqual({target.in_flight for target in resources.health}, {0})
+
+    async def test_a_budget_that_cannot_pay_for_another(self) -> None:
+        """The further target is not asked, and the client is told that the answer broke."""
+        price = "price = { input = 1.0, output = 1000.0 }"
+        self.plan(more=PRICED.format(price=price) + BUDGET)
+        self.script(two_pieces("openai"), vectors.streamed_text("anthropic"))
+        got = await self.streamed("priced", max_tokens=900)
+        self.assertIn(b"stream_interrupted", got)
+        self.assertEqual(len(self.backend.asked), 1)
+        self.assertEqual((await self.latest())["mid_stream"], "failed")
+
+    async def test_a_judged_stream_is_gone_on_with(self) -> None:
+        """In escalate mode, what breaks off after its judgement is gone on with too."""
+        self.plan(more=JUDGED)
+        self.script(two_pieces("openai"), vectors.streamed_text("anthropic"))
+        seen = await self.client(lambda: self.chat_seen("judged", True, False))
+        self.assertEqual(seen, (SAID, [], "stop", USED))
+        self.assertEqual((await self.latest())["mid_stream"], "resumed")
+
+    async def test_it_is_counted(self) -> None:
+        """The metrics say what became of streams that broke off."""
+        self.plan()
+        self.script(two_pieces("openai"), vectors.streamed_text("anthropic"))
+        await self.streamed("openai-anthropic")
+        text = (await self.ask("GET", "/metrics", admin=True)).body.decode()
+        self.assertRegex(text, r'lmg_mid_stream_total\{backend="anthropic",.*"resumed"\} 1')
+
+
+JUDGED = """
+    [profiles.judged]
+    mode = "escalate"
+    classifier = "openai"
+    hold_tokens = 1
+    gates = { length = false }
+    mid_stream = "resume"
+"""
+BUDGET = """
+    [[budgets]]
+    name = "all"
+    scope = "global"
+    period = "total"
+    limit_usd = 0.902
+"""
 PRICED = """
     [[tiers]]
     name = "one"
