@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from time import time
 
 from lmgateway.config.providers import is_local
 from lmgateway.config.redact import masked_url
 from lmgateway.config.schema import Config, ProfileSection, TlsSection
+from lmgateway.governance.pricing import FREE, Price, Prices, usd
 
 
 def summary(config: Config) -> str:
@@ -14,6 +16,7 @@ def summary(config: Config) -> str:
     sections = (
         ("listeners", _listeners(config)),
         ("tiers, cheapest first", _tiers(config)),
+        ("prices, USD per million tokens", _prices(config)),
         ("aliases", (f"{alias} -> {tier}" for alias, tier in config.aliases.items())),
         ("profiles", (_profile(*item, config) for item in config.profiles.items())),
         ("clients", _clients(config)),
@@ -58,7 +61,28 @@ def _tiers(config: Config) -> Iterator[str]:
         yield f"{row}  {section.provider}, {where}, {near}"
 
 
-def _columns(rows: list[tuple[str, str, str]]) -> Iterator[str]:
+def _prices(config: Config) -> Iterator[str]:
+    """What costs something, or may: targets that are free are left out."""
+    prices = Prices.of(config, time())
+    rows = [
+        (tier, backend, model, *_priced(price, prices.sources[tier, backend, model]))
+        for (tier, backend, model), price in prices.targets.items()
+        if price is not FREE
+    ]
+    if rows:
+        yield from (line.rstrip() for line in _columns(rows))
+
+
+def _priced(price: Price | None, source: str) -> tuple[str, str]:
+    if price is None:
+        return "not known", "no price of its own, and in no list"
+    told = f"{usd(price.input)} in, {usd(price.output)} out"
+    if price.request:
+        told += f", {usd(price.request)} a request"
+    return told, f"from the {source}"
+
+
+def _columns(rows: Sequence[tuple[str, ...]]) -> Iterator[str]:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         yield "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True))

@@ -36,6 +36,7 @@ from lmgateway.config.gates import (
 )
 from lmgateway.config.listen import HandedSocket
 from lmgateway.config.merge import KeyPath, Origins
+from lmgateway.config.prices import PricesSection
 from lmgateway.config.rule import RuleSection, SplitSection
 from lmgateway.config.state import StateSection
 from lmgateway.config.telemetry import SloSection
@@ -74,6 +75,7 @@ __all__ = [
     "MockSection",
     "Mode",
     "PriceSection",
+    "PricesSection",
     "ProfileSection",
     "RefusalGate",
     "RepetitionGate",
@@ -310,6 +312,7 @@ class Settings:
         clients: Keys and what their holders may do; none opens the client port to all.
         groups: What clients may use together, by name.
         budgets: How much money may be spent.
+        prices: Where prices come from that no tier or target gives.
         admin_tokens: Who may use the admin port, and how.
         state: Where state is kept; in memory if not given.
     """
@@ -322,6 +325,7 @@ class Settings:
     clients: tuple[ClientSection, ...] = ()
     groups: Mapping[Name, GroupSection] = field(factory=dict)
     budgets: tuple[BudgetSection, ...] = ()
+    prices: PricesSection = field(factory=PricesSection)
     admin_tokens: tuple[AdminTokenSection, ...] = ()
     state: StateSection = field(factory=StateSection)
 

@@ -32,7 +32,6 @@ from typing import TypeAlias
 from attrs import define, field, frozen
 
 from lmgateway.chat import ChatRequest, Document
-from lmgateway.config.schema import PriceSection
 from lmgateway.errors import GatewayError, MaxCostExceeded
 from lmgateway.exchange import Exchange
 from lmgateway.routing.ladder import Tier
@@ -45,13 +44,11 @@ from lmgateway.routing.tokens import Counter, output_budget
 LONGEST_ANSWER = 4096
 """Tokens of an answer whose length nobody bounds."""
 
-FREE = PriceSection(input=0, output=0)
-
-PriceOf: TypeAlias = Callable[[Tier], PriceSection | None]
-"""Gives a tier's price: ``FREE`` for a local one without, ``None`` if it is not known."""
+Expected: TypeAlias = Callable[[str, int, int], float | None]
+"""Gives the USD of so many tokens of prompt and answer at a tier; ``None`` if nobody knows."""
 
 
-def _unknown_price(tier: Tier) -> PriceSection | None:
+def _unknown(tier: str, prompt: int, output: int) -> float | None:
     return None
 
 
@@ -60,7 +57,7 @@ class Explaining:
     """Puts decisions into words."""
 
     counter: Counter
-    price_of: PriceOf = _unknown_price
+    expected: Expected = _unknown
 
     def document(self, decision: Decision, exchange: Exchange) -> Document:
         """Explain a decision on an exchange."""
@@ -99,12 +96,8 @@ class Explaining:
         return document
 
     def _cost(self, tier: Tier, tokens: int, request: ChatRequest) -> float | None:
-        price = self.price_of(tier)
-        if price is None:
-            return None
         longest = output_budget(request) or tier.max_output_tokens or LONGEST_ANSWER
-        cost = tokens * price.input + longest * price.output
-        return round(cost / 1e6 + (price.request or 0), 9)
+        return self.expected(tier.name, tokens, longest)
 
 
 @define

@@ -59,7 +59,8 @@ def assemble(config: Config, resources: Resources, reload: Callable[[], None]) -
     """
     backends = Backends(config, resources)
     clients = Clients(config, resources)
-    tiers = Tiers(config, backends.by_name, resources)
+    prices = Prices.of(config, resources.wall())
+    tiers = Tiers(config, backends.by_name, resources, prices)
     ladder = tiers.ladder
     directory = Directory(ladder=ladder, policies=policies_of(config, ladder), open=config.is_open)
     budgets = Budgets.of(
@@ -88,11 +89,11 @@ def assemble(config: Config, resources: Resources, reload: Callable[[], None]) -
         records.restore(budgets)
         clients.settle()
 
-    router = router_of(config, resources, directory)
+    router = router_of(config, resources, directory, prices)
     admission = Admission(
         tally=resources.tally,
         limits=limits,
-        prices=Prices.of(config),
+        prices=prices,
         budgets=budgets,
         max_in_flight=config.gateway.max_in_flight,
         now=resources.wheel.now,

@@ -236,6 +236,7 @@ def _watched(config: Config) -> list[Path]:
     for tls in (gateway.client_tls, gateway.admin_tls):
         named += [] if tls is None else [tls.cert, tls.key]
         named += [] if tls is None or tls.client_ca is None else [tls.client_ca]
+    named += [] if config.prices.file is None else [config.prices.file]
     for backend in config.backends.values():
         named += [name for name in (backend.ca_file, backend.client_cert) if name is not None]
     return [*watched(config), *(folder / name for name in named)]

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from lmgateway.config.providers import is_local
 from lmgateway.config.schema import (
     Config,
     MidStreamPolicy,
-    PriceSection,
     ProfileSection,
     RuleSection,
 )
+from lmgateway.governance.pricing import Prices
 from lmgateway.routing.cascade import Cascade
 from lmgateway.routing.classify import Classifier
-from lmgateway.routing.explain import FREE, Explaining, PriceOf
+from lmgateway.routing.explain import Explaining
 from lmgateway.routing.ladder import Climber, Ladder
 from lmgateway.routing.policy import Directory, Policy
 from lmgateway.routing.resume import MidStream
@@ -88,7 +87,7 @@ def _own(own: bool | None, inherited: bool) -> bool:
     return inherited if own is None else own
 
 
-def router_of(config: Config, resources: Resources, directory: Directory) -> Router:
+def router_of(config: Config, resources: Resources, directory: Directory, prices: Prices) -> Router:
     """Give the router of a config."""
     gateway = config.gateway
     climber = Climber(
@@ -108,19 +107,9 @@ def router_of(config: Config, resources: Resources, directory: Directory) -> Rou
         climber=climber,
         dialects=BACKEND_DIALECTS,
         cascade=Cascade.of(directory, classifier, counter, 1 + gateway.max_retries),
-        explaining=Explaining(counter=counter, price_of=_prices(config)),
+        explaining=Explaining(counter=counter, expected=prices.expected),
         tell=resources.events.tell,
     )
-
-
-def _prices(config: Config) -> PriceOf:
-    prices: dict[str, PriceSection | None] = {}
-    for tier in config.tiers:
-        target = tier.all_targets[0]
-        section = config.backends[target.backend]
-        near = is_local(section.provider, section.base_url, section.local)
-        prices[tier.name] = target.price or tier.price or (FREE if near else None)
-    return lambda tier: prices[tier.name]
 
 
 def _sizes_matter(config: Config) -> bool:

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 
 from lmgateway.backends.base import Backend
 from lmgateway.backends.breaker import BreakerLimits
-from lmgateway.config.providers import is_local
 from lmgateway.config.schema import BackendSection, Config, TargetSection, TierSection
+from lmgateway.governance.pricing import NANO, Prices
 from lmgateway.routing.balance import Balance, Target
 from lmgateway.routing.ladder import Ladder, Overflow, Tier
 from lmgateway.routing.queues import Gate, GateLimits
@@ -29,11 +29,16 @@ class Tiers:
     """
 
     def __init__(
-        self, config: Config, backends: Mapping[str, Backend], resources: Resources
+        self,
+        config: Config,
+        backends: Mapping[str, Backend],
+        resources: Resources,
+        prices: Prices,
     ) -> None:
         self._config = config
         self._backends = backends
         self._resources = resources
+        self._prices = prices
         self._queues = queue_limits(config.tiers)
         self._bulkheads = bulkhead_limits(config.backends)
         tiers = [self._tier(index, tier) for index, tier in enumerate(config.tiers)]
@@ -70,16 +75,22 @@ class Tiers:
         )
 
     def _target(self, tier: TierSection, target: TargetSection) -> Target:
-        section = self._config.backends[target.backend]
         limited = target.backend in self._bulkheads
         return Target(
             backend=self._backends[target.backend],
             model=target.model,
             weight=target.weight,
-            price=_price(tier, target, section),
+            price=self._price(tier, target),
             health=self._resources.health.target(target.backend, target.model),
             bulkhead=self._resources.bulkheads.gate(target.backend) if limited else None,
         )
+
+    def _price(self, tier: TierSection, target: TargetSection) -> float | None:
+        """The price of a million tokens of the usual mixture; ``None`` if nobody knows."""
+        price = self._prices.targets[tier.name, target.backend, target.model]
+        if price is None:
+            return None
+        return (price.input * (1 - OUTPUT_SHARE) + price.output * OUTPUT_SHARE) / NANO
 
     def _queue(self, name: str | None) -> Gate | None:
         if name is None or name not in self._queues:
@@ -100,14 +111,6 @@ def _overflow(tier: TierSection) -> Overflow | None:
     if tier.overflow_tier is None:
         return None
     return Overflow(tier.overflow_tier, tier.overflow_depth, tier.overflow_min_priority)
-
-
-def _price(tier: TierSection, target: TargetSection, section: BackendSection) -> float | None:
-    """The price of a million tokens of the usual mixture; ``None`` if nobody knows."""
-    price = target.price or tier.price
-    if price is not None:
-        return price.input * (1 - OUTPUT_SHARE) + price.output * OUTPUT_SHARE
-    return 0.0 if is_local(section.provider, section.base_url, section.local) else None
 
 
 def breaker_limits(config: Config) -> dict[str, BreakerLimits]:

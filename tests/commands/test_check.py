@@ -42,6 +42,9 @@ tiers, cheapest first
   cloud:economy  mock   economy-model  openai, http://127.0.0.1:9000, local
   cloud          cloud  big            anthropic, https://***@example.org, remote
 
+prices, USD per million tokens
+  cloud  cloud  big  not known  no price of its own, and in no list
+
 aliases
   hint:fast -> local:fast
 
@@ -58,6 +61,20 @@ warnings
   ./config.toml:25: backends.cloud.base_url: holds a password: use api_key_env or api_key_secret
   ./config.toml:32: clients[0]: the environment variable "K" is short: use 16 characters or more
 """,
+        )
+
+    def test_prices(self) -> None:
+        """What is not free is listed, and where its price was found."""
+        self.write("list.json", '{"big": {"input_cost_per_token": 3e-06}}')
+        more = MORE.partition("[profiles")[0].replace("user:canary@", "")
+        own = '[[tiers]]\nname = "own"\nbackend = "cloud"\nmodel = "m"\n'
+        own += "price = { input = 0.15, output = 0.6, request = 0.01 }\n"
+        text = summary(self.load(BASE + more + own + '[prices]\nfile = "list.json"\n'))
+        self.assertIn(
+            "  cloud  cloud  big  3 in, 0 out                       from the file\n", text
+        )
+        self.assertIn(
+            "  own    cloud  m    0.15 in, 0.6 out, 0.01 a request  from the config\n", text
         )
 
     def test_an_open_gateway_says_so(self) -> None:
