@@ -299,6 +299,8 @@ class Exchange:
         downgraded: The budget that sent it to another tier; empty if none did.
         debug: Whether the operator wants to see what backends are sent.
         expose_routing: Whether the client is told which backend served it.
+        capture_bytes: How much is kept of the answer; 0 for nothing.
+        captured: What was kept of it.
         friendly_errors: Whether failures are told as plain text with status 200.
         explanation: How the request was routed, if the client asked to be told.
         escalated: Whether a dearer tier than the cheapest one tried first answered.
@@ -363,6 +365,8 @@ class Exchange:
     explanation: Document | None = None
     debug: bool = False
     sent_body: bytes | None = None
+    capture_bytes: int = 0
+    captured: bytearray | None = None
     usage: Usage | None = None
     saved: int | None = None
     finish_reason: str | None = None
@@ -389,6 +393,13 @@ class Exchange:
     def onward(self) -> tuple[tuple[bytes, bytes], ...]:
         """Give the headers that tell the backend of the latest attempt of the trace."""
         return () if self.trace is None else self.trace.onward(len(self.attempts))
+
+    def note_answer(self, data: bytes) -> None:
+        """Keep the beginning of what the client is sent, where bodies are captured."""
+        kept = self.captured
+        if kept is None:
+            kept = self.captured = bytearray()
+        kept += data[: max(0, self.capture_bytes - len(kept))]
 
     @property
     def requested_model(self) -> str | None:

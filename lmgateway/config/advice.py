@@ -70,6 +70,10 @@ def _advise_gateway(settings: Settings, report: Report) -> None:
             ("gateway", "traffic_log_debug"),
             "prompts are kept in memory and shown on the admin port",
         )
+    if settings.capture is not None:
+        report.warning(
+            ("capture", "file"), "all that is asked and answered is written to this file"
+        )
     if 0 < gateway.total_timeout_ms < gateway.request_timeout_ms:
         report.warning(("gateway", "total_timeout_ms"), "is less than request_timeout_ms")
 
@@ -176,6 +180,8 @@ def _secret_sources(settings: Settings) -> list[tuple[KeyPath, SecretSource]]:
         (("gateway",), settings.gateway.admin_token_source)
     ]
     sources += [(("backends", name), item.key_source) for name, item in settings.backends.items()]
+    for key, section in (("otel", settings.otel), ("export", settings.export)):
+        sources += [] if section is None else [((key,), section.auth_source)]
     tokens = enumerate(settings.admin_tokens)
     sources += [(("admin_tokens", i), item.token_source) for i, item in tokens]
     sources += [(("clients", i), item.key_source) for i, item in enumerate(settings.clients)]
@@ -193,6 +199,6 @@ def _advise_secret(
         if is_world_readable(file):
             report.warning(path, f"every user may read the secret file {quoted(str(file))}")
     secret = resolve(source, environ, base_dir)
-    ours = path[0] != "backends"  # what providers issue is theirs to judge
+    ours = path[0] not in ("backends", "otel", "export")  # what providers issue is theirs to judge
     if ours and secret is not None and len(secret.reveal()) < _SHORT:
         report.warning(path, f"{described(source)} is short: use {_SHORT} characters or more")

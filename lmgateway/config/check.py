@@ -66,6 +66,9 @@ def check(settings: Settings, report: Report, environ: Mapping[str, str], base_d
     _check_secret_source(
         ("gateway", "admin_token_secret"), settings.gateway.admin_token_secret, report
     )
+    for key, section in (("otel", settings.otel), ("export", settings.export)):
+        if section is not None:
+            _check_secret_source((key, "auth_secret"), section.auth_secret, report)
     for position, token in enumerate(settings.admin_tokens):
         _check_secret_source(("admin_tokens", position, "token_secret"), token.token_secret, report)
     if (public := settings.gateway.public_profile) is not None:

@@ -39,7 +39,13 @@ from lmgateway.config.merge import KeyPath, Origins
 from lmgateway.config.prices import PricesSection
 from lmgateway.config.rule import RuleSection, SplitSection
 from lmgateway.config.state import StateSection
-from lmgateway.config.telemetry import SloSection
+from lmgateway.config.telemetry import (
+    CaptureSection,
+    ExportSection,
+    LogsSection,
+    OtelSection,
+    SloSection,
+)
 from lmgateway.config.tier import Capability, PriceSection, Strategy, TargetSection, TierSection
 from lmgateway.config.values import (
     Count,
@@ -315,6 +321,10 @@ class Settings:
         prices: Where prices come from that no tier or target gives.
         admin_tokens: Who may use the admin port, and how.
         state: Where state is kept; in memory if not given.
+        logs: The access log: one line for each request.
+        otel: Where spans are sent.
+        export: Where records of requests are sent besides.
+        capture: A file with the bodies of requests and answers.
     """
 
     gateway: GatewaySection
@@ -328,6 +338,10 @@ class Settings:
     prices: PricesSection = field(factory=PricesSection)
     admin_tokens: tuple[AdminTokenSection, ...] = ()
     state: StateSection = field(factory=StateSection)
+    logs: LogsSection = field(factory=LogsSection)
+    otel: OtelSection | None = None
+    export: ExportSection | None = None
+    capture: CaptureSection | None = None
 
     @property
     def is_open(self) -> bool:

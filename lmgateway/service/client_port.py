@@ -64,7 +64,7 @@ class ClientParts:
         )
 
     def _intake(self, cors: Cors) -> Intake:
-        gateway = self.config.gateway
+        gateway, otel, capture = self.config.gateway, self.config.otel, self.config.capture
         policies = self.router.directory.policies.values()
         return Intake(
             gateway=Gateway(
@@ -78,6 +78,8 @@ class ClientParts:
             friendly_errors=gateway.error_style == "friendly",
             noted_headers=frozenset[str]().union(*(p.rules.headers for p in policies)),
             sharing=self._sharing(),
+            traced_share=0.0 if otel is None else otel.sample,
+            capture_bytes=0 if capture is None else capture.max_body_bytes,
         )
 
     def _sharing(self) -> Sharing | None:

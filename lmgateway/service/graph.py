@@ -24,6 +24,7 @@ from lmgateway.service.client_port import ClientParts
 from lmgateway.service.clients import Clients
 from lmgateway.service.metrics import Scrape
 from lmgateway.service.port import Port
+from lmgateway.service.reporting import Reporting
 from lmgateway.service.resources import Resources
 from lmgateway.service.routing import policies_of, router_of
 from lmgateway.service.state import Records
@@ -71,7 +72,7 @@ def assemble(config: Config, resources: Resources, reload: Callable[[], None]) -
     )
     limits = Limits.of(config, resources.tally.counters, resources.wheel.now)
     records = Records.of(config, resources)
-
+    reporting = Reporting.of(config, resources)
     objectives = {name: p.slo for name, p in config.profiles.items() if p.slo is not None}
 
     def settle() -> None:
@@ -88,6 +89,7 @@ def assemble(config: Config, resources: Resources, reload: Callable[[], None]) -
         records.settle()
         records.restore(budgets)
         clients.settle()
+        reporting.settle()
 
     router = router_of(config, resources, directory, prices)
     admission = Admission(

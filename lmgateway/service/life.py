@@ -25,6 +25,7 @@ from lmgateway.config.load import load
 from lmgateway.config.schema import Config
 from lmgateway.config.watch import Watcher, watched
 from lmgateway.errors import ConfigError, Draining
+from lmgateway.service import reporting
 from lmgateway.service.graph import Graph, assemble
 from lmgateway.service.listener import Listener
 from lmgateway.service.metrics import service_families
@@ -207,6 +208,7 @@ class GatewayService(Service):
             if deadline.active():
                 deadline.cancel()
         self.resources.access.flush()
+        await reporting.close(self.resources)
         await close(self.resources)
         self.resources.flights.close()
         self.resources.vitals.stop()
@@ -232,6 +234,8 @@ def _watched(config: Config) -> list[Path]:
     sources += [backend.key_source for backend in config.backends.values()]
     sources += [client.key_source for client in config.clients]
     sources += [token.token_source for token in config.admin_tokens]
+    for section in (config.otel, config.export):
+        sources += [] if section is None else [section.auth_source]
     named = [source.path for source in sources if source is not None and source.path]
     for tls in (gateway.client_tls, gateway.admin_tls):
         named += [] if tls is None else [tls.cert, tls.key]

@@ -42,6 +42,7 @@ from lmgateway.telemetry.exposition import Family
 from lmgateway.telemetry.happened import Happened
 from lmgateway.telemetry.levels import Levels
 from lmgateway.telemetry.meters import Meters
+from lmgateway.telemetry.sinks import Opened
 from lmgateway.telemetry.system import System
 from lmgateway.telemetry.traffic import Traffic
 from lmgateway.telemetry.vitals import Vitals
@@ -85,6 +86,10 @@ class Resources:
         vitals: How the process does.
         system: What the system tells of it, once that was asked for.
         sources: Who else has something to show at ``/metrics``.
+        write: Takes the access log, where no file does.
+        sinks: Where records of traffic go: see ``service.reporting``.
+        retiring: Those of them that are being closed.
+        lost: How many records those lost that are closed.
         issued: The keys that were made at run time.
         key_file: Where they are kept; ``None`` for in memory.
     """
@@ -94,6 +99,7 @@ class Resources:
     wheel: Wheel
     traffic: Traffic
     access: AccessLog
+    write: Callable[[bytes], object]
     meters: Meters
     tally: Tally = field(factory=Tally)
     levels: LogLevelFilterPredicate = field(factory=LogLevelFilterPredicate)
@@ -126,6 +132,9 @@ class Resources:
     vitals: Vitals = Factory(lambda self: Vitals(self.reactor), takes_self=True)
     system: System | None = None
     sources: list[Callable[[], Iterable[Family]]] = field(factory=list)
+    sinks: dict[str, Opened] = field(factory=dict)
+    retiring: set[Deferred[None]] = field(factory=set)
+    lost: dict[str, int] = field(factory=dict)
     issued: IssuedKeys = Factory(lambda self: self._issued(), takes_self=True)
     key_file: Path | None = None
     _clients: dict[AgentKey, WireClient] = field(factory=dict)
@@ -143,7 +152,8 @@ class Resources:
         """Make what a process needs; *write* takes the access log."""
         handed = handed or Handed()
         wheel = Wheel(reactor)
-        access = AccessLog(write or _to_stdout, reactor)
+        write = write or _to_stdout
+        access = AccessLog(write, reactor)
         meters = Meters(wheel.now, time)
         resources = cls(
             reactor=reactor,
@@ -151,6 +161,7 @@ class Resources:
             wheel=wheel,
             traffic=Traffic(0, wheel.now, [access, meters]),
             access=access,
+            write=write,
             notifier=Notifier(reactor, handed.notify, handed.watchdog_seconds),
             handed=handed,
             meters=meters,
@@ -161,10 +172,15 @@ class Resources:
         return resources
 
     def losses(self) -> Iterable[Family]:
-        """Say what was lost of what was to be written."""
-        lost = [(("access",), self.access.dropped)]
-        text = "Lines and records that were dropped, since they could not be written in time."
-        yield Family("lmg_lines_dropped", "counter", text, ("sink",), lost)
+        """Say what was lost of what was to be written or sent."""
+        lost = {"access": self.access.dropped, **self.lost}
+        for opened in self.sinks.values():
+            lost[opened.sink.name] = lost.get(opened.sink.name, 0) + opened.sink.dropped
+        samples = [((name,), count) for name, count in lost.items()]
+        text = "Records that were dropped, since they could not be written or sent in time."
+        yield Family("lmg_records_dropped", "counter", text, ("sink",), samples)
+        text = "Access log lines that were left out as the sample says."
+        yield Family("lmg_access_left_out", "counter", text, (), [((), self.access.left_out)])
 
     def client(self, origin: Origin, connect_seconds: float, idle_seconds: float) -> WireClient:
         """

@@ -65,6 +65,7 @@ class Intake:
         noted_headers: The names of further headers that routing rules look at.
         traced_share: Of the traces that begin here, the share that is recorded.
         sharing: Says which requests are made once; ``None``: none.
+        capture_bytes: How much is kept of each answer; 0 for nothing.
     """
 
     gateway: Gateway
@@ -77,6 +78,7 @@ class Intake:
     noted_headers: frozenset[str] = frozenset()
     traced_share: float = 0.0
     sharing: Sharing | None = None
+    capture_bytes: int = 0
 
     async def take(self, request: Request, dialect: SurfaceDialect, endpoint: Endpoint) -> None:
         """Serve one request in the grammar of *dialect*; all failures are told to the client."""
@@ -136,7 +138,10 @@ class Intake:
                 raise
             await responder.fail(exchange, interruption)
         except Exception:
-            _log.failure("Exchange {id} failed unexpectedly.", id=exchange.id)
+            assert exchange.trace is not None, "every request belongs to one"
+            trace_id = exchange.trace.id.decode()
+            text = "Exchange {request_id} failed unexpectedly."
+            _log.failure(text, request_id=exchange.id, trace_id=trace_id)
             await responder.fail(exchange, GatewayError())
 
     def begin(self, request: Request, surface: str) -> Exchange:
@@ -160,6 +165,7 @@ class Intake:
             interrupt=request.interrupt,
             interruption=lambda: request.interruption,
             debug=self.debug,
+            capture_bytes=self.capture_bytes,
             friendly_errors=self.friendly_errors,
         )
 

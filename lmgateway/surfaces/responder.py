@@ -96,6 +96,8 @@ class Responder:
     def _send(self, exchange: Exchange, body: bytes, headers: Headers) -> None:
         exchange.status = 200
         exchange.bytes_out = len(body)
+        if exchange.capture_bytes:
+            exchange.note_answer(body)
         self._request.respond(200, [JSON, *headers, *self._extra], body)
 
     async def _stream(self, exchange: Exchange, reply: Reply, headers: Headers) -> None:
@@ -137,6 +139,8 @@ class Responder:
         take = transcoder.take
         data = b"".join([take(event, mark) for event, mark in batch])
         exchange.bytes_out += len(data)
+        if exchange.capture_bytes:
+            exchange.note_answer(data)
         self._written = self._wheel.now()
         return data
 

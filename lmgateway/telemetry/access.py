@@ -2,8 +2,7 @@
 The access log: one JSON line per exchange, from a buffer of its own.
 
 The logger of operational events costs tens of microseconds a line; this one
-encodes a struct and appends.  Lines leave in blocks, within ``FLUSH_SECONDS``
-or as soon as the buffer is full, and the last ones when the service stops.
+encodes a struct and appends.
 """
 
 from __future__ import annotations
@@ -11,72 +10,49 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import msgspec
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
-from twisted.logger import Logger
+from twisted.internet.interfaces import IReactorTime
 
+from lmgateway.telemetry.lines import FLUSH_BYTES, FLUSH_SECONDS, MAX_HELD, Lines
 from lmgateway.telemetry.traffic import Entry
 
-FLUSH_SECONDS = 0.25
-FLUSH_BYTES = 64 * 1024
-MAX_HELD = 1024 * 1024
-"""Bytes kept while the writer takes none; further lines are dropped."""
+__all__ = ["FLUSH_BYTES", "FLUSH_SECONDS", "MAX_HELD", "AccessLog"]
 
 
-class AccessLog:
+class AccessLog(Lines):
     """
-    Writes entries as lines.
+    Writes entries as lines: see ``Lines``.
 
-    Args:
-        write: Takes a block of whole lines.  A ``BlockingIOError`` says how much of it was
-            taken: the rest is offered again.  Any other ``OSError`` loses the block, which is
-            counted, and nothing else.
-        clock: Delays the flush.
+    Attributes:
+        share: Of what went well, the share that is written; a trace is all there, or not.
+        slow_ms: What took longer is written whatever its share.
+        left_out: Lines that fell out of the share.
     """
-
-    _log = Logger()
 
     def __init__(self, write: Callable[[bytes], object], clock: IReactorTime) -> None:
-        self._write = write
-        self._clock = clock
-        self._lines = bytearray()
-        self._flush: IDelayedCall | None = None
+        super().__init__(write, clock)
         self._encode = msgspec.json.Encoder().encode
-        self._stuck = False
-        self.dropped = 0
+        self.share = 1.0
+        self.slow_ms = 0.0
+        self.left_out = 0
 
     def __call__(self, entry: Entry) -> None:
         """Take one entry; what is kept for the operator's eyes is not logged."""
-        if entry.debug_request_body is not msgspec.UNSET:
-            entry = msgspec.structs.replace(entry, debug_request_body=msgspec.UNSET)
-        if len(self._lines) >= MAX_HELD:
+        if self.share < 1.0 and self._is_left_out(entry):
+            self.left_out += 1
+        elif self.full:
             self.dropped += 1
-            return
-        self._lines += self._encode(entry)
-        self._lines += b"\n"
-        if self._flush is None:
-            self._flush = self._clock.callLater(FLUSH_SECONDS, self._due)
-        if len(self._lines) >= FLUSH_BYTES and not self._stuck:
-            self.flush()
+        else:
+            self.put(encoded(self._encode, entry))
 
-    def _due(self) -> None:
-        self._flush = None
-        self.flush()
+    def _is_left_out(self, entry: Entry) -> bool:
+        if not entry.success or entry.latency_ms > self.slow_ms:
+            return False
+        number = int(entry.trace_id[-8:], 16) if entry.trace_id else 0
+        return number >= self.share * 0x1_0000_0000
 
-    def flush(self) -> None:
-        """Write out what there is."""
-        if self._flush is not None:
-            self._flush.cancel()
-            self._flush = None
-        block, self._lines = bytes(self._lines), bytearray()
-        if not block:
-            return
-        self._stuck = False
-        try:
-            self._write(block)
-        except BlockingIOError as stuck:
-            self._stuck = True
-            self._lines += block[stuck.characters_written :]
-            self._flush = self._clock.callLater(FLUSH_SECONDS, self._due)
-        except OSError as error:
-            self.dropped += block.count(b"\n")
-            self._log.warn("Access log lines are lost: {error}", error=error)
+
+def encoded(encode: Callable[[Entry], bytes], entry: Entry) -> bytes:
+    """Give an entry as JSON, without the body that is only for the operator's eyes."""
+    if entry.debug_request_body is not msgspec.UNSET:
+        entry = msgspec.structs.replace(entry, debug_request_body=msgspec.UNSET)
+    return encode(entry)

@@ -23,20 +23,48 @@ from twisted.logger import (
 )
 
 MAX_TEXT = 8192
+MAX_FIELD = 1024
+_LEGACY = frozenset({"format", "message", "time", "system", "isError", "failure", "why", "debug"})
+"""What twisted's older logger puts into an event."""
+_CORRELATED = ("request_id", "trace_id")
+"""Fields that stand beside the message, where pipelines look for them."""
 
 
 def line(event: LogEvent) -> str:
     """Give an event as one JSON object and a newline."""
     failure = event.get("log_failure")
-    document = {
-        "time": datetime.fromtimestamp(event["log_time"], UTC).isoformat(timespec="milliseconds"),
+    when = datetime.fromtimestamp(event["log_time"], UTC)
+    document: dict[str, object] = {
+        "timestamp": when.isoformat(timespec="milliseconds"),
         "level": event["log_level"].name,
         "namespace": event.get("log_namespace"),
-        "message": formatEvent(event)[:MAX_TEXT],
+        "message": _sound(formatEvent(event)[:MAX_TEXT]),
     }
+    fields = _fields(event)
+    document.update((name, fields.pop(name)) for name in _CORRELATED if name in fields)
+    if fields:
+        document["fields"] = fields
     if failure is not None:
-        document["traceback"] = failure.getTraceback()[-MAX_TEXT:]
+        document["traceback"] = _sound(failure.getTraceback()[-MAX_TEXT:])
     return msgspec.json.encode(document).decode() + "\n"
+
+
+def _sound(text: str) -> str:
+    """Give text that can be encoded, whatever a name was made of."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def _fields(event: LogEvent) -> dict[str, object]:
+    """What an event is about, one by one: plain values that its author named."""
+    found: dict[str, object] = {}
+    for name, value in event.items():
+        if name.startswith("log_") or name in _LEGACY:
+            continue
+        if isinstance(value, str):
+            found[name] = _sound(value[:MAX_FIELD])
+        elif value is None or isinstance(value, bool | int | float):
+            found[name] = value
+    return found
 
 
 def text(event: LogEvent) -> str:

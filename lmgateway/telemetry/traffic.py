@@ -147,6 +147,9 @@ class Traffic:
         capacity: How many entries are kept.
         now: Reactor seconds.
         sinks: Called with each entry; must not raise or block.
+
+    Attributes:
+        takers: Called with each exchange that has ended, likewise.
     """
 
     def __init__(
@@ -158,6 +161,7 @@ class Traffic:
         self._ring: deque[Entry] = deque(maxlen=max(0, capacity))
         self._now = now
         self._sinks = sinks
+        self.takers: Sequence[Callable[[Exchange], object]] = ()
         self.open: set[Exchange] = set()
         self.total = 0
 
@@ -192,6 +196,8 @@ class Traffic:
         self._ring.append(entry)
         for sink in self._sinks:
             sink(entry)
+        for taker in self.takers:
+            taker(exchange)
 
     def newest(self, limit: int) -> list[Entry]:
         """Give up to *limit* entries, the newest first."""
