@@ -33,7 +33,7 @@ run: $(VENV)/installed ## Serve CONFIG (etc/config.toml) on the built-in mock ba
 	@echo "Serving $(CONFIG); Ctrl-C stops."
 	@exec $(BIN)/twistd --nodaemon --pidfile= --umask=0077 lmgateway --config $(CONFIG)
 
-test: $(VENV)/installed $(VENV)/test-tools ## Run the tests (TESTS=tests.wire for some)
+test: $(VENV)/installed $(VENV)/test-tools build/programs ## Run the tests (TESTS=tests.wire for some)
 	@mkdir -p build
 	@$(BIN)/python -b -m tests $(TESTS)
 
@@ -106,6 +106,19 @@ $(VENV)/check-tools: requirements/check.txt $(VENV)/runtime
 $(VENV)/installed: build/wheel/built $(VENV)/runtime
 	@$(BIN)/python -m pip install --quiet --no-deps --no-index --force-reinstall build/wheel/*.whl
 	@$(BIN)/python -I -c 'from twisted.plugin import IPlugin, getPlugins; list(getPlugins(IPlugin))'
+	@touch $@
+
+# Programs of Debian's that some tests drive: a browser.  Where they are missing and cannot be
+# installed, those tests are skipped, and say so.
+PROGRAMS := chromium chromium-driver
+
+build/programs: Makefile
+	@mkdir -p build
+	@command -v chromium chromedriver >/dev/null || { \
+		test "$$(id -u)" = 0 && command -v apt-get >/dev/null && echo "Installing $(PROGRAMS) ..." && \
+		apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install --yes \
+			--no-install-recommends $(PROGRAMS) >/dev/null; } || \
+		echo "Not installed: $(PROGRAMS); the tests that need them are skipped."
 	@touch $@
 
 # What is built ---------------------------------------------------------------

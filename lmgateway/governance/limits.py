@@ -237,8 +237,12 @@ class Limits:
 
     def standings(self, principal: Principal, address: str) -> Iterable[Standing]:
         """Say how all limits stand for whoever asks, its own profile's included."""
-        now = self.now()
         yield from self.at_the_door(address)
+        yield from self.of_client(principal)
+
+    def of_client(self, principal: Principal) -> Iterable[Standing]:
+        """Say how the limits of a client stand, wherever it asks from."""
+        now = self.now()
         own = self.profiles.get(principal.profile)
         for scope in (*self.scopes(principal), *(() if own is None else (own,))):
             yield from scope.standings(now)

@@ -10,6 +10,7 @@ from lmgateway.admin.access import Token, Tokens
 from lmgateway.admin.analytics import AnalyticsRoutes
 from lmgateway.admin.answers import Fallback
 from lmgateway.admin.backends import BackendRoutes
+from lmgateway.admin.clients import ClientRoutes
 from lmgateway.admin.config import ConfigRoutes
 from lmgateway.admin.cookies import Cookies
 from lmgateway.admin.documents import DocumentRoutes
@@ -24,6 +25,7 @@ from lmgateway.admin.levels import LevelRoutes
 from lmgateway.admin.login import LoginRoutes
 from lmgateway.admin.metrics import MetricsRoutes
 from lmgateway.admin.openapi import admin_document
+from lmgateway.admin.pages import PageRoutes
 from lmgateway.admin.setup import SetupRoutes
 from lmgateway.admin.table import Routed, RouteTable
 from lmgateway.admin.traffic import TrafficRoutes
@@ -38,6 +40,7 @@ from lmgateway.dialects.document import encode
 from lmgateway.errors import ConfigError
 from lmgateway.governance.addresses import Proxies
 from lmgateway.governance.keys import digest
+from lmgateway.governance.sheet import Sheet
 from lmgateway.service.backends import Backends
 from lmgateway.service.metrics import Scrape
 from lmgateway.service.port import Place, Port, limits_of, secret_of
@@ -57,6 +60,7 @@ class AdminParts:
 
     Attributes:
         reload: Applies the files anew.
+        sheets: Says how each client stands.
         scrape: Gives the metrics.
     """
 
@@ -65,6 +69,7 @@ class AdminParts:
     backends: Backends
     reload: Callable[[], None]
     scrape: Scrape
+    sheets: Callable[[], list[Sheet]]
 
     def port(self) -> Port:
         """
@@ -112,6 +117,7 @@ class AdminParts:
             wall=resources.wall,
         )
         return [
+            PageRoutes(),
             HealthRoutes(self._condition),
             TrafficRoutes(resources.traffic),
             InFlightRoutes(resources.traffic, resources.wheel.now),
@@ -133,6 +139,7 @@ class AdminParts:
                 wellness.check,
                 lambda: [*wellness.overrides(), *resources.log_levels.overrides()],
             ),
+            ClientRoutes(self.sheets),
             KeyRoutes(resources.issued, config.is_open),
             MetricsRoutes(self.scrape.text),
             UsageRoutes(resources.ledger),

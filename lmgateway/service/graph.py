@@ -16,6 +16,7 @@ from lmgateway.governance.admission import Admission
 from lmgateway.governance.budgets import Budgets
 from lmgateway.governance.limits import Limits
 from lmgateway.governance.pricing import Prices
+from lmgateway.governance.sheet import sheet_of
 from lmgateway.routing.policy import Directory
 from lmgateway.routing.router import Router
 from lmgateway.service.admin_port import AdminParts
@@ -113,7 +114,12 @@ def assemble(config: Config, resources: Resources, reload: Callable[[], None]) -
     )
     scrape = Scrape(config=config, resources=resources, budgets=budgets)
     admin = AdminParts(
-        config=config, resources=resources, backends=backends, reload=reload, scrape=scrape
+        config=config,
+        resources=resources,
+        backends=backends,
+        reload=reload,
+        scrape=scrape,
+        sheets=lambda: [sheet_of(each, admission) for each in clients.keys.principals.values()],
     )
     return Graph(
         config=config,

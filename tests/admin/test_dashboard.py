@@ -1,0 +1,157 @@
+"""The dashboard as a person meets it: a real browser in front of a served gateway."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet import reactor as the_reactor
+from twisted.internet.task import deferLater
+
+from tests.browser import Browser, missing
+from tests.harness import GatewayCase
+
+reactor: Any = the_reactor
+
+TOKENS = """
+    [[admin_tokens]]
+    name = "boss"
+    role = "admin"
+    token_env = "BOSS"
+
+    [[admin_tokens]]
+    name = "looker"
+    role = "viewer"
+    token_env = "LOOKER"
+"""
+
+
+class DashboardTests(GatewayCase):
+    """One browser per test; pictures of it are kept in build/screenshots."""
+
+    timeout = 180
+    skip = missing()
+
+    async def setUp(self) -> None:  # type: ignore[override]  # trial awaits it
+        """Serve, and open a window."""
+        super().setUp()
+        self.environ |= {"BOSS": "boss-token-1", "LOOKER": "looker-token-1"}
+        self.start(more=TOKENS)
+        self.browser = Browser()
+        await self.browser.start()
+        self.url = f"http://127.0.0.1:{self.admin_port}/"
+
+    async def tearDown(self) -> None:  # type: ignore[override]  # trial awaits it
+        """Close the window; nothing of the page may have been refused by its own policy."""
+        try:
+            complaints = await self.browser.console()
+            self.assertEqual([one for one in complaints if "Content Security" in one], [])
+        finally:
+            await self.browser.stop()
+            await super().tearDown()
+
+    async def log_in(self, token: str) -> None:
+        """Log in by the page, as a person would."""
+        await self.browser.go(self.url)
+        await self.browser.until("document.querySelector('#token')")
+        await self.browser.type("#token", token)
+        await self.browser.click("button")
+        await self.browser.until("document.querySelector('#pulse')?.textContent.includes('live')")
+
+    async def see(self, view: str) -> None:
+        """Go to a view by its link."""
+        await self.browser.click(f'#nav a[href="#{view}"]')
+        await self.browser.until("document.title.startsWith(arguments[0])", view)
+
+    async def test_login_and_live_row(self) -> None:
+        """After logging in, a request shows within a second, and its decision on a click."""
+        await self.browser.go(self.url)
+        await self.browser.type("#token", "wrong")
+        await self.browser.click("button")
+        self.assertIn("not valid", await self.browser.text("[role=alert]"))
+        await self.log_in("boss-token-1")
+        await self.see("traffic")
+        await self.browser.until("document.querySelector('.empty')")
+        got = await self.chat("cloud:economy")
+        began = reactor.seconds()
+        await self.browser.until("document.querySelector('tbody tr')")
+        self.assertLess(reactor.seconds() - began, 5, "a second and the slowness of a busy machine")
+        self.assertIn("cloud:economy", await self.browser.text("tbody tr"))
+        await self.browser.shoot("traffic")
+        await self.browser.click("tbody tr")
+        drawer = await self.browser.text("#drawer .fall")
+        self.assertIn("cloud:economy", drawer)
+        whole = await self.browser.text("#drawer")
+        self.assertIn("Why this tier", whole)
+        self.assertIn(got.headers["x-request-id"], whole)
+        await self.browser.shoot("waterfall")
+
+    async def test_filter(self) -> None:
+        """The rows are those of the filter, of what was and of what comes."""
+        await self.log_in("looker-token-1")
+        await self.see("traffic")
+        await self.chat("cloud:economy")
+        await self.chat("local:fast")
+        await self.browser.until("document.querySelectorAll('tbody tr').length == 2")
+        await self.browser.type("input[name=tier]", "local:fast")
+        await self.browser.until("document.querySelectorAll('tbody tr').length == 1")
+        self.assertIn("local:fast", await self.browser.text("tbody tr"))
+        await self.chat("cloud:economy")
+        await self.chat("local:fast")
+        await self.browser.until("document.querySelectorAll('tbody tr').length == 2")
+        self.assertNotIn("cloud:economy", await self.browser.text("tbody"))
+
+    async def test_operator_action_and_roles(self) -> None:
+        """An admin may reload and drain; a viewer finds no such button, and is refused without."""
+        await self.log_in("boss-token-1")
+        await self.see("config")
+        await self.browser.click("header button.main")
+        await self.browser.accept()
+        await self.browser.until("document.querySelector('#toasts').innerText.includes('done')")
+        await self.see("backends")
+        await self.browser.until(
+            "[...document.querySelectorAll('button')].find(b => b.textContent == 'Drain')"
+        )
+        await self.browser.shoot("backends")
+        await self.browser.run(
+            "[...document.querySelectorAll('button')].find(b => b.textContent == 'Drain').click()"
+        )
+        await self.browser.accept()
+        await self.browser.until("document.querySelector('.grid').innerText.includes('drained')")
+        self.assertEqual((await self.chat("hint:fast")).code, 503)
+        await self.browser.click("#who button")
+        await self.browser.until("document.querySelector('#token')")
+        await self.log_in("looker-token-1")
+        await self.see("backends")
+        await self.browser.until("document.querySelector('.grid .panel')")
+        self.assertFalse(await self.browser.run("return !!document.querySelector('.buttons')"))
+        refused = await self.browser.run(
+            "return fetch('admin/reload', {method: 'POST'}).then(answer => answer.status)"
+        )
+        self.assertEqual(refused, 403)
+
+    async def test_every_view_on_a_phone(self) -> None:
+        """No view is wider than a phone, and all of them show without a complaint."""
+        await self.chat("local:fast")
+        await self.log_in("boss-token-1")
+        for width, kind in ((1360, "wide"), (390, "phone")):
+            await self.browser.resize(width, 844)
+            for view in (
+                "overview",
+                "traffic",
+                "backends",
+                "quality",
+                "clients",
+                "spend",
+                "config",
+            ):
+                await self.browser.run("location.hash = arguments[0]", view)
+                await self.browser.until("document.title.startsWith(arguments[0])", view)
+                await deferLater(reactor, 0.5)
+                await self.browser.shoot(f"{kind}-{view}")
+                wide = await self.browser.run("return document.documentElement.scrollWidth")
+                self.assertLessEqual(wide, width, view)
+                self.assertFalse(
+                    await self.browser.run("return !!document.querySelector('.view > .bad')"), view
+                )
+        complaints = await self.browser.console()
+        self.assertEqual(complaints, [])
