@@ -1,13 +1,15 @@
-"""The API's own documents: ``/openapi.json``."""
+"""The API's own description: ``/openapi.json`` and ``/docs``, and that of the client port."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import ClassVar
 
 from attrs import frozen
 
-from lmgateway.admin.answers import JSON, Raw
+from lmgateway.admin.answers import HTML, JSON, Raw
 from lmgateway.admin.declared import Call, Topic
+from lmgateway.wire.viewer import viewer
 
 topic = Topic("documents")
 
@@ -18,10 +20,12 @@ class DocumentRoutes:
     The routes.
 
     Attributes:
-        documents: Encoded documents, by port.
+        of_admin: Gives this port's encoded document.
+        of_client: Gives the client port's.
     """
 
-    documents: dict[str, bytes]
+    of_admin: Callable[[], bytes]
+    of_client: Callable[[], bytes]
     topic: ClassVar[Topic] = topic
 
     @topic.route(
@@ -29,4 +33,18 @@ class DocumentRoutes:
     )
     def openapi(self, call: Call) -> Raw:
         """Give the OpenAPI 3.1 document of this port."""
-        return Raw(self.documents["admin"], JSON)
+        return Raw(self.of_admin(), JSON)
+
+    @topic.route(
+        "GET", "/openapi-client.json", role="viewer", answer={"type": "object"},
+        summary="The client port's document",
+    )  # fmt: skip
+    def client(self, call: Call) -> Raw:
+        """Give the OpenAPI 3.1 document of the client port."""
+        return Raw(self.of_client(), JSON)
+
+    @topic.route("GET", "/docs", role="viewer", media=HTML, answer=None, summary="Description")
+    def docs(self, call: Call) -> Raw:
+        """Show ``/openapi.json`` in a browser."""
+        page, headers = viewer()
+        return Raw(page, HTML, 200, tuple(headers))

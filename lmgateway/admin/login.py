@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from base64 import b64encode
-from hashlib import sha256
 from html import escape
 from typing import ClassVar
 
@@ -17,6 +15,7 @@ from lmgateway.admin.declared import FORM, Call, Topic
 from lmgateway.admin.operator import Operator
 from lmgateway.admin.sessions import Sessions
 from lmgateway.errors import GatewayError, RateLimited, Unauthenticated
+from lmgateway.wire.viewer import policy
 
 topic = Topic("login")
 
@@ -47,8 +46,7 @@ _PAGE = """<!doctype html>
 
 _CSP = (
     b"content-security-policy",
-    b"default-src 'none'; style-src 'sha256-%b'; form-action 'self'; "
-    b"base-uri 'none'; frame-ancestors 'none'" % b64encode(sha256(_STYLE.encode()).digest()),
+    policy(f"<style>{_STYLE}</style>".encode(), b"form-action 'self'"),
 )
 _HOME = (b"location", b"./")
 

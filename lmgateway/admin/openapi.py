@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from importlib.metadata import PackageNotFoundError, version
 
-from lmgateway.admin.answers import HTML, JSON, Fault
+from attrs import evolve
+
+from lmgateway.admin.answers import HTML, Fault
 from lmgateway.admin.declared import Declared
-from lmgateway.wire.openapi import Content, Document, Operation, document
+from lmgateway.wire.openapi import Content, Document, Operation, document, own_version
 
 SCHEMES = {
     "token": {"type": "http", "scheme": "bearer"},
@@ -47,14 +48,6 @@ def admin_document(declared: Iterable[Declared]) -> Document:
     )
 
 
-def own_version() -> str:
-    """Give this package's version."""
-    try:
-        return version("lmgateway")
-    except PackageNotFoundError:  # run from a source tree
-        return "0"
-
-
 def _operation(one: Declared) -> Operation:
     public = one.role == "public"
     return Operation(
@@ -71,17 +64,20 @@ def _operation(one: Declared) -> Operation:
     )
 
 
-def _answers(one: Declared) -> Iterator[tuple[int, Content]]:
+def _answers(one: Declared) -> Iterator[tuple[str, tuple[Content, ...]]]:
     media = one.media if one.status not in (204, 304) else ""
     for status in (one.status, *one.also):
-        yield status, Content(of=one.answer, media=media, description=_SAID.get(status, "Done."))
+        yield _told(status, Content(of=one.answer, media=media))
     for status in sorted(_failures(one) - {one.status, *one.also}):
-        # A page tells its own errors as pages, and a browser at a guarded page is sent to log in.
+        # A page tells its own errors as pages.
         paged = one.media == HTML and status in one.errors
-        kind = Content(media=HTML) if paged else Content(of=Fault, media=JSON)
-        yield status, Content(of=kind.of, media=kind.media, description=_SAID.get(status, "No."))
+        yield _told(status, Content(media=HTML) if paged else Content(of=Fault))
     if one.media == HTML and one.role != "public":
-        yield 303, Content(media="", description="Log in first.")
+        yield _told(303, Content(media=""))
+
+
+def _told(status: int, content: Content) -> tuple[str, tuple[Content, ...]]:
+    return str(status), (evolve(content, description=_SAID.get(status, "")),)
 
 
 def _failures(one: Declared) -> set[int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cache, partial
 
 from attrs import frozen
 
@@ -42,6 +43,7 @@ from lmgateway.governance.addresses import Proxies
 from lmgateway.governance.keys import digest
 from lmgateway.governance.sheet import Sheet
 from lmgateway.service.backends import Backends
+from lmgateway.service.client_port import client_description
 from lmgateway.service.metrics import Scrape
 from lmgateway.service.port import Place, Port, limits_of, secret_of
 from lmgateway.service.resources import Resources
@@ -82,9 +84,12 @@ class AdminParts:
         proxies = Proxies(gateway.trusted_proxies)
         tokens, cookies = self._tokens(), Cookies(proxies)
         login = LoginRoutes(tokens, resources.guesses, resources.sessions, cookies)
-        documents: dict[str, bytes] = {}
-        table = RouteTable([login, DocumentRoutes(documents), *self._routed()])
-        documents["admin"] = encode(admin_document(table.declared))
+        table: RouteTable
+        described = DocumentRoutes(
+            cache(lambda: encode(admin_document(table.declared))),
+            partial(client_description, self.config.is_open),
+        )
+        table = RouteTable([login, described, *self._routed()])
         door = AdminDoor(
             table=table,
             tokens=tokens,

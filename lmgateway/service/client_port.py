@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache, partial
 
 from attrs import evolve, frozen
 
 from lmgateway.config.exposure import client_port_unguarded
 from lmgateway.config.schema import Config
+from lmgateway.dialects.document import encode
 from lmgateway.gateway import Gateway
 from lmgateway.governance.addresses import Proxies
 from lmgateway.governance.admission import Admission
@@ -28,8 +30,26 @@ from lmgateway.surfaces.me import MeSurface
 from lmgateway.surfaces.models import Models
 from lmgateway.surfaces.ollama import OllamaSurface
 from lmgateway.surfaces.openai import OpenAISurface
+from lmgateway.surfaces.openapi import DescriptionSurface, client_document
 from lmgateway.surfaces.sharing import Sharing
 from lmgateway.wire.routes import Routes
+
+SURFACES = (
+    HealthSurface,
+    DescriptionSurface,
+    ExplainSurface,
+    MeSurface,
+    OpenAISurface,
+    AnthropicSurface,
+    OllamaSurface,
+)
+"""All that the client port serves."""
+
+
+@cache
+def client_description(open_: bool) -> bytes:
+    """Give the client port's OpenAPI document; *open_*: whether no key is asked for."""
+    return encode(client_document([surface.app for surface in SURFACES], open_=open_))
 
 
 @frozen(kw_only=True)
@@ -107,12 +127,14 @@ class ClientParts:
         models = Models(directory, answers, resources.wall() - resources.uptime())
         surfaces = (
             health,
+            DescriptionSurface(answers, partial(client_description, self.config.is_open)),
             ExplainSurface(explaining),
             MeSurface(answers, directory, self.admission),
             OpenAISurface(intake, models),
             AnthropicSurface(intake),
             OllamaSurface(intake, answers, directory, resources.wall),
         )
+        assert {*map(type, surfaces)} == {*SURFACES}, "what is served is described"
         return Routes([surface.app for surface in surfaces], answers)
 
     def _door(self, answers: Answers) -> ClientDoor:

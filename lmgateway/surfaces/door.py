@@ -29,6 +29,8 @@ OPEN_PATHS = frozenset(
         b"/livez",
         b"/readyz",
         b"/status",
+        b"/openapi.json",
+        b"/docs",
         b"/",
     }
 )

@@ -47,7 +47,7 @@ class Operation:
     Attributes:
         path: With ``<name>`` for variable parts.
         query: A struct with a member for each query parameter.
-        answers: By status.
+        answers: By status, or class of them (``4XX``); of each the kinds that there are.
         security: What must be shown: names of security schemes, one of which will do.
     """
 
@@ -58,7 +58,7 @@ class Operation:
     description: str = ""
     query: type[msgspec.Struct] | None = None
     body: Content | None = None
-    answers: Mapping[int, Content]
+    answers: Mapping[str, tuple[Content, ...]]
     security: Sequence[str] = ()
     extensions: Mapping[str, Any] = field(factory=dict)
 
@@ -70,7 +70,7 @@ class Operation:
 
 def document(
     title: str,
-    version: str,
+    release: str,
     operations: Iterable[Operation],
     schemes: Mapping[str, Any],
     description: str = "",
@@ -83,12 +83,22 @@ def document(
         paths.setdefault(one.template, {})[one.method.lower()] = _operation(one, schemas)
     return {
         "openapi": "3.1.0",
-        "info": {"title": title, "version": version, "description": description},
+        "info": {"title": title, "version": release, "description": description},
         "servers": [{"url": "."}],
         "tags": [{"name": name} for name in sorted({one.tag for one in listed})],
         "paths": paths,
         "components": {"schemas": schemas.components, "securitySchemes": dict(schemes)},
     }
+
+
+def own_version() -> str:
+    """Give this package's version."""
+    from importlib import metadata  # takes long, and is hardly ever asked for
+
+    try:
+        return metadata.version("lmgateway")
+    except metadata.PackageNotFoundError:  # run from a source tree
+        return "0"
 
 
 class _Schemas:
@@ -120,8 +130,9 @@ def _types(operations: Sequence[Operation]) -> list[Any]:
     """List all types, each once."""
     found: list[Any] = []
     for one in operations:
-        contents = [*one.answers.values(), *([] if one.body is None else [one.body])]
-        found += [content.of for content in contents]
+        bodies = () if one.body is None else (one.body,)
+        for contents in (bodies, *one.answers.values()):
+            found += [content.of for content in contents]
         found.append(one.query)
     types = [of for of in found if of is not None and not isinstance(of, dict)]
     return [of for position, of in enumerate(types) if of not in types[:position]]
@@ -163,7 +174,7 @@ def _operation(one: Operation, schemas: _Schemas) -> Document:
         "description": one.description,
         "parameters": [*_parameters(one, schemas)],
         "responses": {
-            str(status): _response(content, schemas) for status, content in one.answers.items()
+            status: _response(contents, schemas) for status, contents in one.answers.items()
         },
         "security": [{name: []} for name in one.security],
         **one.extensions,
@@ -193,10 +204,11 @@ def _parameters(one: Operation, schemas: _Schemas) -> Iterator[Document]:
             }  # fmt: skip
 
 
-def _response(content: Content, schemas: _Schemas) -> Document:
-    told: Document = {"description": content.description or "Done."}
-    if content.media:
-        schema = schemas.of(content.of)
-        media = content.media.partition(";")[0]
-        told["content"] = {media: {} if schema is None else {"schema": schema}}
+def _response(contents: Sequence[Content], schemas: _Schemas) -> Document:
+    told: Document = {"description": contents[0].description or "Done."}
+    for content in contents:
+        if content.media:
+            schema = schemas.of(content.of)
+            media = content.media.partition(";")[0]
+            told.setdefault("content", {})[media] = {} if schema is None else {"schema": schema}
     return told
