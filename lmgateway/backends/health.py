@@ -77,6 +77,7 @@ class Probed:
         well: Whether the backend answered at all as a working one would.
         status: The HTTP status, if one came.
         error: The kind of what went wrong; empty if nothing did.
+        message: The same in a sentence.
     """
 
     at: float
@@ -84,6 +85,7 @@ class Probed:
     well: bool
     status: int | None = None
     error: str = ""
+    message: str = ""
 
 
 @define(eq=False)

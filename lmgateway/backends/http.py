@@ -34,7 +34,8 @@ from lmgateway.wire.timers import Wheel
 
 MAX_ANSWER = 32 * 1024 * 1024
 MAX_REFUSAL = 64 * 1024
-MAX_LISTING = 1024 * 1024
+MAX_LISTING = 16 * 1024
+"""Of a listing that is only to show that somebody is there; some have half a megabyte."""
 REFUSAL_SECONDS = 5.0
 """For the text of a refusal: what its status says does not wait longer."""
 

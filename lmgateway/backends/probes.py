@@ -21,7 +21,7 @@ from collections.abc import Callable, Mapping
 from random import Random
 
 from attrs import define, field, frozen
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, fail
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -34,6 +34,7 @@ RECHECK_SECONDS = 5.0
 """Between two probes of a backend that is out of order."""
 JITTER = 0.2
 
+_GONE = "There is no such backend any more."
 _log = Logger()
 
 
@@ -84,7 +85,14 @@ class Probes:
         self.settle({})
 
     def check(self, name: str) -> Deferred[Probed]:
-        """Probe a backend now, or wait for the probe that is under way."""
+        """
+        Probe a backend now, or wait for the probe that is under way.
+
+        Raises:
+            BackendError: If there is no such backend any more.
+        """
+        if name not in self._rounds:
+            return fail(BackendError(_GONE))
         return self._rounds[name].check()
 
     def hasten(self, name: str, seconds: float) -> None:
@@ -117,7 +125,7 @@ class _Round:
         """Ask no more."""
         self._schedule(0)
         self._give_up()
-        self._disappoint(BackendError("There is no such backend any more."))
+        self._disappoint(BackendError(_GONE))
 
     def check(self) -> Deferred[Probed]:
         """Ask now, unless that is under way."""
@@ -161,17 +169,19 @@ class _Round:
         """Ask, and say what came of it."""
         probes, backend = self._probes, self._probing.backend
         begun = probes.clock.seconds()
-        status, error = None, ""
+        status, error, message = None, "", ""
         try:
             status = await backend.probe()
         except BackendError as failure:
             status, error = failure.upstream_status, failure.kind
+            message = type(failure).default_message()
         return Probed(
             at=probes.wall(),
             seconds=probes.clock.seconds() - begun,
             well=not error if status is None else status < 500,
             status=status,
             error=error,
+            message=message,
         )
 
     def _answered(self, probed: Probed) -> None:

@@ -86,7 +86,7 @@ class Climber:
 
     async def ascend(self, steps: Iterable[Step], exchange: Exchange) -> tuple[Reply, Hold]:
         """Find the step that commits; give its reply and what it holds."""
-        tried = Tried.of(exchange)
+        tried = Tried.of(exchange) if exchange.attempts else Tried()
         for step in _fitting(steps, tried.failures):
             for target in step.tier.order(exchange):
                 committed = await self._persist(step, target, exchange, tried)

@@ -17,12 +17,12 @@ from lmgateway.backends.breaker import Forced, State
 from lmgateway.backends.health import Health, Override, Probed, TargetHealth
 from lmgateway.backends.probes import Probes
 from lmgateway.backends.retries import SECONDS, RetryBudget
-from lmgateway.errors import BackendError, BackendTimeout, BackendTLS, NotFound, Unreachable
+from lmgateway.errors import BackendTimeout, BackendTLS, NotFound, Unreachable
 from lmgateway.routing.queues import Gate, Gates
 
 Document = dict[str, Any]
 
-_OUT_OF_REACH = (Unreachable, BackendTimeout, BackendTLS)
+_OUT_OF_REACH = (Unreachable.kind, BackendTimeout.kind, BackendTLS.kind)
 _WELL = ("closed", "forced_closed")
 
 
@@ -75,20 +75,18 @@ class Wellness:
     async def probed(self) -> Document:
         """Ask all backends at once whether they are well; in the reference's shape."""
         found = await gatherResults(
-            [Deferred.fromCoroutine(self._probe(b)) for b in self.backends.values()],
+            [Deferred.fromCoroutine(self._ask(name)) for name in self.backends],
             consumeErrors=True,
         )
         return {"backends": found}
 
-    async def _probe(self, backend: Backend) -> Document:
-        document: Document = {"backend": backend.name, "status": "ok"}
-        try:
-            await backend.probe()
-        except BackendError as error:
-            out_of_reach = isinstance(error, _OUT_OF_REACH)
-            document["status"] = "unreachable" if out_of_reach else "error"
-            document["error"] = f"{error.kind}: {type(error).default_message()}"
-        document["traffic"] = self._traffic(backend.name)
+    async def _ask(self, name: str) -> Document:
+        probed = await self.probes.check(name)
+        document: Document = {"backend": name, "status": "ok"}
+        if probed.error:
+            document["status"] = "unreachable" if probed.error in _OUT_OF_REACH else "error"
+            document["error"] = f"{probed.error}: {probed.message}"
+        document["traffic"] = self._traffic(name)
         return document
 
     def _traffic(self, name: str) -> Document | None:

@@ -145,6 +145,7 @@ class ScheduleTests(ProbeCase):
         waiting = self.probes.check("b")
         self.probes.settle({})
         self.failureResultOf(waiting, BackendError)
+        self.failureResultOf(self.probes.check("b"), BackendError)
         self.assertEqual((self.listing.cancelled, self.clock.getDelayedCalls()), (1, []))
         self.assertIsNone(self.health.backend("b").probed)
 
