@@ -80,8 +80,9 @@ class Continuation:
 
     def __init__(self, dialect: Dialect, request: ChatRequest, delivered: Delivered) -> None:
         self._framing = dialect.framing
-        self._writer = dialect.writer(evolve(request, wants_usage=True))
         self._head = delivered.head
+        model = delivered.head.get("model") or request.model
+        self._writer = dialect.writer(evolve(request, wants_usage=True, model=model))
         primed: list[Event] = []
         for delta in (
             {"role": "assistant"} if delivered.head else {},

@@ -65,9 +65,10 @@ class Delivered:
 
     def add(self, chunk: Chunk) -> None:
         """Take a hub chunk that the client is about to be given."""
-        if not self.head:
+        choices = hub.objects(chunk.get("choices"))
+        if choices and not self.head:  # some servers begin with a chunk that has no id yet
             self.head = {name: chunk[name] for name in ("id", "created", "model") if name in chunk}
-        for choice in hub.objects(chunk.get("choices")):
+        for choice in choices:
             self._take(choice)
 
     def close(self) -> None:
@@ -216,28 +217,57 @@ class Onward(Rest):
     def __init__(self, delivered: Delivered) -> None:
         super().__init__(delivered)
         self.begun = self._text.rstrip()
-        self._blanks = self._text[len(self.begun) :]
-        self._got = ""
+        self._got: list[str] = []
+        self._repeats = _Match(self._text)
+        self._goes_on = _Match(self._text[len(self.begun) :])
 
     def _match(self, piece: str) -> str:
         if self.reached:
             return piece
-        self._got += piece
-        for wanted in (self._text, self._blanks):
-            if len(self._got) < len(wanted) and wanted.startswith(self._got):
-                return ""  # it may be a repetition, or more blanks are to come
-        if not self._got.startswith(self._text):
-            return self._continuation()
+        self._got.append(piece)
+        self._repeats.take(piece)
+        self._goes_on.take(piece)
+        if not self._repeats.alive:
+            return self._continuation() if self._goes_on.decided else ""
+        if not self._repeats.decided:
+            return ""
         if len(self._text) < CERTAIN:
             raise Diverged
-        self.reached = True
-        return self._got[len(self._text) :]
+        return self._beyond(self._repeats)
 
     def _last(self) -> str:
         return self._continuation()
 
     def _continuation(self) -> str:
-        if not self._got.startswith(self._blanks):
+        if not (self._goes_on.alive and self._goes_on.decided):
             raise Diverged
+        return self._beyond(self._goes_on)
+
+    def _beyond(self, match: _Match) -> str:
         self.reached = True
-        return self._got[len(self._blanks) :]
+        return "".join(self._got)[len(match.wanted) :]
+
+
+class _Match:
+    """
+    Whether text that comes in pieces begins with what is wanted.
+
+    Attributes:
+        alive: Whether it does so far.
+        decided: Whether that will stay so.
+    """
+
+    def __init__(self, wanted: str) -> None:
+        self.wanted = wanted
+        self.alive = True
+        self._met = 0
+
+    @property
+    def decided(self) -> bool:
+        return not self.alive or self._met == len(self.wanted)
+
+    def take(self, piece: str) -> None:
+        if self.alive:
+            common = piece[: len(self.wanted) - self._met]
+            self.alive = self.wanted.startswith(common, self._met)
+            self._met += len(common)

@@ -276,8 +276,8 @@ class _Resuming:
         Raises:
             BackendError: What broke off.
         """
-        await self._leave(None)
         self._exchange.attempts[-1].outcome = "diverged"
+        await self._leave(None)
         self._note("diverged")
         raise broken
 

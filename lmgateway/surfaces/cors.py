@@ -9,7 +9,8 @@ from lmgateway.wire.door import Head
 _METHODS = b"GET, POST, OPTIONS"
 _EXPOSED = (
     b"x-request-id, x-lmg-tier, x-lmg-backend, x-lmg-model, x-lmg-profile, x-lmg-class, "
-    b"x-lmg-attempts, x-lmg-dropped, x-lmg-error, retry-after, server-timing"
+    b"x-lmg-attempts, x-lmg-cache, x-lmg-cost, x-lmg-dropped, x-lmg-error, idempotent-replayed, "
+    b"retry-after, server-timing"
 )
 _MAX_AGE = b"600"
 

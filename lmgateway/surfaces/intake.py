@@ -86,22 +86,22 @@ class Intake:
         extra = [(b"x-request-id", exchange.id.encode()), *self.cors.headers(request.head)]
         responder = Responder(request, dialect, self.dialects, self.wheel, extra, self.wall)
         read: Read = partial(dialect.parse, request.body, endpoint)
-        if self.sharing is not None:
-            if self.sharing.is_single is not None:
-                read = cache(read)  # it is looked at before it is served
-            try:
-                flight = self.sharing.flight(request, exchange, read)
-            except GatewayError as error:
-                read = partial(_refuse, error)
-            else:
-                if flight is not None and flight.exchange is None:
-                    await self._lead(flight, request, dialect, exchange, read, responder, extra)
-                    return
-                if flight is not None:
-                    replay = Replay(request, dialect, flight, responder, extra)
-                    await self._serve(replaying(self.gateway), exchange, read, replay)
-                    return
-        await self._serve(self.gateway, exchange, read, responder)
+        sharing = self.sharing
+        if sharing is None or (exchange.idempotency_key is None and sharing.is_single is None):
+            await self._serve(self.gateway, exchange, read, responder)
+            return
+        read, flight = cache(read), None  # it is looked at before it is served
+        try:
+            flight = sharing.flight(request, exchange, read)
+        except GatewayError as error:
+            read = partial(_refuse, error)
+        if flight is None:
+            await self._serve(self.gateway, exchange, read, responder)
+        elif flight.exchange is None:
+            await self._lead(flight, request, dialect, exchange, read, responder, extra)
+        else:
+            replay = Replay(request, dialect, flight, responder, extra)
+            await self._serve(replaying(self.gateway), exchange, read, replay)
 
     async def _lead(
         self,

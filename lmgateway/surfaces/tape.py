@@ -163,6 +163,8 @@ class Tape:
         """Take note that one reads no more."""
         self._readers.discard(reader)
         if self.ended:
+            if not self._readers and not self._dropped and reader.at == len(self._parts):
+                self._parts = [b"".join(self._parts)]  # many small ones take more room
             return
         if self._readers:
             self._pace()
@@ -230,6 +232,8 @@ class Reader:
         try:
             while not tape.status and not tape.ended:
                 await tape.more()
+            if not tape.has(self.at):
+                raise Overloaded("The beginning of this answer is gone.", retry_after=5)
             outlet = Outlet(request)
             self._open(outlet)
             while True:

@@ -277,6 +277,16 @@ class IdempotencyCases(SharedCase):
         await self.keyed()
         self.assertNotIn("idempotency-key", self.backend.asked[0].headers)
 
+    async def test_C10_pages_of_other_origins(self) -> None:
+        """A replay lets in whom this request lets in, not whom the first one did."""
+        self.start(gateway='cors_origins = ["http://one.example", "http://two.example"]')
+        await self.keyed(Origin="http://one.example")
+        got = await self.keyed(Origin="http://two.example")
+        self.assertEqual(got.headers["access-control-allow-origin"], "http://two.example")
+        self.assertIn("idempotent-replayed", got.headers["access-control-expose-headers"])
+        got = await self.keyed(Origin="http://evil.example")
+        self.assertNotIn("access-control-allow-origin", got.headers)
+
     async def test_C10_it_can_be_switched_off(self) -> None:
         """A window of 0 ignores the header."""
         self.start(gateway="idempotency_window_ms = 0")
@@ -366,6 +376,17 @@ class PaceCases(SharedCase):
         self.assertLess(self.tape.size, self.whole)
         self.assertLessEqual(self.tape.held, 9 * 1024 * 1024)
         await self.hung_up(slow)
+
+    async def test_C10_the_gateway_stops_while_one_reads_slowly(self) -> None:
+        """Who has not read it all by the deadline never gets a short answer that looks whole."""
+        service = self.start(gateway="drain_timeout_ms = 50\nidempotency_max_bytes = 1073741824")
+        slow, fast = await self.begun(), await self.begun()
+        self.flood()
+        quickly = b"".join(await read(fast))
+        draining, slowly = service.drain(), await read(slow)
+        await draining
+        if slowly[-1] != b"<cut>":
+            self.assertEqual(b"".join(slowly), quickly)
 
     async def test_C10_a_slow_reader_holds_nobody_up(self) -> None:
         """The other one reads on; the slow one has it all from what is kept."""

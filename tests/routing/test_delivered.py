@@ -170,6 +170,23 @@ class OnwardTests(SynchronousTestCase):
         self.assertEqual(told(onward, [piece(" "), piece("\ntwo"), piece(finish="stop")]), "two")
         self.assertIsNone(self.onward("One, ", "two"))
 
+    @given(TEXTS, st.lists(TEXTS, min_size=1, max_size=5))
+    def test_nothing_is_put_together_that_does_not_belong(
+        self, said: str, pieces: list[str]
+    ) -> None:
+        """However it is cut, the whole is what was delivered and then what was said to follow."""
+        whole = "".join(pieces)
+        rest = self.onward(said, *pieces)
+        if rest is not None:
+            repeated = whole.startswith(said) and len(said) >= CERTAIN
+            self.assertEqual(said + rest, whole if repeated else said.rstrip() + whole)
+
+    def test_long_texts_in_small_pieces(self) -> None:
+        """Comparing takes as long as the text is, not as its square."""
+        begun = "word " * (MAX_DELIVERED // 5)
+        pieces = [begun[at : at + 4] for at in range(0, len(begun), 4)]
+        self.assertEqual(self.onward(begun, *pieces, "end"), "end")
+
     def test_a_continuation_that_begins_alike(self) -> None:
         """A short end that only looks like a repetition is the continuation."""
         self.assertEqual(self.onward("ha ho", "ha"), "ha")
