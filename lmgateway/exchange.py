@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple, Protocol
 from attrs import define, field, frozen
 
 from lmgateway.chat import ChatRequest, Document, Usage
-from lmgateway.errors import BudgetExhausted, GatewayError
+from lmgateway.errors import BudgetExhausted, GatewayError, LimitError
 
 Outcome = Literal["open", "ok", "client_closed"] | str
 """``ok``, ``client_closed``, or the ``kind`` of the error that ended it."""
@@ -22,6 +22,50 @@ Outcome = Literal["open", "ok", "client_closed"] | str
 
 NEVER = float("inf")
 """A moment that does not come."""
+
+
+@frozen(kw_only=True)
+class Allowance:
+    """
+    How much may be used in a minute, and at once.
+
+    Attributes:
+        requests: How many begin in a minute; 0 is any number, ``None`` says nothing of it.
+        tokens: How many they take in a minute.
+        nano_usd: What they may cost in a minute, in nano-dollars.
+        burst: How many begin at once.
+        concurrent: How many are under way at once.
+        enforced: Whether what is over it is refused; if not, that is only told.
+        special: What holds instead for some requests.
+    """
+
+    requests: int | None = None
+    tokens: int | None = None
+    nano_usd: int | None = None
+    burst: int | None = None
+    concurrent: int | None = None
+    enforced: bool = True
+    special: tuple[Special, ...] = ()
+
+
+@frozen(kw_only=True)
+class Special:
+    """
+    An allowance for those requests that fit all of its globs.
+
+    Attributes:
+        path: Of the path; ``None`` fits any.
+        model: Of the model that is asked for, or the tier that it stands for.
+        profile: Of the profile that is asked.
+    """
+
+    path: str | None = None
+    model: str | None = None
+    profile: str | None = None
+    allowance: Allowance
+
+
+UNLIMITED = Allowance()
 
 
 @frozen(kw_only=True)
@@ -44,6 +88,7 @@ class Principal:
         priority_ceiling: The highest priority that may be named; ``None``: any.
         budgets: The names of the budgets that this client spends from.
         expires: Seconds since the epoch from which its key is not good any more.
+        allowance: How much it may use.
     """
 
     name: str
@@ -59,6 +104,7 @@ class Principal:
     priority_ceiling: int | None = None
     budgets: tuple[str, ...] = ()
     expires: float = NEVER
+    allowance: Allowance = UNLIMITED
 
 
 class Standing(NamedTuple):
@@ -66,7 +112,7 @@ class Standing(NamedTuple):
     How a limit stands.
 
     Attributes:
-        what: ``requests``, ``tokens`` or ``concurrency``.
+        what: ``requests``, ``tokens``, ``cost`` (in nano-dollars) or ``concurrency``.
         scope: Whose limit it is.
         limit: How many a minute, or at once.
         remaining: How many more now.
@@ -188,6 +234,9 @@ class Account(Protocol):
     def refusal(self, attempt: Attempt, request: ChatRequest) -> BudgetExhausted | None:
         """Say why ``reserve`` would raise now; ``None`` if it would not."""
 
+    def limit(self, attempt: Attempt) -> LimitError | None:
+        """Say which limit of its tier or backend refuses an attempt now; ``None`` if none does."""
+
     @property
     def downgrades(self) -> bool:
         """Whether a budget may send the request to another tier."""
@@ -223,6 +272,10 @@ class Unaccounted:
 
     def note_refusal(self, attempt: Attempt, refusal: BudgetExhausted) -> None:
         """Nobody refuses."""
+
+    def limit(self, attempt: Attempt) -> LimitError | None:
+        """Know no limit."""
+        return None
 
     def settle(self, attempt: Attempt) -> None:
         """Nothing was set aside."""
@@ -295,6 +348,8 @@ class Exchange:
         dropped: What of the request the backend had no word for.
         patience: Seconds to the first output that the client allows, from ``started``.
         priority: How urgent it is: higher goes first.
+        over_limits: The limits that would have refused it if they were enforced, as
+            ``client:requests``.
         overflowed: Whether it went to another tier because its own had too long a queue.
         downgraded: The budget that sent it to another tier; empty if none did.
         debug: Whether the operator wants to see what backends are sent.
@@ -339,6 +394,7 @@ class Exchange:
 
     patience: float = float("inf")
     priority: int = 0
+    over_limits: tuple[str, ...] = ()
     overflowed: bool = False
     downgraded: str = ""
     expose_routing: bool = True

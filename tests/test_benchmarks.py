@@ -229,7 +229,11 @@ class MicroTests(SynchronousTestCase):
         head, exchange = callers(3)[0]
         finish(let_through(way, head, exchange))
         counters = way.admission.tally.counters
-        used = {kind for (kind, _), each in counters.named.items() if each.requests.used}
+        used = {
+            kind
+            for (kind, _), each in counters.named.items()
+            if each.requests and each.requests.used
+        }
         self.assertEqual(used, {"client", "group", "profile"})
         self.assertEqual(len(counters.addresses), 1)
         self.assertEqual(way.admission.tally.in_flight, 0)

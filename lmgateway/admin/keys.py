@@ -38,8 +38,11 @@ class KeyChanges(Order, frozen=True, kw_only=True):
     allow_endpoints: Texts = UNSET
     rate_limit_rpm: Number = UNSET
     rate_limit_tpm: Number = UNSET
+    rate_limit_usd_per_minute: float | UnsetType | None = UNSET
     burst: Number = UNSET
     max_concurrent: Number = UNSET
+    limits: list[dict[str, Any]] | UnsetType | None = UNSET
+    enforce: bool | UnsetType | None = UNSET
     budgets: Texts = UNSET
     default_priority: Number = UNSET
     priority_ceiling: Number = UNSET

@@ -141,6 +141,9 @@ class BackendSection:
         first_byte_timeout_ms: Milliseconds to the first output of a stream.
         idle_timeout_ms: Milliseconds of silence within a stream.
         pool_idle_ms: Milliseconds that an idle connection is kept; less than the upstream does.
+        rate_limit_rpm: Attempts a minute; off if 0 or not given.
+        rate_limit_tpm: Tokens a minute, of prompts and answers; off if 0 or not given.
+        burst: Attempts at once; half of ``rate_limit_rpm`` if not given.
         max_concurrent: Requests at once; unlimited if not given.
         queue_depth: Requests that may wait for their turn; 1000 if not given.
         queue_timeout_ms: Milliseconds that a request may wait for its turn; 60000 if not given.
@@ -173,6 +176,9 @@ class BackendSection:
     first_byte_timeout_ms: Milliseconds = 60000
     idle_timeout_ms: Milliseconds = 60000
     pool_idle_ms: Count = 4000
+    rate_limit_rpm: Count | None = None
+    rate_limit_tpm: Count | None = None
+    burst: PositiveCount | None = None
     max_concurrent: PositiveCount | None = None
     queue_depth: Count | None = None
     queue_timeout_ms: Milliseconds | None = None

@@ -14,6 +14,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from lmgateway.config.check_budgets import check_budgets, check_listed
+from lmgateway.config.check_limits import check_client_limits, check_limits
 from lmgateway.config.check_tiers import check_tiers, target_paths
 from lmgateway.config.conditions import check_rule, targets
 from lmgateway.config.exposure import check_exposure
@@ -63,6 +64,7 @@ def check(settings: Settings, report: Report, environ: Mapping[str, str], base_d
     if (baseline := settings.gateway.baseline) is not None:
         tiers = _tier_names(settings)
         _check_known(("gateway", "baseline"), "", "tier", baseline, tiers, report)
+    check_limits(settings, report)
     _check_secret_source(
         ("gateway", "admin_token_secret"), settings.gateway.admin_token_secret, report
     )
@@ -253,6 +255,7 @@ def check_client(path: KeyPath, client: ClientSection, settings: Settings, repor
     _check_secret_source((*path, "key_secret"), client.key_secret, report)
     for number, name in enumerate(client.budgets):
         check_listed((*path, "budgets", number), who, name, ("client", "global"), settings, report)
+    check_client_limits(path, client, settings, report)
     if (client.default_priority or 0) > client.most_priority:
         report.problem((*path, "default_priority"), f"{who}is above priority_ceiling")
     given = [client.key_env, client.key_secret, client.key_sha256]

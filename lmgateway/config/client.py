@@ -5,6 +5,7 @@ from __future__ import annotations
 from attrs import frozen
 
 from lmgateway.config.backend import SecretSource, source_of
+from lmgateway.config.limits import OverrideSection
 from lmgateway.config.values import (
     Count,
     EnvName,
@@ -12,6 +13,7 @@ from lmgateway.config.values import (
     Moment,
     Name,
     PositiveCount,
+    Price,
     Priority,
 )
 
@@ -38,8 +40,11 @@ class ClientSection:
         group: The group whose limits hold for this client too.
         rate_limit_rpm: Requests a minute; off if 0 or not given.
         rate_limit_tpm: Tokens a minute, of prompts and answers; off if 0 or not given.
+        rate_limit_usd_per_minute: What answers may cost in a minute; off if 0 or not given.
         burst: Requests at once; half of ``rate_limit_rpm`` if not given.
         max_concurrent: Requests under way at once; unlimited if not given.
+        limits: Other limits for some of the requests, by path, model or profile.
+        enforce: Whether these limits refuse anyone; if not, it is only told who would be.
         expires: The time from which the key is not good any more.
         budgets: The budgets that this client spends from.
         tags: What the traffic log says of this client besides its name.
@@ -59,8 +64,11 @@ class ClientSection:
     group: str | None = None
     rate_limit_rpm: Count | None = None
     rate_limit_tpm: Count | None = None
+    rate_limit_usd_per_minute: Price | None = None
     burst: PositiveCount | None = None
     max_concurrent: PositiveCount | None = None
+    limits: tuple[OverrideSection, ...] = ()
+    enforce: bool = True
     expires: Moment | None = None
     budgets: tuple[str, ...] = ()
     tags: tuple[Name, ...] = ()
@@ -86,13 +94,19 @@ class GroupSection:
     Attributes:
         rate_limit_rpm: Requests a minute; off if 0 or not given.
         rate_limit_tpm: Tokens a minute, of prompts and answers; off if 0 or not given.
+        rate_limit_usd_per_minute: What answers may cost in a minute; off if 0 or not given.
         burst: Requests at once; half of ``rate_limit_rpm`` if not given.
         max_concurrent: Requests under way at once; unlimited if not given.
+        limits: Other limits for some of the requests, by path, model or profile.
+        enforce: Whether these limits refuse anyone; if not, it is only told who would be.
         budgets: The budgets that its clients spend from.
     """
 
     rate_limit_rpm: Count | None = None
     rate_limit_tpm: Count | None = None
+    rate_limit_usd_per_minute: Price | None = None
     burst: PositiveCount | None = None
     max_concurrent: PositiveCount | None = None
+    limits: tuple[OverrideSection, ...] = ()
+    enforce: bool = True
     budgets: tuple[str, ...] = ()

@@ -34,6 +34,7 @@ from lmgateway.config.gates import (
     RefusalGate,
     RepetitionGate,
 )
+from lmgateway.config.limits import LimitsSection, OverrideSection
 from lmgateway.config.listen import HandedSocket
 from lmgateway.config.merge import KeyPath, Origins
 from lmgateway.config.prices import PricesSection
@@ -59,6 +60,7 @@ from lmgateway.config.values import (
     Origin,
     Port,
     PositiveCount,
+    Price,
     Ratio,
 )
 
@@ -77,9 +79,11 @@ __all__ = [
     "GroupSection",
     "JudgeGate",
     "LengthGate",
+    "LimitsSection",
     "MidStreamPolicy",
     "MockSection",
     "Mode",
+    "OverrideSection",
     "PriceSection",
     "PricesSection",
     "ProfileSection",
@@ -245,6 +249,11 @@ class ProfileSection:
             not given.
         expert_requires_flag: Whether a dearer tier needs the expert permission.
         rate_limit_rpm: Requests a minute of all callers together; off if 0 or not given.
+        rate_limit_tpm: Their tokens a minute, of prompts and answers; off if 0 or not given.
+        rate_limit_usd_per_minute: What their answers may cost in a minute; off if 0 or not given.
+        burst: Their requests at once; half of ``rate_limit_rpm`` if not given.
+        max_concurrent: Their requests under way at once; unlimited if not given.
+        enforce: Whether these limits refuse anyone; if not, it is only told who would be.
         classifier_prompt: What the classifier is told, instead of the built-in text.
         classifier_think: Whether the classifier may think.
         classifier_timeout_ms: Milliseconds that the classifier may take.
@@ -278,6 +287,11 @@ class ProfileSection:
     max_auto_tier: str = ""
     expert_requires_flag: bool = False
     rate_limit_rpm: Count | None = None
+    rate_limit_tpm: Count | None = None
+    rate_limit_usd_per_minute: Price | None = None
+    burst: PositiveCount | None = None
+    max_concurrent: PositiveCount | None = None
+    enforce: bool = True
     classifier_prompt: str | None = None
     classifier_think: bool = False
     classifier_timeout_ms: Milliseconds = 10000
@@ -325,6 +339,7 @@ class Settings:
         otel: Where spans are sent.
         export: Where records of requests are sent besides.
         capture: A file with the bodies of requests and answers.
+        limits: How limits are counted, and what everyone may use together.
     """
 
     gateway: GatewaySection
@@ -342,6 +357,7 @@ class Settings:
     otel: OtelSection | None = None
     export: ExportSection | None = None
     capture: CaptureSection | None = None
+    limits: LimitsSection = field(factory=LimitsSection)
 
     @property
     def is_open(self) -> bool:

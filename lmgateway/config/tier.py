@@ -96,6 +96,9 @@ class TierSection:
         price: What it costs.
         queue_id: The queue of this tier, which others may share; its name if not given, and
             empty for none.
+        rate_limit_rpm: Attempts a minute; off if 0 or not given.
+        rate_limit_tpm: Tokens a minute, of prompts and answers; off if 0 or not given.
+        burst: Attempts at once; half of ``rate_limit_rpm`` if not given.
         max_concurrent: Requests at once; unlimited if not given.
         queue_depth: Requests that may wait for their turn; 1000 if not given.
         queue_timeout_ms: Milliseconds that a request may wait for its turn; 60000 if not given.
@@ -120,6 +123,9 @@ class TierSection:
     capabilities: tuple[Capability, ...] | None = None
     price: PriceSection | None = None
     queue_id: str | None = None
+    rate_limit_rpm: Count | None = None
+    rate_limit_tpm: Count | None = None
+    burst: PositiveCount | None = None
     max_concurrent: PositiveCount | None = None
     queue_depth: Count | None = None
     queue_timeout_ms: Milliseconds | None = None

@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from lmgateway.chat import ChatRequest, Usage
-from lmgateway.errors import BudgetExhausted
+from lmgateway.errors import BudgetExhausted, LimitError
 from lmgateway.exchange import Attempt, Exchange, Standing
 from lmgateway.governance.bills import Bill
-from lmgateway.governance.limits import Limits, Scope, refusal_of, tightest
-from lmgateway.governance.tokens import NOTHING, Ask, ask_of
+from lmgateway.governance.claims import Claim
+from lmgateway.governance.limits import Limits
 
 
 class ExchangeAccount:
@@ -26,7 +26,7 @@ class ExchangeAccount:
         record: Told of each attempt once it is settled.
     """
 
-    __slots__ = ("_ask", "_asked", "_bill", "_exchange", "_limits", "_record", "_scopes")
+    __slots__ = ("_bill", "_claim", "_exchange", "_limits", "_record")
 
     def __init__(
         self,
@@ -39,57 +39,33 @@ class ExchangeAccount:
         self._limits = limits
         self._bill = bill
         self._record = record
-        self._scopes: tuple[Scope, ...] = ()
-        self._asked: tuple[Scope, ...] = ()
-        self._ask: Ask = NOTHING
+        self._claim = Claim(exchange, limits)
 
     # Limits ----------------------------------------------------------------
     def open(self) -> None:
         """
-        Count the request for its client and group.
+        Count the request for its client, its group and everyone.
 
         Raises:
             LimitError: If one of them has had too many.
             MalformedRequest: If the request's own bound on its cost is no amount of money.
         """
-        exchange = self._exchange
-        assert exchange.principal is not None and exchange.request is not None, "known by now"
         self._bill.open()
-        scopes = self._limits.scopes(exchange.principal)
-        if scopes:
-            if [scope for scope in scopes if scope.tokens is not None]:
-                self._ask = ask_of(exchange.request)
-            self._join(tuple(scopes))
+        self._claim.open()
 
     def enter(self, profile: str) -> None:
         """Count the request for the profile that routes it, once."""
         self._bill.enter(profile)
-        scope = self._limits.profiles.get(profile)
-        if scope is not None and scope not in self._scopes:
-            self._join((scope,))
+        if self._limits.profiles:
+            self._claim.enter(profile)
 
-    def _join(self, scopes: tuple[Scope, ...]) -> None:
-        now = self._limits.now()
-        self._asked += scopes
-        refusal = refusal_of(scopes, self._ask, now)
-        if refusal is None:
-            for scope in scopes:
-                scope.take(self._ask)
-            self._scopes += scopes
-            return
-        for scope in self._scopes:
-            scope.refund(now)
-        self._limits.unknock(self._exchange.peer, self._exchange.admitted)
-        raise refusal
+    def limit(self, attempt: Attempt) -> LimitError | None:
+        """Say which limit of its tier or backend refuses an attempt now."""
+        return self._claim.limit(attempt) if self._limits.of_targets else None
 
     def standings(self) -> Sequence[Standing]:
         """Say how the limits that apply stand, the tightest of each kind."""
-        limits = self._limits
-        if not self._asked and limits.address is None:
-            return ()
-        now = limits.now()
-        every = [standing for scope in self._asked for standing in scope.standings(now)]
-        return tightest([*limits.at_the_door(self._exchange.peer), *every])
+        return self._claim.standings()
 
     # Money -----------------------------------------------------------------
     def reserve(self, attempt: Attempt, request: ChatRequest) -> int | None:
@@ -97,9 +73,17 @@ class ExchangeAccount:
         Set aside the most that an attempt can cost; see ``exchange.Account``.
 
         Raises:
+            RateLimited: If its tier or backend has had too many.
             BudgetExhausted: If a budget has not so much left.
         """
-        return self._bill.reserve(attempt, request)
+        if not self._limits.of_targets:
+            return self._bill.reserve(attempt, request)
+        self._claim.begin(attempt)
+        try:
+            return self._bill.reserve(attempt, request)
+        except BudgetExhausted:
+            self._claim.forget(attempt)
+            raise
 
     def refusal(self, attempt: Attempt, request: ChatRequest) -> BudgetExhausted | None:
         """Say why nothing could be set aside for an attempt now."""
@@ -117,6 +101,8 @@ class ExchangeAccount:
     def settle(self, attempt: Attempt) -> None:
         """Note what an attempt cost."""
         self._bill.settle(attempt)
+        if self._limits.of_targets:
+            self._claim.end(attempt)
         self._record(self._exchange, attempt)
 
     def price(self, attempt: Attempt, usage: Usage | None) -> int | None:
@@ -124,17 +110,12 @@ class ExchangeAccount:
         return self._bill.price(attempt, usage)
 
     # The end ---------------------------------------------------------------
-    def close(self) -> None:
-        """Let go of what was held, and count the tokens that were used."""
+    def close(self, error: BaseException | None) -> None:
+        """
+        Let go of what was held, and count what was used.
+
+        Args:
+            error: What the exchange ended with.
+        """
         self._bill.close()
-        if not self._scopes:
-            return
-        used = 0
-        for attempt in self._exchange.attempts:
-            if attempt.usage is not None:
-                used += attempt.usage.input_tokens + attempt.usage.output_tokens
-        request = self._exchange.request
-        if request is not None and request.endpoint == "count_tokens":
-            used = 0
-        for scope in self._scopes:
-            scope.release(self._ask, max(0, used))
+        self._claim.close(error)

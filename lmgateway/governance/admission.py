@@ -116,4 +116,4 @@ class Admitted:
         tally.in_flight -= 1
         held = admission.now() - self._started
         tally.held += (held - tally.held) * (_EASE if tally.held else 1.0)
-        self._account.close()
+        self._account.close(error)

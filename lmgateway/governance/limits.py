@@ -1,179 +1,74 @@
 """
-Limits: on requests, tokens and requests at once, for whom and all or nothing.
+Limits: on requests, tokens, cost and requests at once, for whom and all or nothing.
 
-===========  ==============================  ============================
+===========  ==============================  ==================================
 scope        who shares it                   asked
-===========  ==============================  ============================
-``ip``       an address, an IPv6 /64         at the door, before the body
+===========  ==============================  ==================================
+``ip``       an address, an IPv6 /64         at the door, before the body;
+                                             all but requests on admission
 ``client``   a key                           on admission
 ``group``    the clients of a group          on admission
+``global``   everyone                        on admission
 ``profile``  everyone whom it routes         once routing chose it
-===========  ==============================  ============================
+``tier``     all attempts at its targets     before each attempt
+``backend``  all attempts at it              before each attempt
+===========  ==============================  ==================================
 
-A request that one scope refuses is given back to all others that had let it in.
-Tokens are estimated on admission and held; when the exchange has ended, what
-its attempts used is what counts.  So a limit on tokens can be overdrawn by an
-answer that was longer than announced; it is paid off before the next request.
+What each counts is told in ``counters``, how it is counted in ``buckets``, and what
+one request holds of it in ``claims``.  Wrong keys are counted by address too: from
+the sixth in a minute on they are told 429, whatever else is limited.  A good key is
+let in all the same, so that nobody can lock out those behind the same address.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 
-from attrs import define, field, frozen
+from attrs import evolve, field, frozen
 
-from lmgateway.config.schema import ClientSection, Config, GroupSection
-from lmgateway.errors import LimitError, RateLimited, TooManyConcurrent
-from lmgateway.exchange import Principal, Standing
+from lmgateway.config.schema import Config
+from lmgateway.errors import LimitError, RateLimited
+from lmgateway.exchange import UNLIMITED, Allowance, Exchange, Principal, Standing
 from lmgateway.governance.addresses import neighbourhood
-from lmgateway.governance.buckets import Bucket, Buckets, Rate, room
-from lmgateway.governance.tokens import Ask
+from lmgateway.governance.allowances import allowance_of, attempts_of
+from lmgateway.governance.buckets import Rate
+from lmgateway.governance.counters import Counter, Counters, Scope, limited, standing, tightest
+from lmgateway.governance.overrides import Meaning, asked, chosen, label, without
 
-_UNUSED = Bucket()
-"""In the place of one that no limit asks for, since there may be very many keys."""
+__all__ = ["Counter", "Counters", "Limits", "Scope", "tightest"]
 
+MAX_KNOWN = 200_000
+"""Principals whose scopes are remembered; far more than keys can be made."""
 
-class Counter:
-    """What one scope has used; outlives every config."""
-
-    __slots__ = ("concurrent", "requests", "tokens")
-
-    def __init__(self) -> None:
-        self.requests = self.tokens = _UNUSED
-        self.concurrent = 0
-
-    def prepare(self, *, requests: bool, tokens: bool) -> None:
-        """Make the buckets that a limit asks for, if there are none yet."""
-        if requests and self.requests is _UNUSED:
-            self.requests = Bucket()
-        if tokens and self.tokens is _UNUSED:
-            self.tokens = Bucket()
+Scopes = tuple[Scope, ...]
 
 
-@define
-class Counters:
+def _no_meaning(principal: Principal, model: str | None) -> tuple[str, str]:
+    return "", principal.profile
+
+
+def _tell_nobody(kind: str, /, **facts: object) -> None:
+    """Nobody listens."""
+
+
+@frozen
+class Bounds:
     """
-    What was used, by scope; outlives every config.
+    The scopes of one principal.
 
     Attributes:
-        addresses: Requests by address.
-        named: By kind and name of a scope.
+        usual: Those of a request that no override fits.
+        owners: Who sets limits for it, if any of them has overrides.
+        chosen: The scopes of requests that overrides fit, by which they are.
     """
 
-    addresses: Buckets = field(factory=Buckets)
-    named: dict[tuple[str, str], Counter] = field(factory=dict)
-
-    def get(self, kind: str, name: str) -> Counter:
-        """Give what a scope has used."""
-        return self.named.setdefault((kind, name), Counter())
-
-    def keep_only(self, scopes: Collection[tuple[str, str]]) -> None:
-        """Forget those that are no longer configured."""
-        for scope in [scope for scope in self.named if scope not in scopes]:
-            del self.named[scope]
+    principal: Principal
+    usual: Scopes
+    owners: tuple[tuple[str, str, Allowance], ...] = ()
+    chosen: dict[tuple[str, ...], Scopes] = field(factory=dict)
 
 
-@frozen(kw_only=True)
-class Scope:
-    """
-    Those who share a limit, and which.
-
-    Attributes:
-        concurrent: How many requests at once.
-    """
-
-    kind: str
-    name: str
-    counter: Counter
-    requests: Rate | None = None
-    tokens: Rate | None = None
-    concurrent: int | None = None
-
-    def __attrs_post_init__(self) -> None:
-        """Have what this limit counts with."""
-        self.counter.prepare(requests=self.requests is not None, tokens=self.tokens is not None)
-
-    def refusal(self, ask: Ask, now: float) -> LimitError | None:
-        """Say why a request cannot be let in now; ``None`` if it can."""
-        counter = self.counter
-        if self.concurrent is not None and counter.concurrent >= self.concurrent:
-            error = TooManyConcurrent("Too many requests at once.", retry_after=1)
-            return self._refused("concurrency", error, now)
-        if self.requests is not None:
-            wait = counter.requests.wait(self.requests, 1, now)
-            if wait:
-                return self._refused("requests", limited("requests", self.requests, wait), now)
-        if self.tokens is not None:
-            if ask.prompt > self.tokens.capacity:
-                return self._refused("tokens", _too_large(ask.prompt, self.tokens), now)
-            wait = counter.tokens.wait(self.tokens, self._held(ask), now)
-            if wait:
-                return self._refused("tokens", limited("tokens", self.tokens, wait), now)
-        return None
-
-    def _refused(self, what: str, error: LimitError, now: float) -> LimitError:
-        """Have an error say how the limit stands that was reached, and then the others."""
-        error.standings = sorted(self.standings(now), key=lambda each: each.what != what)
-        return error
-
-    def _held(self, ask: Ask) -> int:
-        """Give the tokens to hold: a bound that nobody could keep within holds all there is."""
-        if self.tokens is None:
-            return 0
-        return min(ask.prompt + ask.output, self.tokens.capacity)
-
-    def take(self, ask: Ask) -> None:
-        """Let a request in."""
-        counter = self.counter
-        counter.concurrent += 1
-        if self.requests is not None:
-            counter.requests.take(1)
-        if self.tokens is not None:
-            counter.tokens.held += self._held(ask)
-
-    def refund(self, now: float) -> None:
-        """Take it that a request was not let in just now; what else it has is for ``release``."""
-        if self.requests is not None:
-            self.counter.requests.give_back(self.requests, 1, now, now)
-
-    def release(self, ask: Ask, used: int) -> None:
-        """Let a request go that used so many tokens."""
-        counter = self.counter
-        counter.concurrent -= 1
-        if self.tokens is not None:
-            counter.tokens.held -= self._held(ask)
-            counter.tokens.take(used)
-
-    def standings(self, now: float) -> Iterable[Standing]:
-        """Say how this scope's limits stand."""
-        counter = self.counter
-        if self.requests is not None:
-            yield standing("requests", self.kind, counter.requests, self.requests, now)
-        if self.tokens is not None:
-            yield standing("tokens", self.kind, counter.tokens, self.tokens, now)
-        if self.concurrent is not None:
-            left = max(0, self.concurrent - counter.concurrent)
-            yield Standing("concurrency", self.kind, self.concurrent, left, 0.0)
-
-
-def standing(what: str, kind: str, bucket: Bucket, rate: Rate, now: float) -> Standing:
-    """Say how one bucket stands."""
-    level = bucket.level(rate, now)
-    return Standing(what, kind, rate.per_minute, room(rate, level), level / rate.flow)
-
-
-def limited(what: str, rate: Rate, wait: float) -> RateLimited:
-    """Say that there was too much of something."""
-    text = f"Too many {what}: the limit is {rate.per_minute} per minute."
-    return RateLimited(text, retry_after=wait)
-
-
-def _too_large(tokens: int, rate: Rate) -> RateLimited:
-    text = f"This request needs about {tokens} tokens; the limit is {rate.per_minute} per minute."
-    return RateLimited(text)
-
-
-@frozen(kw_only=True)
+@frozen(kw_only=True, eq=False)
 class Limits:
     """
     All limits of a config.
@@ -181,59 +76,168 @@ class Limits:
     Attributes:
         counters: What was used of them.
         now: Reactor seconds.
-        address: For each address.
-        clients: The scopes of each client: its own and its group's.
+        address: Requests for each address.
+        wrong_keys: Wrong keys for each address.
+        everyone: What everyone may use together.
+        nearby: What each address may use besides requests.
+        groups: What each group may use.
         profiles: The scope of each profile that is limited.
+        tiers: Of each tier that is limited.
+        backends: Of each backend that is limited.
+        sliding: Whether sliding windows are used.
+        enforced: Whether any limit refuses anything.
+        meaning: What a model name stands for.
+        tell: Told of what is over a limit: see ``telemetry.events``.
     """
 
     counters: Counters
     now: Callable[[], float]
     address: Rate | None = None
-    clients: Mapping[str, Sequence[Scope]] = field(factory=dict)
+    wrong_keys: Rate | None = None
+    everyone: Allowance = UNLIMITED
+    nearby: Allowance = UNLIMITED
+    groups: Mapping[str, Allowance] = field(factory=dict)
     profiles: Mapping[str, Scope] = field(factory=dict)
+    tiers: Mapping[str, Scope] = field(factory=dict)
+    backends: Mapping[str, Scope] = field(factory=dict)
+    sliding: bool = False
+    enforced: bool = True
+    meaning: Meaning = _no_meaning
+    tell: Callable[..., None] = _tell_nobody
+    _known: dict[str, Bounds] = field(factory=dict, init=False)
 
     @classmethod
-    def of(cls, config: Config, counters: Counters, now: Callable[[], float]) -> Limits:
+    def of(
+        cls,
+        config: Config,
+        counters: Counters,
+        now: Callable[[], float],
+        meaning: Meaning = _no_meaning,
+        tell: Callable[..., None] = _tell_nobody,
+    ) -> Limits:
         """Read the limits of a config."""
-        groups = {
-            name: _scope("group", name, group, counters) for name, group in config.groups.items()
-        }
-        clients = {}
-        for client in config.clients:
-            both = (
-                _scope("client", client.name, client, counters),
-                groups.get(client.group or ""),
-            )
-            scopes = tuple(scope for scope in both if scope is not None)
-            if scopes:
-                clients[client.name] = scopes
-        profiles = {
-            name: Scope(
-                kind="profile",
-                name=name,
-                counter=counters.get("profile", name),
-                requests=Rate.of(profile.rate_limit_rpm),
-            )
-            for name, profile in config.profiles.items()
-            if profile.rate_limit_rpm
-        }
-        rpm = config.gateway.rate_limit_rpm
-        return cls(
+        section = config.limits
+        sliding = section.algorithm == "sliding_window"
+        rpm, wrong = config.gateway.rate_limit_rpm, section.wrong_keys_per_minute
+        limits = cls(
             counters=counters,
             now=now,
-            address=Rate.of(rpm) if rpm else None,
-            clients=clients,
-            profiles=profiles,
+            address=Rate.of(rpm, section.ip.burst, sliding=sliding) if rpm else None,
+            wrong_keys=Rate.of(wrong, wrong) if wrong else None,
+            everyone=allowance_of(section),
+            nearby=allowance_of(section.ip),
+            groups={name: allowance_of(group) for name, group in config.groups.items()},
+            sliding=sliding,
+            enforced=section.enforce,
+            meaning=meaning,
+            tell=tell,
+        )
+        profiles = {name: allowance_of(profile) for name, profile in config.profiles.items()}
+        tiers = {tier.name: attempts_of(tier) for tier in config.tiers}
+        backends = {name: attempts_of(backend) for name, backend in config.backends.items()}
+        return evolve(
+            limits,
+            profiles=limits.scopes_of("profile", profiles),
+            tiers=limits.scopes_of("tier", tiers),
+            backends=limits.scopes_of("backend", backends),
         )
 
-    def names(self) -> set[tuple[str, str]]:
-        """Name all scopes that have a counter."""
-        every = [*(s for scopes in self.clients.values() for s in scopes), *self.profiles.values()]
-        return {(scope.kind, scope.name) for scope in every}
+    @property
+    def of_targets(self) -> bool:
+        """Whether attempts are counted."""
+        return bool(self.tiers or self.backends)
 
-    def scopes(self, principal: Principal) -> Sequence[Scope]:
-        """Give the scopes of whoever asks, but for address and profile."""
-        return self.clients.get(principal.name, ()) if self.clients else ()
+    # Scopes ----------------------------------------------------------------
+    def scopes_of(self, kind: str, allowed: Mapping[str, Allowance]) -> dict[str, Scope]:
+        """Give the scopes of those that are limited."""
+        made = {name: self._scope(kind, name, each) for name, each in allowed.items()}
+        return {name: scope for name, scope in made.items() if scope is not None}
+
+    def _scope(self, kind: str, name: str, allowed: Allowance, of: str = "") -> Scope | None:
+        """Give a scope, if it has a limit; *of* says of which requests."""
+        if not (allowed.requests or allowed.tokens or allowed.nano_usd or allowed.concurrent):
+            return None
+        counter = self.counters.get(kind, f"{name}\n{of}" if of else name)
+        if not self.enforced:
+            allowed = evolve(allowed, enforced=False)
+        return Scope(kind, name, counter, allowed, sliding=self.sliding)
+
+    def bounds(self, principal: Principal) -> Bounds:
+        """Give the scopes of whoever asks."""
+        known = self._known.get(principal.name)
+        if known is None or known.principal is not principal:
+            if len(self._known) >= MAX_KNOWN:
+                self._known.clear()
+            known = self._known[principal.name] = self._bounds(principal)
+        return known
+
+    def _bounds(self, principal: Principal) -> Bounds:
+        owners = (
+            ("client", principal.name, principal.allowance),
+            ("group", principal.group, self.groups.get(principal.group, UNLIMITED)),
+            ("global", "", self.everyone),
+        )
+        scopes = (self._scope(*owner) for owner in owners)
+        usual = tuple(scope for scope in scopes if scope is not None)
+        special = any(allowed.special for _, _, allowed in owners)
+        return Bounds(principal, usual, owners if special else ())
+
+    def scopes(self, exchange: Exchange) -> Scopes:
+        """Give the scopes of a request, but for its profile's and its attempts'."""
+        principal = exchange.principal
+        assert principal is not None, "the door names everyone"
+        bounds = self.bounds(principal)
+        scopes = self._overridden(bounds, exchange) if bounds.owners else bounds.usual
+        if self.nearby is not UNLIMITED:
+            near = self._nearby(exchange.peer)
+            return scopes if near is None else (near, *scopes)
+        return scopes
+
+    def _overridden(self, bounds: Bounds, exchange: Exchange) -> Scopes:
+        request = exchange.request
+        model = None if request is None else request.model
+        what = asked(bounds.principal, exchange.path, model, self.meaning)
+        found = [chosen(allowed.special, what) for _, _, allowed in bounds.owners]
+        key = tuple("" if special is None else label(special) for special in found)
+        scopes = bounds.chosen.get(key)
+        if scopes is None:
+            made: list[Scope | None] = []
+            for (kind, name, allowed), special in zip(bounds.owners, found, strict=True):
+                if special is not None:
+                    own = evolve(special.allowance, enforced=allowed.enforced)
+                    made.append(self._scope(kind, name, own, of=label(special)))
+                    allowed = without(allowed, special)
+                made.append(self._scope(kind, name, allowed))
+            scopes = tuple(scope for scope in made if scope is not None)
+            bounds.chosen[key] = scopes
+        return scopes
+
+    def _nearby(self, address: str) -> Scope | None:
+        allowed = self.nearby if self.enforced else evolve(self.nearby, enforced=False)
+        allowed = evolve(allowed, requests=None)
+        if not (allowed.tokens or allowed.nano_usd or allowed.concurrent):
+            return None
+        near = neighbourhood(address)
+        counter = self.counters.addresses.get(near, self.now())
+        return Scope("ip", near, counter, allowed, sliding=self.sliding)
+
+    def keep_only(self, names: Iterable[str]) -> None:
+        """Forget what was used of limits that are not there any more; *names* are clients'."""
+        clients = frozenset(names)
+        known = {"profile": self.profiles, "tier": self.tiers, "backend": self.backends}
+
+        def is_known(kind: str, name: str) -> bool:
+            owner = name.partition("\n")[0]
+            match kind:
+                case "client":
+                    return owner in clients
+                case "group":
+                    return owner in self.groups
+                case "global":
+                    return True
+            return name in known.get(kind, ())
+
+        self.counters.keep_only(is_known)
 
     def standings(self, principal: Principal, address: str) -> Iterable[Standing]:
         """Say how all limits stand for whoever asks, its own profile's included."""
@@ -244,8 +248,9 @@ class Limits:
         """Say how the limits of a client stand, wherever it asks from."""
         now = self.now()
         own = self.profiles.get(principal.profile)
-        for scope in (*self.scopes(principal), *(() if own is None else (own,))):
-            yield from scope.standings(now)
+        for scope in (*self.bounds(principal).usual, *(() if own is None else (own,))):
+            if scope.enforced:
+                yield from scope.standings(now)
 
     # The address -----------------------------------------------------------
     def knock(self, address: str) -> None:
@@ -258,61 +263,54 @@ class Limits:
         rate = self.address
         if rate is None:
             return
-        now = self.now()
-        bucket = self.counters.addresses.get(neighbourhood(address), now)
-        wait = bucket.wait(rate, 1, now)
-        if wait:
+        now, near = self.now(), neighbourhood(address)
+        used = self.counters.addresses.get(near, now).count("requests", rate)
+        wait = used.wait(rate, 1, now)
+        if not wait:
+            used.take(1, now)
+            return
+        enforced = self.enforced and self.nearby.enforced
+        self.tell("limit", scope="ip", name=near, limit="requests", enforced=enforced)
+        if enforced:
             error = limited("requests", rate, wait)
-            error.standings = (standing("requests", "ip", bucket, rate, now),)
+            error.standings = (standing("requests", "ip", (rate, used), now),)
             raise error
-        bucket.take(1)
 
     def unknock(self, address: str, taken: float) -> None:
         """Give back what ``knock`` counted at the moment *taken*."""
         if self.address is not None:
             now = self.now()
-            bucket = self.counters.addresses.get(neighbourhood(address), now)
-            bucket.give_back(self.address, 1, taken, now)
+            counter = self.counters.addresses.get(neighbourhood(address), now)
+            counter.count("requests", self.address).give_back(self.address, 1, taken, now)
 
     def at_the_door(self, address: str) -> Iterable[Standing]:
         """Say how the limit of an address stands."""
-        if self.address is not None:
+        if self.address is not None and self.enforced and self.nearby.enforced:
             now = self.now()
-            bucket = self.counters.addresses.get(neighbourhood(address), now)
-            yield standing("requests", "ip", bucket, self.address, now)
+            counter = self.counters.addresses.get(neighbourhood(address), now)
+            used = counter.count("requests", self.address)
+            yield standing("requests", "ip", (self.address, used), now)
+
+    def stumble(self, address: str) -> RateLimited | None:
+        """Count a wrong key; give what it is told instead of 401, if there were too many."""
+        rate = self.wrong_keys
+        if rate is None:
+            return None
+        now, near = self.now(), neighbourhood(address)
+        used = self.counters.strangers.get(near, now).count("requests", rate)
+        wait = used.wait(rate, 1, now)
+        if not wait:
+            used.take(1, now)
+            if used.wait(rate, 1, now):  # told once, and again when it goes on
+                self.tell("limit", scope="ip", name=near, limit="wrong_keys", enforced=True)
+            return None
+        return RateLimited("Too many wrong keys.", retry_after=wait)
 
 
-def refusal_of(scopes: Iterable[Scope], ask: Ask, now: float) -> LimitError | None:
-    """Give the refusal of those that refuse which lasts longest; ``None`` if none does."""
-    refusals = [refusal for scope in scopes if (refusal := scope.refusal(ask, now))]
-    return max(refusals, key=_wait, default=None) if refusals else None
+def longest(refusals: Iterable[LimitError]) -> LimitError:
+    """Give the refusal that lasts longest."""
+    return max(refusals, key=_wait)
 
 
 def _wait(refusal: LimitError) -> float:
     return float("inf") if refusal.retry_after is None else refusal.retry_after
-
-
-def tightest(standings: Iterable[Standing]) -> tuple[Standing, ...]:
-    """Give, of each kind of limit, the one of which least is left."""
-    found: dict[str, Standing] = {}
-    for each in standings:
-        known = found.get(each.what)
-        if known is None or each.remaining < known.remaining:
-            found[each.what] = each
-    return tuple(found.values())
-
-
-def _scope(
-    kind: str, name: str, section: ClientSection | GroupSection, counters: Counters
-) -> Scope | None:
-    rpm, tpm = section.rate_limit_rpm, section.rate_limit_tpm
-    if not (rpm or tpm or section.max_concurrent):
-        return None
-    return Scope(
-        kind=kind,
-        name=name,
-        counter=counters.get(kind, name),
-        requests=Rate.of(rpm, section.burst) if rpm else None,
-        tokens=Rate.of(tpm, tpm) if tpm else None,
-        concurrent=section.max_concurrent,
-    )

@@ -33,7 +33,7 @@ from attrs import define, field, frozen
 
 from lmgateway.chat import ChatRequest, Document
 from lmgateway.errors import GatewayError, MaxCostExceeded
-from lmgateway.exchange import Exchange
+from lmgateway.exchange import Attempt, Exchange
 from lmgateway.routing.ladder import Tier
 from lmgateway.routing.needs import needs_of
 from lmgateway.routing.paying import Paid, paid_tiers, unpaid
@@ -126,7 +126,7 @@ def _walk(decision: Decision, exchange: Exchange) -> _Way:
         tier = paid.tier
         if paid.refusal is not None:
             way.downgrade = paid
-        if _shut(tier):
+        if _shut(tier) or _is_limited(tier, exchange):
             passed = True
         elif _is_full(tier):
             if tier is decision.choice:
@@ -162,7 +162,7 @@ def _judged(decision: Decision, exchange: Exchange, way: _Way) -> Iterator[tuple
 def _state(tier: Tier, exchange: Exchange) -> list[str]:
     """What speaks against a tier at this moment: it is passed over, or refuses."""
     refused = unpaid(tier, exchange)
-    told = {"queue full": _is_full(tier)}
+    told = {"queue full": _is_full(tier), "rate limited": _is_limited(tier, exchange)}
     if refused is not None:
         own = isinstance(refused[1], MaxCostExceeded)
         told["over the request's own bound" if own else "over budget"] = True
@@ -173,6 +173,15 @@ def _shut(tier: Tier) -> list[str]:
     """Say why a tier is passed over, where no attempt may be made at any of its targets."""
     against = ["" if target.health is None else target.health.against() for target in tier.targets]
     return sorted(set(against)) if all(against) else []
+
+
+def _is_limited(tier: Tier, exchange: Exchange) -> bool:
+    """Tell whether no attempt may be made at any target of a tier now."""
+    attempts = (
+        Attempt(tier=tier.name, backend=target.backend.name, model=target.model, started=0)
+        for target in tier.targets
+    )
+    return all(exchange.account.limit(attempt) is not None for attempt in attempts)
 
 
 def _is_full(tier: Tier) -> bool:

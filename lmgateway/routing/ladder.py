@@ -39,6 +39,7 @@ from lmgateway.errors import (
     BackendTimeout,
     BudgetExhausted,
     ContextExceeded,
+    RateLimited,
     TooManyConcurrent,
 )
 from lmgateway.exchange import Attempt, Exchange
@@ -130,6 +131,8 @@ class Climber:
             tried.failed(error, target)
         except BudgetExhausted as error:
             tried.unpaid.append(error)
+        except RateLimited as error:
+            tried.limits.append(error)
         except Barred:
             pass
         return None

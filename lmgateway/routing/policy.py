@@ -151,6 +151,14 @@ class Directory:
             return None
         return policy
 
+    def meaning(self, principal: Principal, requested: str | None) -> tuple[str, str]:
+        """Give the tier and the profile that a model name means; no tier where it is none's."""
+        named = self.profile_named(principal, requested)
+        name = requested or ""
+        tier = self.ladder.find(name) or self.ladder.find(name.removesuffix(":latest"))
+        profile = self.policy(principal.profile) if named is None else named
+        return "" if tier is None else tier.name, profile.name
+
     def visible(self, principal: Principal) -> tuple[list[Tier], list[str], list[str]]:
         """Give the tiers, aliases and profiles that a client may name."""
         own = self.policy(principal.profile)

@@ -13,6 +13,7 @@ from lmgateway.errors import (
     GatewayError,
     LadderExhausted,
     MaxCostExceeded,
+    RateLimited,
     TooManyConcurrent,
 )
 from lmgateway.exchange import Exchange
@@ -38,6 +39,7 @@ class Tried:
         silent: The backends that said nothing until their time ran out.
         unpaid: Why there was no money for a target.
         later: The targets that asked for a long wait, each from when on it may be retried.
+        limits: Of tiers and backends that had had too many requests or tokens.
     """
 
     failures: list[BackendError] = field(factory=list)
@@ -47,6 +49,7 @@ class Tried:
     silent: set[str] = field(factory=set)
     unpaid: list[BudgetExhausted] = field(factory=list)
     later: list[tuple[float, Step, Target]] = field(factory=list)
+    limits: list[RateLimited] = field(factory=list)
 
     @classmethod
     def of(cls, exchange: Exchange) -> Tried:
@@ -61,7 +64,7 @@ class Tried:
     @property
     def nothing(self) -> bool:
         """Whether this climb has only begun."""
-        return not (self.failures or self.refusals or self.waits or self.unpaid)
+        return not (self.failures or self.refusals or self.waits or self.unpaid or self.limits)
 
     @property
     def is_final(self) -> bool:
@@ -79,7 +82,7 @@ class Tried:
         One that was only to stand in for another is passed over, as is one that is over the
         request's own bound.
         """
-        if not self.unpaid or self.failures or self.refusals or self.waits:
+        if not self.unpaid or self.failures or self.refusals or self.waits or self.limits:
             return False
         last = self.unpaid[-1]
         return last.downgrade is None and not isinstance(last, MaxCostExceeded)
@@ -109,7 +112,7 @@ class Tried:
 
     def verdict(self, exchange: Exchange) -> GatewayError:
         """Give what the client is told when no step committed."""
-        refusals: list[GatewayError] = [*self.refusals.values()]
+        refusals: list[GatewayError] = [*self.refusals.values(), *self.limits]
         error: GatewayError
         if self.failures:
             error = self.failures[-1]

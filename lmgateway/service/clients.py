@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from lmgateway.config.issued import read_issued
@@ -10,6 +11,7 @@ from lmgateway.config.state import place_of
 from lmgateway.config.values import moment
 from lmgateway.errors import ConfigError
 from lmgateway.exchange import NEVER, Principal
+from lmgateway.governance.allowances import allowance_of
 from lmgateway.governance.keys import Keys, digest
 from lmgateway.routing.policy import DEFAULT
 from lmgateway.service.port import secret_of
@@ -45,6 +47,11 @@ class Clients:
             is_open=config.is_open,
         )
         self._store = self._opened()
+
+    def names(self) -> Iterator[str]:
+        """Give the names of all clients, those of keys made at run time included."""
+        yield from (client.name for client in self._config.clients)
+        yield from (str(each.record.members["name"]) for each in self._resources.issued.every())
 
     def settle(self) -> None:
         """Let the keys made at run time be read by this config from now on."""
@@ -94,5 +101,6 @@ class Clients:
             default_priority=client.default_priority,
             priority_ceiling=client.most_priority,
             budgets=client.budgets,
+            allowance=allowance_of(client),
             expires=NEVER if client.expires is None else moment(client.expires),
         )

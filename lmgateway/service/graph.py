@@ -71,7 +71,13 @@ def assemble(config: Config, resources: Resources, reload: Callable[[], None]) -
         resources.wall,
         lambda facts: resources.events.tell("budget", **facts),
     )
-    limits = Limits.of(config, resources.tally.counters, resources.wheel.now)
+    limits = Limits.of(
+        config,
+        resources.tally.counters,
+        resources.wheel.now,
+        directory.meaning,
+        resources.events.tell,
+    )
     records = Records.of(config, resources)
     reporting = Reporting.of(config, resources)
     objectives = {name: p.slo for name, p in config.profiles.items() if p.slo is not None}
@@ -81,7 +87,7 @@ def assemble(config: Config, resources: Resources, reload: Callable[[], None]) -
         resources.meters.objectives = objectives
         backends.settle()
         tiers.settle()
-        resources.tally.counters.keep_only(limits.names())
+        limits.keep_only(clients.names())
         budgets.settled()
         gateway = config.gateway
         resources.flights.settle(

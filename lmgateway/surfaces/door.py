@@ -7,7 +7,7 @@ from collections.abc import Callable
 from attrs import frozen
 
 from lmgateway.errors import GatewayError, Unauthenticated, UnsupportedMediaType
-from lmgateway.exchange import Exchange
+from lmgateway.exchange import Exchange, Principal
 from lmgateway.governance.addresses import Proxies
 from lmgateway.governance.keys import Keys, check_path
 from lmgateway.governance.limits import Limits
@@ -66,7 +66,7 @@ class ClientDoor:
         Say who asks, and how much they may send.
 
         Raises:
-            RateLimited: If the address has asked too often.
+            RateLimited: If the address has asked, or shown wrong keys, too often.
             Unauthenticated: If the key is wrong, or missing where one is needed.
             Forbidden: If the key is not for this path.
             UnsupportedMediaType: If the body is declared to be no JSON.
@@ -75,13 +75,23 @@ class ClientDoor:
             return _NOTHING
         address = self.proxies.client_of(head)
         self.limits.knock(address)
-        # Where nobody has a key, what is shown may be meant for a proxy before us.
-        principal = self.keys.identify(None if self.keys.is_open else shown_key(head))
+        principal = self._identified(head, address)
         if principal.allow_endpoints is not None:
             check_path(principal, head.path.decode("latin-1"))
         if head.method == b"POST":
             _refuse_kind(head)
         return Pass(self.max_body, principal, address, self.seconds())
+
+    def _identified(self, head: Head, address: str) -> Principal:
+        # Where nobody has a key, what is shown may be meant for a proxy before us.
+        shown = None if self.keys.is_open else shown_key(head)
+        try:
+            return self.keys.identify(shown)
+        except Unauthenticated as error:
+            refusal = self.limits.stumble(address) if shown else None
+            if refusal is not None:
+                raise refusal from error
+            raise
 
     def refuse(self, head: Head | None, error: GatewayError) -> Refusal:
         """Give the answer to a request that is not let in."""

@@ -22,6 +22,7 @@ from datetime import UTC, datetime
 
 from lmgateway.errors import LimitError
 from lmgateway.exchange import Standing
+from lmgateway.governance.pricing import usd
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -38,7 +39,7 @@ def limit_headers(surface: str, standings: Iterable[Standing], wall: float) -> H
     """
     headers: Headers = []
     for each in standings:
-        if each.what == "concurrency":
+        if each.what not in ("requests", "tokens"):
             continue
         values = (b"%d" % each.limit, b"%d" % each.remaining)
         if surface == "anthropic":
@@ -56,9 +57,10 @@ def refusal_headers(error: LimitError) -> Headers:
     if not error.standings:
         return []
     reached: Standing = error.standings[0]
-    headers = [(b"x-ratelimit-limit", b"%d" % reached.limit)]
+    limit = usd(reached.limit) if reached.what == "cost" else str(reached.limit)
+    headers = [(b"x-ratelimit-limit", limit.encode())]
     if reached.what != "concurrency":
-        headers.append((b"x-ratelimit-policy", b"%d;w=60" % reached.limit))
+        headers.append((b"x-ratelimit-policy", limit.encode() + b";w=60"))
     return [*headers, (b"x-ratelimit-scope", reached.scope.encode())]
 
 

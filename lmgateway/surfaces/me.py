@@ -82,9 +82,10 @@ class MeSurface:
 def _limits(standings: tuple[Standing, ...]) -> Mapping[str, Any]:
     told: dict[str, Any] = dict.fromkeys(_LIMITS)
     for each in standings:
+        unit = NANO if each.what == "cost" else 1
         told[each.what] = {
-            "limit": each.limit,
-            "remaining": each.remaining,
+            "limit": each.limit / unit if unit > 1 else each.limit,
+            "remaining": each.remaining / unit if unit > 1 else each.remaining,
             "reset": round(each.reset, 3),
         }
     return told

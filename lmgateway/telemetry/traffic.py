@@ -94,6 +94,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=False):
     debug_request_body: str | msgspec.UnsetType = msgspec.UNSET
 
     overflowed: bool
+    over_limits: Sequence[str] | msgspec.UnsetType = msgspec.UNSET
     downgraded: str | None
     surface: str
     path: str
@@ -277,6 +278,7 @@ def entry_of(exchange: Exchange) -> Entry:
         error=_told(exchange),
         priority=exchange.priority,
         overflowed=exchange.overflowed,
+        over_limits=exchange.over_limits or msgspec.UNSET,
         downgraded=exchange.downgraded or None,
         class_label=exchange.label or msgspec.UNSET,
         profile_chain=chain if len(chain) > 1 else msgspec.UNSET,

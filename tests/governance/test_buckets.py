@@ -1,19 +1,24 @@
-"""The arithmetic of token buckets."""
+"""The arithmetic of token buckets and sliding windows."""
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from lmgateway.governance.buckets import SLACK, Bucket, Buckets, Rate
+from lmgateway.governance.buckets import SLACK, WINDOW, Bucket, Crowd, Rate, Window
+
+patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+"""For machines that are busy with something else."""
+
+SLIDING = Rate.of(5, sliding=True)
 
 
-def asked(bucket: Bucket, rate: Rate, now: float, amount: int = 1) -> bool:
+def asked(bucket: Bucket | Window, rate: Rate, now: float, amount: int = 1) -> bool:
     """Take *amount* if it fits; tell whether it did."""
     if bucket.wait(rate, amount, now):
         return False
-    bucket.take(amount)
+    bucket.take(amount, now)
     return True
 
 
@@ -80,7 +85,7 @@ class BucketTests(SynchronousTestCase):
         bucket.held += 50
         self.assertEqual(bucket.remaining(rate, 1000), 10)
         bucket.held -= 50
-        bucket.take(20)
+        bucket.take(20, 1000)
         self.assertEqual(bucket.remaining(rate, 1000), 40)
 
     def test_a_refund_gives_back_what_has_not_flowed_off(self) -> None:
@@ -98,6 +103,7 @@ class BucketTests(SynchronousTestCase):
         bucket.give_back(rate, 10, 0, 14)
         self.assertEqual(bucket.level(rate, 14), 0)
 
+    @patient
     @given(
         rpm=st.integers(1, 100_000),
         burst=st.none() | st.integers(1, 1000),
@@ -119,6 +125,7 @@ class BucketTests(SynchronousTestCase):
                 total += amount
                 self.assertLessEqual(total, rate.capacity + rate.flow * (end - start) + 2 * SLACK)
 
+    @patient
     @given(
         rpm=st.integers(1, 6000),
         steps=st.lists(
@@ -148,6 +155,7 @@ class BucketTests(SynchronousTestCase):
             for last, end in enumerate(times[first:], 1):
                 self.assertLessEqual(last, 3 + rate.flow * (end - begin) + 2 * SLACK)
 
+    @patient
     @given(rpm=st.integers(1, 6000), start=st.floats(0, 2e9), burst=st.integers(1, 50))
     def test_waits_are_true(self, rpm: int, start: float, burst: int) -> None:
         """L4.4: after the wait that was told, rounded up to a second, a retry succeeds."""
@@ -159,12 +167,113 @@ class BucketTests(SynchronousTestCase):
         self.assertEqual(bucket.wait(rate, 1, start + -(-wait // 1)), 0)
 
 
-class BucketsTests(SynchronousTestCase):
+class WindowTests(SynchronousTestCase):
+    """What fits into a minute."""
+
+    def test_all_at_once(self) -> None:
+        """The whole limit, then nothing for a minute, then the whole limit again."""
+        window = Window()
+        self.assertEqual([asked(window, SLIDING, 0.5) for _ in range(6)], [True] * 5 + [False])
+        self.assertEqual(window.wait(SLIDING, 1, 0.5), 60.5)
+        self.assertFalse(asked(window, SLIDING, 60.9))
+        self.assertEqual([asked(window, SLIDING, 61) for _ in range(6)], [True] * 5 + [False])
+
+    def test_room_comes_back_as_it_was_used(self) -> None:
+        """Each use is forgotten in its turn."""
+        window = Window()
+        for second in (0, 10, 20, 30, 40):
+            self.assertTrue(asked(window, SLIDING, second))
+        self.assertEqual(window.wait(SLIDING, 1, 45), 16)
+        self.assertEqual(window.wait(SLIDING, 3, 45), 36)
+        self.assertTrue(asked(window, SLIDING, 61))
+        self.assertFalse(asked(window, SLIDING, 61))
+        self.assertEqual(window.reset(SLIDING, 61), 61)
+
+    def test_a_wait_that_was_told_is_true(self) -> None:
+        """Just after it there is room."""
+        window = Window()
+        for tenth in range(50):
+            asked(window, SLIDING, tenth / 10)
+        wait = window.wait(SLIDING, 2, 5)
+        self.assertTrue(window.wait(SLIDING, 2, 5 + wait - 0.1))
+        self.assertTrue(asked(window, SLIDING, 5 + wait, 2))
+
+    def test_what_is_held_does_not_go(self) -> None:
+        """It becomes used when it is settled."""
+        window = Window()
+        window.held = 5
+        self.assertEqual(window.remaining(SLIDING, 1000), 0)
+        self.assertGreaterEqual(window.wait(SLIDING, 1, 1000), 1)
+        window.held = 0
+        window.take(2, 1000)
+        self.assertEqual(window.remaining(SLIDING, 1000), 3)
+
+    def test_refunds(self) -> None:
+        """What is given back was never used; what is forgotten is not given back twice."""
+        window = Window()
+        for second in (0, 30):
+            asked(window, SLIDING, second)
+        window.give_back(SLIDING, 1, 0, 40)
+        self.assertEqual(window.level(SLIDING, 40), 1)
+        window.give_back(SLIDING, 1, 0, 50)
+        self.assertEqual(window.level(SLIDING, 50), 1)
+        window.give_back(SLIDING, 1, 30, 200)
+        self.assertEqual(window.level(SLIDING, 200), 0)
+
+    def test_a_clock_set_back_gives_nothing_away(self) -> None:
+        """A minute has to pass by the clock as it is now."""
+        window = Window()
+        for _ in range(5):
+            asked(window, SLIDING, 1000)
+        self.assertFalse(asked(window, SLIDING, 10))
+        self.assertFalse(asked(window, SLIDING, 69))
+        self.assertTrue(asked(window, SLIDING, 71))
+
+    def test_a_new_rate_holds_at_once(self) -> None:
+        """What was used counts under it."""
+        window = Window()
+        for _ in range(5):
+            asked(window, SLIDING, 0)
+        self.assertEqual(window.remaining(Rate.of(8, sliding=True), 0), 3)
+        self.assertEqual(window.remaining(Rate.of(2, sliding=True), 0), 0)
+
+    def test_bounded(self) -> None:
+        """However much is counted, a minute has no more than its seconds."""
+        window, rate = Window(), Rate.of(10**9, sliding=True)
+        for hundredth in range(20_000):
+            asked(window, rate, hundredth / 100)
+        self.assertLessEqual(len(window._seconds), WINDOW + 1)
+
+    @patient
+    @given(
+        rpm=st.integers(1, 40),
+        steps=st.lists(st.tuples(st.floats(0, 30), st.integers(1, 3), st.booleans()), max_size=60),
+    )
+    def test_L4_2_never_more_than_the_limit_in_a_minute(
+        self, rpm: int, steps: list[tuple[float, int, bool]]
+    ) -> None:
+        """In any window of 60 seconds, however it is cut, and whatever was given back."""
+        window, rate, now = Window(), Rate.of(rpm, sliding=True), 0.0
+        admitted: list[tuple[float, int]] = []
+        for pause, amount, back in steps:
+            now += pause
+            if not asked(window, rate, now, amount):
+                continue
+            if back:
+                window.give_back(rate, amount, now, now)
+            else:
+                admitted.append((now, amount))
+        for start, _ in admitted:
+            within = [amount for when, amount in admitted if start <= when <= start + WINDOW]
+            self.assertLessEqual(sum(within), rpm)
+
+
+class CrowdTests(SynchronousTestCase):
     """Many buckets, but not too many."""
 
     def test_bounded(self) -> None:
         """The one unused for longest goes first."""
-        buckets = Buckets(most=3)
+        buckets = Crowd(Bucket, most=3)
         kept = buckets.get("a", 0)
         for name in ("b", "c"):
             buckets.get(name, 1)
@@ -175,7 +284,7 @@ class BucketsTests(SynchronousTestCase):
 
     def test_idle_ones_are_forgotten(self) -> None:
         """As soon as another is asked for."""
-        buckets = Buckets(idle=60)
+        buckets = Crowd(Bucket, idle=60)
         for number in range(100):
             buckets.get(str(number), number / 100)
         buckets.get("new", 200)

@@ -7,16 +7,19 @@ from typing import Any
 
 from treq.client import HTTPClient
 from twisted.internet import reactor
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
 from twisted.internet.task import deferLater
+from twisted.protocols.basic import LineOnlyReceiver
 from twisted.web.client import Agent
 
 from tests.fakes import STREAM, completion, until
-from tests.harness import GatewayCase, Got, ensureDeferred
+from tests.harness import BASE, GatewayCase, Got, ensureDeferred
 
 ONE = '[[clients]]\nname = "one"\nkey_env = "KEY_ONE"\nprofile = "default"\n'
 TWO = '[[clients]]\nname = "two"\nkey_env = "KEY_TWO"\nprofile = "default"\n'
-KEY_ONE = {"Authorization": "Bearer key-of-client-one"}
-KEY_TWO = {"Authorization": "Bearer key-of-client-two"}
+KEY_ONE: dict[str, Any] = {"Authorization": "Bearer key-of-client-one"}
+KEY_TWO: dict[str, Any] = {"Authorization": "Bearer key-of-client-two"}
 MESSAGES = [{"role": "user", "content": "hi"}]
 REFUSED = ("retry-after", "x-ratelimit-limit", "x-ratelimit-policy", "x-ratelimit-scope")
 
@@ -291,3 +294,228 @@ class TokenCases(GatewayCase):
         await until(lambda: len(self.backend.lost) == 1)
         self.backend.script = lambda request, asked: completion()
         self.assertEqual((await self.chat(**KEY_ONE)).code, 200)
+
+
+class ScopeCases(GatewayCase):
+    """Tests for limits of more than clients: L4.1, L4.6, D1 and D2."""
+
+    def setUp(self) -> None:
+        """Give two clients their keys."""
+        super().setUp()
+        self.environ |= {"KEY_ONE": "key-of-client-one", "KEY_TWO": "key-of-client-two"}
+        self.told: list[dict[str, Any]] = []
+
+    def listen(self) -> None:
+        """Note what is told of limits."""
+        assert self.service is not None
+        self.service.resources.events.listen(
+            lambda event: self.told.append(event.facts) if event.kind == "limit" else None
+        )
+
+    async def codes(self, count: int, **members: Any) -> list[int]:
+        """Ask so often; give the statuses."""
+        return [(await self.chat(**members)).code for _ in range(count)]
+
+    async def test_L4_1_everyone_together(self) -> None:
+        """Whoever asks, and from wherever."""
+        self.start(more="[limits]\nrate_limit_rpm = 8\n" + ONE + TWO)
+        self.assertEqual(await self.codes(3, **KEY_ONE), [200] * 3)
+        self.assertEqual(await self.codes(2, **KEY_TWO), [200, 429])
+        got = await self.chat(**KEY_ONE)
+        self.assertEqual(got.headers["x-ratelimit-scope"], "global")
+
+    async def test_L4_2_sliding_window(self) -> None:
+        """The whole limit at once, and no more within the minute."""
+        self.start(more='[limits]\nalgorithm = "sliding_window"\n' + ONE + "rate_limit_rpm = 4")
+        self.assertEqual(await self.codes(5, **KEY_ONE), [200] * 4 + [429])
+        got = await self.chat(**KEY_ONE)
+        self.assertIn(int(got.headers["retry-after"]), range(55, 62))
+        self.assertEqual(got.headers["x-ratelimit-policy"], "4;w=60")
+
+    async def test_L4_6_overrides(self) -> None:
+        """By path, model and profile; what an alias stands for is meant too."""
+        override = '[[clients.limits]]\nmodel = "local:*"\nrate_limit_rpm = 2\n'
+        self.start(more=ONE + "rate_limit_rpm = 8\n" + override)
+        self.assertEqual(await self.codes(2, model="hint:fast", **KEY_ONE), [200, 429])
+        self.assertEqual(await self.codes(1, model="local:fast", **KEY_ONE), [429])
+        self.assertEqual(await self.codes(5, model="cloud:economy", **KEY_ONE), [200] * 4 + [429])
+
+    async def test_L4_6_overrides_of_groups_and_of_everyone(self) -> None:
+        """They are shared as the usual limits are."""
+        self.start(
+            more="[[limits.overrides]]\npath = '/api/*'\nrate_limit_rpm = 2\n"
+            + '[groups.team]\n[[groups.team.limits]]\nprofile = "default"\nrate_limit_rpm = 6\n'
+            + ONE + 'group = "team"\n' + TWO + 'group = "team"\n'
+        )  # fmt: skip
+        body = {"model": "hint:fast", "messages": MESSAGES, "stream": False}
+        asked = [await self.ask("POST", "/api/chat", body, **key) for key in (KEY_ONE, KEY_TWO)]
+        self.assertEqual([got.code for got in asked], [200, 429])
+        self.assertEqual(await self.codes(1, **KEY_ONE), [200])
+        self.assertEqual(await self.codes(2, **KEY_TWO), [200, 429])
+
+    async def test_a_tier_is_limited_whoever_asks(self) -> None:
+        """The next tier answers instead, as where a backend says that it has had enough."""
+        text = 'name = "local:fast"\n'
+        template = BASE.replace(text, text + "    rate_limit_rpm = 4\n")
+        self.start(template)
+        asked = [await self.chat("local:fast") for _ in range(3)]
+        tiers = [got.headers["x-lmg-tier"] for got in asked]
+        self.assertEqual(tiers, ["local:fast", "local:fast", "cloud:economy"])
+
+    async def test_a_limited_tier_without_failover(self) -> None:
+        """429, with a wait that is true; the client's own limit is given back."""
+        text = 'name = "local:fast"\n'
+        template = BASE.replace(text, text + "    rate_limit_rpm = 2\n")
+        self.start(template, gateway="failover = false", more=ONE + "rate_limit_rpm = 8")
+        codes = await self.codes(4, model="local:fast", **KEY_ONE)
+        self.assertEqual(codes, [200, 429, 429, 429])
+        got = await self.chat("local:fast", **KEY_ONE)
+        self.assertEqual(got.headers["x-ratelimit-scope"], "tier")
+        self.assertIn(int(got.headers["retry-after"]), (29, 30))
+        self.assertEqual(await self.codes(3, model="cloud:economy", **KEY_ONE), [200] * 3)
+
+    async def test_a_limited_tier_is_explained(self) -> None:
+        """As a reason against it."""
+        text = 'name = "local:fast"\n'
+        self.start(BASE.replace(text, text + "    rate_limit_rpm = 1\n"))
+        await self.chat("local:fast")
+        body = {"model": "local:fast", "messages": MESSAGES}
+        told = (await self.ask("POST", "/v1/route/explain", body)).json["candidates"]
+        self.assertEqual([each["reasons"] for each in told], [["rate limited"], []])
+
+    async def test_a_backend_is_limited_on_tokens(self) -> None:
+        """What its answers took is counted for it."""
+        self.start(backends="rate_limit_tpm = 20", gateway="failover = false")
+        self.assertEqual(await self.codes(2), [200, 200])
+        self.assertEqual(await self.codes(2, max_tokens=15), [429, 429])
+        got = await self.chat(max_tokens=15)
+        self.assertEqual(got.headers["x-ratelimit-scope"], "backend")
+
+    async def test_cost_per_minute(self) -> None:
+        """Once an answer cost more than the limit, the next waits until that is paid off."""
+        priced = BASE.replace(
+            'model = "fast-model"', 'model = "m"\n    price = {{ input = 1000, output = 0 }}'
+        )
+        answer = completion()
+        answer["usage"] = {"prompt_tokens": 30, "completion_tokens": 0, "total_tokens": 30}
+        self.backend.script = lambda request, asked: answer
+        self.start(priced, more=ONE + "rate_limit_usd_per_minute = 0.02")
+        self.assertEqual(await self.codes(1, model="local:fast", **KEY_ONE), [200])
+        got = await self.chat("local:fast", **KEY_ONE)
+        self.assertEqual((got.code, got.headers["retry-after"]), (429, "30"))
+        self.assertEqual(got.headers["x-ratelimit-limit"], "0.02")
+        self.assertEqual(got.headers["x-ratelimit-policy"], "0.02;w=60")
+        me = (await self.ask("GET", "/v1/me", **KEY_ONE)).json["limits"]["cost"]
+        self.assertEqual((me["limit"], me["remaining"]), (0.02, 0))
+
+    async def test_addresses_may_be_limited_in_more_than_requests(self) -> None:
+        """On tokens, say; a good answer tells what is left."""
+        self.start(more="[limits.ip]\nrate_limit_tpm = 100")
+        got = await self.chat(max_tokens=50)
+        self.assertEqual(got.headers["x-ratelimit-limit-tokens"], "100")
+        self.assertEqual(await self.codes(1, max_tokens=95), [429])
+
+    async def test_shadow_mode(self) -> None:
+        """Nobody is refused or told; the operator is, in the traffic log and by an event."""
+        self.start(more=ONE + "rate_limit_rpm = 2\nenforce = false")
+        self.listen()
+        asked = [await self.chat(**KEY_ONE) for _ in range(3)]
+        self.assertEqual([got.code for got in asked], [200] * 3)
+        told = [name for got in asked for name in got.headers if "ratelimit" in name]
+        self.assertEqual(told, [])
+        marks = [entry.get("over_limits") for entry in await self.entries()]
+        self.assertEqual(marks, [["client:requests"], ["client:requests"], None])
+        self.assertEqual([each["enforced"] for each in self.told], [False, False])
+        self.assertEqual({each["client"] for each in self.told}, {"one"})
+
+    async def test_shadow_mode_for_all(self) -> None:
+        """Even for addresses, at the door."""
+        self.start(gateway="rate_limit_rpm = 1", more="[limits]\nenforce = false")
+        self.listen()
+        self.assertEqual(await self.codes(3), [200] * 3)
+        self.assertEqual([each["scope"] for each in self.told], ["ip", "ip"])
+
+    async def test_refusals_are_told_to_the_operator(self) -> None:
+        """Whose limit it was, of what, and who ran into it."""
+        self.start(more=ONE + "rate_limit_rpm = 1")
+        self.listen()
+        await self.codes(2, **KEY_ONE)
+        (told,) = self.told
+        self.assertEqual(
+            (told["scope"], told["name"], told["limit"]), ("client", "one", "requests")
+        )
+        self.assertEqual((told["enforced"], told["client"]), (True, "one"))
+
+
+class WrongKeyCases(GatewayCase):
+    """Tests for row 44: many wrong keys."""
+
+    def setUp(self) -> None:
+        """Give the client its key."""
+        super().setUp()
+        self.environ["KEY_ONE"] = "key-of-client-one"
+
+    def wrong(self, number: int) -> dict[str, Any]:
+        """Show a wrong key."""
+        return {"Authorization": f"Bearer guess-{number}"}
+
+    async def test_row_44_many_wrong_keys(self) -> None:
+        """429 from the sixth in a minute on; a good key works, from here and from elsewhere."""
+        self.start(more=ONE)
+        codes = [(await self.chat(**self.wrong(number))).code for number in range(8)]
+        self.assertEqual(codes, [401] * 5 + [429] * 3)
+        got = await self.chat(**self.wrong(9))
+        self.assertIn(int(got.headers["retry-after"]), (11, 12))
+        self.assertEqual((await self.chat(**KEY_ONE)).code, 200)
+        self.http = HTTPClient(Agent(reactor, self.pool, bindAddress=("127.0.0.2", 0)))
+        self.assertEqual((await self.chat(**KEY_ONE)).code, 200)
+        self.assertEqual((await self.chat(**self.wrong(1))).code, 401)
+
+    async def test_row_44_no_body_is_read(self) -> None:
+        """A flood costs its senders more than the gateway."""
+        self.start(more=ONE)
+        head = (
+            "POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer guess\r\n"
+            "Content-Type: application/json\r\nContent-Length: 1000000000\r\n\r\n"
+        )
+        for expected in [b"401"] * 5 + [b"429"]:
+            answer = await self.raw(head.encode())
+            self.assertEqual(answer.split()[1], expected)
+
+    async def raw(self, head: bytes) -> bytes:
+        """Send a head, and nothing of its body; give the answer's first line."""
+        endpoint = TCP4ClientEndpoint(reactor, "127.0.0.1", self.client_port)
+        lines: FirstLine = await connectProtocol(endpoint, FirstLine(head))
+        line = await lines.line
+        assert lines.transport is not None
+        lines.transport.loseConnection()
+        return line
+
+    async def test_missing_keys_do_not_count(self) -> None:
+        """Nobody guesses by showing none."""
+        self.start(more=ONE)
+        self.assertEqual([(await self.chat()).code for _ in range(8)], [401] * 8)
+
+    async def test_another_number(self) -> None:
+        """0 is any."""
+        self.start(more="[limits]\nwrong_keys_per_minute = 0\n" + ONE)
+        codes = [(await self.chat(**self.wrong(number))).code for number in range(8)]
+        self.assertEqual(codes, [401] * 8)
+
+
+class FirstLine(LineOnlyReceiver):
+    """Sends something; keeps the first line of the answer, and leaves."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self.line: Deferred[bytes] = Deferred()
+
+    def connectionMade(self) -> None:
+        """Send it."""
+        assert self.transport is not None
+        self.transport.write(self._data)
+
+    def lineReceived(self, line: bytes) -> None:
+        """Keep the first line."""
+        if not self.line.called:
+            self.line.callback(line)
