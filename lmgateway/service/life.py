@@ -26,6 +26,7 @@ from lmgateway.config.schema import Config
 from lmgateway.config.watch import Watcher, watched
 from lmgateway.errors import ConfigError, Draining
 from lmgateway.service import reporting
+from lmgateway.service.descriptors import connections_that_fit
 from lmgateway.service.graph import Graph, assemble
 from lmgateway.service.listener import Listener
 from lmgateway.service.metrics import service_families
@@ -98,7 +99,15 @@ class GatewayService(Service):
             client=self.client.address,
             admin=self.admin.address,
         )
+        self._warn_of_descriptors()
         self.resources.notifier.ready(self._status())
+
+    def _warn_of_descriptors(self) -> None:
+        wanted = self._graph.config.gateway.max_connections
+        fit = connections_that_fit(wanted)
+        if fit < wanted:
+            text = "max_connections is {wanted}, but only {fit} fit into the limit on open files."
+            self._log.warn(text, wanted=wanted, fit=fit)
 
     def _status(self) -> str:
         checksum = self._graph.config.checksum[:12]

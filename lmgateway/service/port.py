@@ -8,6 +8,7 @@ from lmgateway.admin.door import AdminDoor
 from lmgateway.config.backend import SecretSource
 from lmgateway.config.schema import Config, TlsSection
 from lmgateway.config.secrets import Secret, resolve
+from lmgateway.service.descriptors import connections_that_fit
 from lmgateway.service.resources import Resources
 from lmgateway.surfaces.door import ClientDoor
 from lmgateway.wire.routes import Routes
@@ -61,5 +62,5 @@ def limits_of(config: Config, connections: int) -> Limits:
         body_seconds=gateway.body_timeout_ms / 1000,
         stall_seconds=gateway.write_stall_timeout_ms / 1000,
         keep_alive_seconds=gateway.keep_alive_timeout_ms / 1000,
-        max_connections=connections,
+        max_connections=connections_that_fit(connections),
     )

@@ -20,6 +20,7 @@ from twisted.logger import ILogObserver, globalLogBeginner
 
 from lmgateway.config.load import load
 from lmgateway.errors import ConfigError
+from lmgateway.service.descriptors import raise_limit
 from lmgateway.service.life import GatewayService
 from lmgateway.service.resources import Resources
 from lmgateway.service.start import DEFAULT_CONFIG
@@ -54,6 +55,7 @@ def make_service(
     """
     reactor.seconds = time.monotonic  # O1: a step of the wall clock moves no timer
     lighten(reactor)
+    raise_limit()
     config = load(path, environ)
     resolver = Resolver(reactor)
     reactor.installNameResolver(resolver)
