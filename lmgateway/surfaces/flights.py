@@ -29,6 +29,9 @@ from lmgateway.telemetry.exposition import Family
 OVERHEAD = 1024
 """Bytes that a kept answer is reckoned with besides its own."""
 
+MAX_READERS = 100
+"""Clients that read one answer while it is under way: each write looks at all of them."""
+
 SHARE = 8
 """Of all that may be kept, the part that one answer may be."""
 
@@ -152,7 +155,8 @@ class Flights:
 
         Raises:
             IdempotencyConflict: If the key was used for another request.
-            Overloaded: If its answer is under way and too long to be repeated.
+            Overloaded: If its answer is under way, and too long to be repeated or read by too
+                many already.
         """
         self._expire()
         flight = self._flights.get(ticket.place)
@@ -163,6 +167,8 @@ class Flights:
             raise IdempotencyConflict(param="Idempotency-Key")
         elif not flight.tape.kept:
             raise Overloaded("The answer to this key is under way, and too long.", retry_after=5)
+        elif flight.tape.readers >= MAX_READERS and not flight.tape.ended:
+            raise Overloaded("Too many wait for the answer to this key.", retry_after=1)
         else:
             self._replays[ticket.kind] += 1
         return flight

@@ -155,6 +155,11 @@ class Tape:
         self._dropped += count
 
     # The readers' side ---------------------------------------------------------
+    @property
+    def readers(self) -> int:
+        """How many read it now."""
+        return len(self._readers)
+
     def join(self, reader: Reader) -> None:
         """Let one more read."""
         self._readers.add(reader)

@@ -7,6 +7,7 @@ from typing import Any
 
 from treq.content import collect
 
+from lmgateway.surfaces import flights
 from tests.fakes import DONE, LONG, STREAM, Asked, chunk, completion, hang, status, turns, until
 from tests.harness import GatewayCase, Got, ensureDeferred
 
@@ -277,6 +278,20 @@ class IdempotencyCases(SharedCase):
         await self.keyed()
         self.assertNotIn("idempotency-key", self.backend.asked[0].headers)
 
+    async def test_C10_a_crowd_is_turned_away(self) -> None:
+        """Only so many may wait for one answer; a later one is told to come back."""
+        self.start()
+        self.patch(flights, "MAX_READERS", 2)
+        self.backend.script = hang
+        both = [ensure(self.keyed()) for _ in range(2)]
+        await until(lambda: in_flight(self) == 2 and len(self.backend.asked) == 1)
+        got = await self.keyed()
+        self.assertEqual((got.code, got.headers["retry-after"]), (503, "1"))
+        self.answer(0)
+        for one in both:
+            self.assertEqual((await one).code, 200)
+        self.assertEqual((await self.keyed()).code, 200)
+
     async def test_C10_pages_of_other_origins(self) -> None:
         """A replay lets in whom this request lets in, not whom the first one did."""
         self.start(gateway='cors_origins = ["http://one.example", "http://two.example"]')
@@ -496,7 +511,7 @@ def in_flight(case: SharedCase) -> int:
 def readers(case: SharedCase) -> int:
     """Say how many clients read the one answer under way."""
     (flight,) = case.kept._flights.values()
-    return len(flight.tape._readers)
+    return int(flight.tape.readers)
 
 
 def ensure(coroutine: Any) -> Any:
