@@ -87,13 +87,11 @@ class Breaker:
 
     Attributes:
         limits: What it holds to.
-        limited: Whether it is open, or cools down, because of the backend's rate limit.
         cause: What opened it last.
     """
 
     def __init__(self, limits: BreakerLimits, now: Callable[[], float], tell: Tell) -> None:
         self.limits = limits
-        self.limited = False
         self.cause: Cause | None = None
         self._now = now
         self._tell = tell
@@ -103,6 +101,7 @@ class Breaker:
         self._errors = 0
         self._consecutive = 0
         self._out_of_reach = False
+        self._limited = False
         self._open_until = 0.0
         self._open_seconds = limits.open_seconds
         self._cool_until = 0.0
@@ -133,6 +132,11 @@ class Breaker:
     def drained(self) -> bool:
         """Whether the operator lets no new attempts go to this backend."""
         return self._drained_until > self._now()
+
+    @property
+    def limited(self) -> bool:
+        """Whether no attempt is made now because of the backend's rate limit."""
+        return self._limited and self._force is None and not self.drained
 
     def blocked_for(self) -> float:
         """Say in how many seconds an attempt may be made; 0 for now."""
@@ -243,7 +247,7 @@ class Breaker:
         limit = self.limits.failed_probes
         if self._own == "closed":
             if limit and failures >= limit:
-                self._out_of_reach = True
+                self._out_of_reach, self._limited = True, False
                 self._open("probes", self.limits.open_seconds)
         elif not self._trials and self._open_until <= self._now():
             if failures:
@@ -257,7 +261,9 @@ class Breaker:
     @property
     def forced(self) -> tuple[Forced, float] | None:
         """The state that the operator wants, and until when."""
-        return None if self._force is None or self.state != self._force[0] else self._force
+        if self._force is not None:
+            self._lapse()
+        return self._force
 
     def force(self, force: tuple[Forced, float] | None) -> None:
         """Be in a state until a time, whatever happens; or, again, in one's own, begun anew."""
@@ -298,7 +304,7 @@ class Breaker:
         self._open_until = self._cool_until = 0.0
         self._open_seconds = self.limits.open_seconds
         self._consecutive = self._errors = 0
-        self._probation = False
+        self._probation = self._limited = False
         self._samples.clear()
         self._trials.clear()
         self._calm = self._force is None and self._drained_until <= self._now()

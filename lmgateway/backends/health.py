@@ -167,12 +167,13 @@ class TargetHealth(Breaker):
         if verdict:
             self._succeeded(on_trial=on_trial)
             return
+        limited = isinstance(error, BackendLimited)
         if wait:
-            self.limited = isinstance(error, BackendLimited)
+            self._limited = limited
             self.cool(min(wait, self.limits.long_wait))
         if verdict is False:
-            self.limited = isinstance(error, BackendLimited)
-            cause: Cause = "limited" if self.limited else "overloaded"
+            self._limited = limited
+            cause: Cause = "limited" if limited else "overloaded"
             out_of_reach = isinstance(error, _OUT_OF_REACH)
             self._failed(cause, wait, on_trial=on_trial, out_of_reach=out_of_reach)
 
@@ -315,7 +316,8 @@ class Health:
         """Tell that a breaker has changed."""
         names = {"backend": target.backend, "model": target.model}
         text = "Breaker of {backend}, {model}: {old} -> {new} ({reason})."
-        _log.info(text, old=old, new=new, reason=reason, **names)
+        log = _log.warn if new == "open" else _log.info
+        log(text, old=old, new=new, reason=reason, **names)
         seconds = round(target.blocked_for(), 3)
         facts = {"from": old, "to": new, "reason": reason, "seconds": seconds}
         self._tell("breaker", **names, **facts)

@@ -28,34 +28,41 @@ class RetryBudget:
         ratio: Retries for each other attempt.
     """
 
-    __slots__ = ("_again", "_all", "_second", "again", "every", "ratio")
+    __slots__ = ("_again", "_ahead", "_all", "_second", "again", "every", "ratio")
 
     def __init__(self, ratio: float = RETRY_RATIO) -> None:
         self.ratio = ratio
         self.every = 0
         self.again = 0
         self._second = 0
+        self._ahead = 0
         self._all = [0] * SECONDS
         self._again = [0] * SECONDS
 
     def note(self, now: float) -> None:
-        """Count an attempt, a retry or not."""
+        """Count an attempt, unless it is a retry that was counted when it was taken out."""
         second = int(now)
         if second != self._second:
             self._turn(second)
+        if self._ahead:
+            self._ahead -= 1
+            return
         self._all[second % SECONDS] += 1
         self.every += 1
 
     def take(self, now: float) -> bool:
-        """Take one retry out, if there is one; its attempt is counted besides when it is made."""
+        """Take one retry out, if there is one, and count it although it is only made later."""
         second = int(now)
         if second != self._second:
             self._turn(second)
         most = max(FLOOR, self.ratio * (self.every - self.again)) if self.ratio else 0
         if self.again + 1 > most:
             return False
-        self._again[second % SECONDS] += 1
+        for counts in (self._all, self._again):
+            counts[second % SECONDS] += 1
+        self.every += 1
         self.again += 1
+        self._ahead += 1
         return True
 
     def counts(self, now: float) -> tuple[int, int]:
@@ -66,6 +73,8 @@ class RetryBudget:
 
     def _turn(self, second: int) -> None:
         """Forget what is no longer among the last seconds."""
+        if second - self._second >= SECONDS:
+            self._ahead = 0  # retries that were taken out, and never made
         for gone in range(max(self._second + 1, second - SECONDS + 1), second + 1):
             place = gone % SECONDS
             self.every -= self._all[place]

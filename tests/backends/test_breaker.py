@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from random import Random
 from typing import Any
 
 from twisted.internet.defer import CancelledError
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from lmgateway.backends.breaker import BreakerLimits
-from lmgateway.backends.health import Health, Override, Probed
+from lmgateway.backends.breaker import BreakerLimits, Forced
+from lmgateway.backends.health import Health, Override, Probed, Watch
 from lmgateway.errors import (
     BackendFailed,
     BackendLimited,
     BackendOverloaded,
     BackendTimeout,
+    StreamInterrupted,
     Unreachable,
 )
 
@@ -282,6 +284,16 @@ class OperatorTests(BreakerCase):
         self.clock.advance(5)
         self.assertEqual((self.target.blocked_for(), self.overrides()), (0.0, []))
 
+    def test_limits_are_not_the_operators(self) -> None:
+        """Clients are told of a rate limit only where that is what keeps them out."""
+        self.bad(BackendLimited(retry_after=5))
+        self.assertTrue(self.target.limited)
+        self.health.drain("b", 60)
+        self.assertFalse(self.target.limited)
+        self.health.drain("b", 0)
+        self.health.force("b", "m", "forced_open", 60)
+        self.assertFalse(self.target.limited)
+
     def test_drained_and_open(self) -> None:
         """A drain neither hides nor heals an open breaker."""
         self.bad(BackendFailed(), 3)
@@ -316,3 +328,76 @@ class OperatorTests(BreakerCase):
             self.health.overrides(),
             [Override(backend="b", model="m", what="forced_open", until=30)],
         )
+
+
+class AnyHistoryTests(BreakerCase):
+    """Whatever happens, in whatever order."""
+
+    limits = BreakerLimits(trials=2)
+
+    def test_any_history(self) -> None:
+        """Changes follow from each other, trials are bounded, what is imposed holds, all ends."""
+        for seed in range(300):
+            self.setUp()
+            random = Random(seed)
+            live: list[Watch] = []
+            for _ in range(80):
+                self.act(random, live)
+                self.look(live)
+            self.recover(live)
+
+    def act(self, random: Random, live: list[Watch]) -> None:
+        """Let one thing happen."""
+        errors = [
+            None, BackendFailed(), Unreachable(), BackendLimited(retry_after=3), CancelledError(),
+            BackendLimited(retry_after=30), BackendOverloaded(retry_after=2), StreamInterrupted(),
+        ]  # fmt: skip
+        match random.choice("bbbbeeectttpfd"):
+            case "b" if not self.target.blocked_for():
+                live.append(self.target.begin())
+            case "e" if live:
+                watch = live.pop(random.randrange(len(live)))
+                watch.end(random.choice(errors), blameless=random.random() < 0.1)
+            case "c" if live:
+                random.choice(live).commit(self.target.whole, self.clock.seconds())
+            case "t":
+                self.clock.advance(random.choice([0.5, 2, 10, 60]))
+            case "p":
+                error = random.choice(["", "", BackendTimeout.kind, Unreachable.kind])
+                self.health.probed("b", probed(well=not error, error=error))
+            case "f":
+                states: list[Forced | None] = [None, None, "forced_open", "forced_closed"]
+                state = random.choice(states)
+                self.health.force("b", random.choice([None, "m"]), state, random.choice([1, 30]))
+            case "d":
+                self.health.drain("b", random.choice([0, 5, 30]))
+
+    def look(self, live: list[Watch]) -> None:
+        """Compare what is seen with what was done and told."""
+        target = self.target
+        seen, wait = target.state, target.blocked_for()
+        self.assertTrue(0 <= wait <= 60)
+        self.assertEqual(bool(wait), bool(target.against()))
+        self.assertEqual(target.in_flight, len(live))
+        self.assertTrue(0 <= target.errors <= target.samples <= 10)
+        self.assertLessEqual(len(target._trials), 2)
+        state = "closed"
+        for kind, facts in self.told:
+            if kind == "breaker" and facts["model"] == "m":
+                self.assertEqual(facts["from"], state)
+                state = facts["to"]
+        self.assertEqual(seen, state)
+        if self.health.is_drained("b") or state == "forced_open":
+            self.assertGreater(wait, 0)
+        elif state == "forced_closed":
+            self.assertEqual(wait, 0)
+
+    def recover(self, live: list[Watch]) -> None:
+        """Nothing keeps a target out for ever."""
+        for watch in live:
+            watch.end(CancelledError())
+        self.clock.advance(60)
+        self.assertEqual(self.target.blocked_for(), 0.0)
+        self.target.begin().end(None)
+        self.assertEqual((self.target.state, self.target.in_flight), ("closed", 0))
+        self.assertEqual(self.health.overrides(), [])
