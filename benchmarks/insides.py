@@ -47,7 +47,7 @@ def config_of(text: str, folder: Path) -> Config:
 
 def graph_of(config: Config, shared: Resources) -> Graph:
     """Wire a config."""
-    return assemble(config, shared, reload=lambda: None)
+    return assemble(config, shared)
 
 
 def chat(model: str, **members: Any) -> ChatRequest:

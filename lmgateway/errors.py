@@ -438,8 +438,10 @@ class ConfigError(Exception):
 
     Args:
         problems: Every fault found, each a full line for the operator.
+        transient: Whether another try may succeed although nobody changes the files.
     """
 
-    def __init__(self, problems: Sequence[str]) -> None:
+    def __init__(self, problems: Sequence[str], *, transient: bool = False) -> None:
         super().__init__("\n".join(problems))
         self.problems = tuple(problems)
+        self.transient = transient

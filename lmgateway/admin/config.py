@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, ClassVar, Literal
 
 from attrs import frozen
@@ -115,7 +115,7 @@ class ConfigRoutes:
     served: Served
     view: Callable[[], dict[str, Any]]
     settings: Callable[[], Iterable[Setting]]
-    apply: Callable[[], None]
+    apply: Callable[[], Awaitable[None]]
     topic: ClassVar[Topic] = topic
 
     @topic.route("GET", "/admin/config", role="viewer", answer=Effective, summary="Configuration")
@@ -144,13 +144,13 @@ class ConfigRoutes:
         "POST", "/admin/reload", role="operator", body=Reload, answer=Reloaded, errors=(409, 422),
         summary="Apply the files anew",
     )  # fmt: skip
-    def reload(self, call: Call, body: Reload) -> Answer:
+    async def reload(self, call: Call, body: Reload) -> Answer:
         """Apply the files anew, or say exactly why not; the old configuration serves on then."""
         if body.expected_checksum not in (None, self.checksum):
             raise Conflict(f"What is served has the checksum {self.checksum}.")
         call.note(before=self.checksum)
         try:
-            self.apply()
+            await self.apply()
         except ConfigError as error:
             call.note(error=str(error)[:1000])
             fault = Fault(error=str(error), kind="config", problems=list(error.problems))

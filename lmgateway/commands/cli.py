@@ -83,10 +83,12 @@ def check(source: Path) -> None:
     from twisted.internet.task import Clock  # these take longer to import than all the rest
 
     from lmgateway.service.rehearsal import rehearse
+    from lmgateway.stores.courier import surroundings
 
+    environ = surroundings(os.environ)
     try:
-        found = load(source, os.environ)
-        rehearse(found, os.environ, Clock())
+        found = load(source, environ)
+        rehearse(found, environ, Clock())
         click.echo(summary(found), nl=False)
     except ConfigError as error:
         _refuse(error)

@@ -21,6 +21,7 @@ from lmgateway.routing.classify import read_label
 from lmgateway.routing.policy import DEFAULT
 from lmgateway.service.graph import Graph, assemble
 from lmgateway.service.resources import Resources
+from lmgateway.stores.courier import surroundings
 
 _SHORT: Document = {"messages": [{"role": "user", "content": "Hello"}]}
 
@@ -53,6 +54,7 @@ def explained(source: Path, environ: Mapping[str, str], asking: Asking) -> Docum
     """
     from twisted.internet import reactor  # only for its clock: nothing is run
 
+    environ = surroundings(environ)
     config = load(source, environ)
     resources = Resources.of(reactor, environ, write=lambda block: None)  # type: ignore[arg-type]
     return explained_under(config, resources, asking)
@@ -66,7 +68,7 @@ def explained_under(config: Config, resources: Resources, asking: Asking) -> Doc
         ConfigError: If the config cannot be used.
         GatewayError: If the request would be refused before it is routed.
     """
-    graph = assemble(config, resources, lambda: None)
+    graph = assemble(config, resources)
     exchange = Exchange(
         id="explain",
         surface=OPENAI.name,

@@ -42,6 +42,7 @@ from lmgateway.routing.classify import classifier_input
 from lmgateway.routing.policy import Directory, Policy
 from lmgateway.service.graph import assemble
 from lmgateway.service.resources import Resources
+from lmgateway.stores.courier import surroundings
 
 SHIPPED = "prompts.jsonl"
 
@@ -153,7 +154,7 @@ def trial_of(tuning: Tuning, config: Config, resources: Resources) -> Trial:
         PromptFileError: If the prompts cannot.
         TuneError: If the profile does not classify.
     """
-    graph = assemble(config, resources, lambda: None)
+    graph = assemble(config, resources)
     graph.settle()
     resources.probes.stop()  # what is measured is asked, and nothing else
     cascade = graph.router.cascade
@@ -227,6 +228,7 @@ def _ran(source: Path, environ: Mapping[str, str], tuning: Tuning) -> Run:
     """Run prompts through a classifier, and show on a terminal how far it is."""
     from twisted.internet import reactor
 
+    environ = surroundings(environ)
     config = load(source, environ)
     resources = Resources.of(reactor, environ, write=lambda block: None)  # type: ignore[arg-type]
     trial = trial_of(tuning, config, resources)

@@ -37,14 +37,27 @@ class SecretSource:
     Where a secret is read from; never the secret itself.
 
     Attributes:
-        source: ``env`` for an environment variable, ``file`` for a file's content.
+        source: ``env`` for an environment variable, ``file`` for a file's content, ``vault`` and
+            ``infisical`` for the servers of ``[secrets]``, ``command`` for what a program writes.
         var: The variable's name, for ``env``.
-        path: The file, for ``file``; relative to the main config file's folder.
+        path: The file, for ``file``; relative to the main config file's folder.  A name without a
+            folder is also looked for in ``$CREDENTIALS_DIRECTORY`` and in ``/run/secrets``.
+        name: The secret's name, for ``vault`` (its path below the mount) and ``infisical``.
+        field: The member of the secret that is wanted, for ``vault``; ``value`` if not given.
+        mount: Where the KV engine is mounted, for ``vault``; ``secret`` if not given.
+        folder: The folder that the secret is in, for ``infisical``; ``/`` if not given.
+        command: The program and its arguments, for ``command``: the first line that it writes is
+            the secret.  No shell is asked.
     """
 
-    source: Literal["env", "file"]
+    source: Literal["env", "file", "vault", "infisical", "command"]
     var: EnvName | None = None
     path: str | None = None
+    name: str | None = None
+    field: str | None = None
+    mount: str | None = None
+    folder: str | None = None
+    command: tuple[str, ...] | None = None
 
 
 @frozen(kw_only=True)

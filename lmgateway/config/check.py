@@ -26,9 +26,9 @@ from lmgateway.config.schema import (
     GatewaySection,
     JudgeGate,
     ProfileSection,
-    SecretSource,
     Settings,
 )
+from lmgateway.config.sources import check_sources
 from lmgateway.config.values import is_loopback
 
 _OWN_HEADERS = frozenset(
@@ -47,6 +47,7 @@ def check(settings: Settings, report: Report, environ: Mapping[str, str], base_d
         environ: Where secrets are looked up.
         base_dir: What file names are relative to.
     """
+    check_sources(settings, report, environ, base_dir)
     _check_ladder(settings, report)
     for name, backend in settings.backends.items():
         _check_backend(("backends", name), backend, settings.gateway, report)
@@ -65,14 +66,6 @@ def check(settings: Settings, report: Report, environ: Mapping[str, str], base_d
         tiers = _tier_names(settings)
         _check_known(("gateway", "baseline"), "", "tier", baseline, tiers, report)
     check_limits(settings, report)
-    _check_secret_source(
-        ("gateway", "admin_token_secret"), settings.gateway.admin_token_secret, report
-    )
-    for key, section in (("otel", settings.otel), ("export", settings.export)):
-        if section is not None:
-            _check_secret_source((key, "auth_secret"), section.auth_secret, report)
-    for position, token in enumerate(settings.admin_tokens):
-        _check_secret_source(("admin_tokens", position, "token_secret"), token.token_secret, report)
     if (public := settings.gateway.public_profile) is not None:
         _check_known(
             ("gateway", "public_profile"), "", "profile", public, settings.profiles, report
@@ -138,7 +131,6 @@ def _check_backend(
         )
     if _is_ourselves(backend.base_url, gateway):
         report.problem((*path, "base_url"), "is the address of this gateway itself")
-    _check_secret_source((*path, "api_key_secret"), backend.api_key_secret, report)
     for header in backend.headers:
         if header.lower() in _OWN_HEADERS:
             report.problem((*path, "headers", header), "is a header that the gateway itself sets")
@@ -159,16 +151,6 @@ def _check_mock(path: KeyPath, backend: BackendSection, report: Report) -> None:
         report.problem((*path, "mock"), 'is only for provider = "mock"')
     elif backend.mock.style == "scripted" and backend.mock.fixtures is None:
         report.problem((*path, "mock", "fixtures"), 'must be given for style = "scripted"')
-
-
-def _check_secret_source(path: KeyPath, source: SecretSource | None, report: Report) -> None:
-    if source is None:
-        return
-    needed, other = ("var", "path") if source.source == "env" else ("path", "var")
-    if not getattr(source, needed):
-        report.problem((*path, needed), f'must be given for source = "{source.source}"')
-    if getattr(source, other) is not None:
-        report.problem((*path, other), f'is not for source = "{source.source}"')
 
 
 # Profiles --------------------------------------------------------------------
@@ -252,7 +234,6 @@ def check_client(path: KeyPath, client: ClientSection, settings: Settings, repor
     for position, glob in enumerate(client.allow_endpoints or ()):
         if not glob.startswith("/"):
             report.problem((*path, "allow_endpoints", position), 'must begin with "/"')
-    _check_secret_source((*path, "key_secret"), client.key_secret, report)
     for number, name in enumerate(client.budgets):
         check_listed((*path, "budgets", number), who, name, ("client", "global"), settings, report)
     check_client_limits(path, client, settings, report)

@@ -8,7 +8,7 @@ from pathlib import Path
 from lmgateway.config.merge import KeyPath
 from lmgateway.config.report import Report, quoted
 from lmgateway.config.schema import AdminTokenSection, Settings
-from lmgateway.config.secrets import described, resolve
+from lmgateway.config.secrets import described, obtain
 from lmgateway.config.values import is_loopback
 
 
@@ -18,9 +18,9 @@ def check_admin(
     """Check tokens and names of the admin port, and that it is guarded where others reach it."""
     gateway = settings.gateway
     source = gateway.admin_token_source
-    if source is not None and resolve(source, environ, base_dir) is None:
+    if source is not None and obtain(source, environ, base_dir) is None:
         key = "admin_token_env" if gateway.admin_token_secret is None else "admin_token_secret"
-        report.problem(("gateway", key), nothing(described(source)))
+        report.missing(("gateway", key), nothing(described(source)))
     for position, token in enumerate(settings.admin_tokens):
         _check_token(("admin_tokens", position), token, report, environ, base_dir)
     _check_names(settings, report)
@@ -62,9 +62,9 @@ def _check_token(
     if sum(source is not None for source in given) != 1:
         report.problem(path, f"{who}give one of token_env, token_secret and token_sha256")
     source = token.token_source
-    if source is not None and resolve(source, environ, base_dir) is None:
+    if source is not None and obtain(source, environ, base_dir) is None:
         key = "token_env" if token.token_secret is None else "token_secret"
-        report.problem((*path, key), nothing(described(source)))
+        report.missing((*path, key), nothing(described(source)))
 
 
 def _check_names(settings: Settings, report: Report) -> None:

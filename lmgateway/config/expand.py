@@ -2,8 +2,8 @@
 What the environment puts into a config: overriding variables, and ``${NAME}`` in values.
 
 ``${NAME}`` and ``${NAME:-default}`` are replaced in the texts under
-``[gateway]``, ``[backends.*]``, ``[[tiers]]`` and ``[state]``: in values that are already
-parsed, so that what a variable holds can never become syntax.  Prompts and
+``[gateway]``, ``[backends.*]``, ``[[tiers]]``, ``[state]`` and ``[secrets]``: in values that
+are already parsed, so that what a variable holds can never become syntax.  Prompts and
 messages are left alone.  ``$${`` stands for ``${`` itself.
 """
 
@@ -18,8 +18,9 @@ from lmgateway.config.merge import KeyPath, Place, Tree
 from lmgateway.config.report import Report
 
 _VARIABLE = re.compile(r"\$(\$\{)|\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
-_EXPANDED = ("gateway", "backends", "tiers", "state")
-_FILES = frozenset({"cert", "key", "client_ca", "ca_file", "client_cert", "fixtures"})
+_EXPANDED = ("gateway", "backends", "tiers", "state", "secrets")
+_FILES = frozenset({"cert", "key", "client_ca", "ca_file", "client_cert", "fixtures", "jwt_file"})
+_ANCHORED = frozenset({"gateway", "backends", "clients", "admin_tokens", "secrets"})
 _FREE = frozenset({"headers", "default_options"})
 
 OVERRIDES: Mapping[str, KeyPath] = {
@@ -70,9 +71,8 @@ def anchor(tree: Tree, base_dir: Path) -> None:
     def anchored(text: str, path: KeyPath) -> str:
         return str(base_dir / text) if text and _is_file_name(path) else text
 
-    for name in ("gateway", "backends", "clients", "admin_tokens"):
-        if name in tree:
-            tree[name] = _rewritten(tree[name], (name,), anchored)
+    for name in _ANCHORED & tree.keys():
+        tree[name] = _rewritten(tree[name], (name,), anchored)
 
 
 def _is_port(key: str, text: str) -> bool:

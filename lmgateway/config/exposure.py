@@ -18,7 +18,7 @@ from lmgateway.config.check_admin import check_admin, nothing
 from lmgateway.config.merge import KeyPath
 from lmgateway.config.report import Report, quoted
 from lmgateway.config.schema import BackendSection, ClientSection, Settings, TlsSection
-from lmgateway.config.secrets import Secret, described, resolve
+from lmgateway.config.secrets import Secret, described, obtain
 from lmgateway.config.values import is_loopback
 
 
@@ -129,10 +129,10 @@ def _check_keys(
     for position, client in enumerate(settings.clients):
         path = ("clients", position)
         source = client.key_source
-        secret = resolve(source, environ, base_dir)
+        secret = obtain(source, environ, base_dir)
         if source is not None and secret is None:
             key = "key_env" if client.key_secret is None else "key_secret"
-            report.problem((*path, key), nothing(described(source)))
+            report.missing((*path, key), nothing(described(source)))
         digest = key_digest(client, secret)
         if digest in seen:
             other = settings.clients[seen[digest]].name

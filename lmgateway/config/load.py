@@ -63,7 +63,7 @@ def load(
     settings = complete(structure(reading.tree, report), reading.tree)
     check(settings, report, environ, reading.source.parent)
     if report.problems:
-        raise ConfigError(report.problems)
+        raise ConfigError(report.problems, transient=report.is_transient)
     advise(settings, report, environ, reading.source.parent)
     return _frozen(settings, reading)
 

@@ -98,6 +98,7 @@ class Report:
     _problems: list[Problem] = field(factory=list)
     _warnings: list[Problem] = field(factory=list)
     _broken: set[KeyPath] = field(factory=set)
+    _missing: int = 0
     _lines: dict[str, dict[KeyPath, int]] = field(factory=dict)
 
     def problem(self, path: KeyPath, text: str) -> None:
@@ -113,6 +114,20 @@ class Report:
         """Note that *path* has no usable value: nothing more is said of it."""
         self.problem(path, text)
         self._broken.add(path)
+
+    def mark_broken(self, path: KeyPath) -> None:
+        """Say nothing more of *path*: what is wrong with it was said."""
+        self._broken.add(path)
+
+    def missing(self, path: KeyPath, text: str) -> None:
+        """Note that a secret could not be had: that may change by itself."""
+        self._missing += not self.is_broken(path)
+        self.broken(path, text)
+
+    @property
+    def is_transient(self) -> bool:
+        """Whether nothing is wrong but that secrets are missing."""
+        return 0 < self._missing == len(self._problems)
 
     def warning(self, path: KeyPath, text: str) -> None:
         """Note what is allowed at *path*, but probably not meant."""

@@ -40,6 +40,7 @@ from lmgateway.config.merge import KeyPath, Origins
 from lmgateway.config.prices import PricesSection
 from lmgateway.config.rule import RuleSection, SplitSection
 from lmgateway.config.state import StateSection
+from lmgateway.config.stores import InfisicalSection, SecretsSection, VaultSection
 from lmgateway.config.telemetry import (
     CaptureSection,
     ExportSection,
@@ -77,6 +78,7 @@ __all__ = [
     "GatesSection",
     "GatewaySection",
     "GroupSection",
+    "InfisicalSection",
     "JudgeGate",
     "LengthGate",
     "LimitsSection",
@@ -91,6 +93,7 @@ __all__ = [
     "RepetitionGate",
     "RuleSection",
     "SecretSource",
+    "SecretsSection",
     "Settings",
     "SplitSection",
     "StateSection",
@@ -99,6 +102,7 @@ __all__ = [
     "TierSection",
     "TlsSection",
     "UnknownModelPolicy",
+    "VaultSection",
 ]
 
 Mode: TypeAlias = Literal["dispatch", "escalate", "classify", "reply"]
@@ -340,6 +344,7 @@ class Settings:
         export: Where records of requests are sent besides.
         capture: A file with the bodies of requests and answers.
         limits: How limits are counted, and what everyone may use together.
+        secrets: Where secrets are kept that are not on this machine.
     """
 
     gateway: GatewaySection
@@ -358,6 +363,7 @@ class Settings:
     export: ExportSection | None = None
     capture: CaptureSection | None = None
     limits: LimitsSection = field(factory=LimitsSection)
+    secrets: SecretsSection = field(factory=SecretsSection)
 
     @property
     def is_open(self) -> bool:

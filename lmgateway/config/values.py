@@ -204,6 +204,9 @@ Milliseconds: TypeAlias = Annotated[int, Range(1, _DAYS)]
 OptionalMilliseconds: TypeAlias = Annotated[int, Range(0, _DAYS)]
 """A time; what 0 means is said where it is used."""
 
+OptionalSeconds: TypeAlias = Annotated[int, Range(0, 2**31 - 1)]
+"""A time; what 0 means is said where it is used."""
+
 Count: TypeAlias = Annotated[int, Range(0, 2**53)]
 PositiveCount: TypeAlias = Annotated[int, Range(1, 2**53)]
 Priority: TypeAlias = Annotated[int, Range(-(10**9), 10**9)]

@@ -259,7 +259,7 @@ class Ledger:
                 "{torn} torn lines were skipped in {path}.", torn=self.torn, path=str(keeping.path)
             )
 
-    def history(self, since: float) -> Iterator[Record]:
+    def history(self, since: float = 0.0) -> Iterator[Record]:
         """
         Go through the records since a moment, oldest first.
 

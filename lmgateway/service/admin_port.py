@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import cache, partial
 
 from attrs import frozen
@@ -36,6 +36,7 @@ from lmgateway.config.check_admin import admin_port_unguarded
 from lmgateway.config.effective import effective
 from lmgateway.config.redact import redacted
 from lmgateway.config.schema import Config
+from lmgateway.config.sources import complaints
 from lmgateway.config.values import moment
 from lmgateway.dialects.document import encode
 from lmgateway.errors import ConfigError
@@ -69,7 +70,7 @@ class AdminParts:
     config: Config
     resources: Resources
     backends: Backends
-    reload: Callable[[], None]
+    reload: Callable[[], Awaitable[None]]
     scrape: Scrape
     sheets: Callable[[], list[Sheet]]
 
@@ -159,7 +160,7 @@ class AdminParts:
             "tiers": len(config.tiers),
             "backends": len(config.backends),
             "checksum": config.checksum,
-            "warnings": list(config.warnings),
+            "warnings": [*config.warnings, *complaints(config, self.resources.environ)],
         }
 
     def _tokens(self) -> Tokens:

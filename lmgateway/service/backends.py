@@ -16,7 +16,7 @@ from lmgateway.backends.probes import Probing
 from lmgateway.backends.quirks import ProviderQuirks, join, quirks_for
 from lmgateway.config.providers import PROVIDERS
 from lmgateway.config.schema import BackendSection, Config, FaultSection, MockSection
-from lmgateway.config.secrets import Secret, resolve
+from lmgateway.config.secrets import Secret, obtain, resolve
 from lmgateway.dialects.base import Dialect
 from lmgateway.dialects.completions import COMPLETIONS
 from lmgateway.dialects.openai import OPENAI
@@ -71,11 +71,12 @@ class Backends:
 
     def missing_keys(self) -> int:
         """Say how many backends name a key that is not there now."""
-        sections = self._config.backends.values()
-        return sum(s.key_source is not None and self._key(s) is None for s in sections)
+        sources = [section.key_source for section in self._config.backends.values()]
+        environ, folder = self._resources.environ, self._folder
+        return sum(s is not None and resolve(s, environ, folder) is None for s in sources)
 
     def _key(self, section: BackendSection) -> Secret | None:
-        return resolve(section.key_source, self._resources.environ, self._folder)
+        return obtain(section.key_source, self._resources.environ, self._folder)
 
     def _backend(self, name: str, section: BackendSection) -> Backend:
         if section.provider == "mock":

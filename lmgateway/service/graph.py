@@ -7,7 +7,7 @@ the graph on which it began.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from attrs import frozen
 
@@ -49,7 +49,13 @@ class Graph:
     settle: Callable[[], None]
 
 
-def assemble(config: Config, resources: Resources, reload: Callable[[], None]) -> Graph:
+async def unmoved() -> None:
+    """What is only looked at, and not served, is not applied anew."""
+
+
+def assemble(
+    config: Config, resources: Resources, reload: Callable[[], Awaitable[None]] = unmoved
+) -> Graph:
     """
     Build the graph of a config.
 

@@ -12,21 +12,29 @@ from __future__ import annotations
 
 import gc
 import signal
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from twisted.application.service import Service
-from twisted.internet.defer import CancelledError, Deferred, DeferredList, ensureDeferred
+from twisted.internet.defer import (
+    CancelledError,
+    Deferred,
+    DeferredList,
+    DeferredLock,
+    ensureDeferred,
+)
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from lmgateway.config.load import load
 from lmgateway.config.schema import Config
+from lmgateway.config.sources import files_watched
 from lmgateway.config.watch import Watcher, watched
 from lmgateway.errors import ConfigError, Draining
 from lmgateway.service import reporting
 from lmgateway.service.descriptors import connections_that_fit
+from lmgateway.service.freshness import Freshness
 from lmgateway.service.graph import Graph, assemble
 from lmgateway.service.listener import Listener
 from lmgateway.service.metrics import service_families
@@ -63,10 +71,14 @@ class GatewayService(Service):
         self._again = again or (lambda: load(self._path, resources.environ))
         self.resources = resources
         resources.log_levels.configure(config.gateway.log_level)
-        self._graph: Graph = assemble(config, resources, self.reload)
+        self._graph: Graph = assemble(config, resources, self.reload_aside)
         self.client = Listener("client", config.source.parent, resources)
         self.admin = Listener("admin", config.source.parent, resources)
-        self._watcher = Watcher(resources.reactor, _watched(config), self._changed)
+        paths = _watched(config, resources.environ)
+        self._watcher = Watcher(resources.reactor, paths, self._changed)
+        self.freshness = Freshness(resources, self._changed)
+        self.freshness.follow(config)
+        self._turn = DeferredLock()
         self._drain: Deferred[None] | None = None
         self._delay: Deferred[None] | None = None
         self.generation = 1
@@ -86,6 +98,7 @@ class GatewayService(Service):
 
     def _running(self) -> None:
         self._watcher.startService()
+        self.freshness.start()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._from_signal(self._asked_to_stop))
         signal.signal(signal.SIGHUP, self._from_signal(self._changed))
@@ -119,33 +132,57 @@ class GatewayService(Service):
     # reload --------------------------------------------------------------
     def reload(self) -> None:
         """
-        Apply the file as it is now.
+        Apply the files as they are now.
 
         Raises:
-            ConfigError: If it cannot be used; the old one goes on serving.
+            ConfigError: If they cannot be used; the old ones go on serving.
         """
-        if self._drain is not None:
-            raise ConfigError(["the gateway is shutting down"])
+        with self._telling():
+            self._apply(self._again())
+
+    async def reload_aside(self) -> None:
+        """
+        Apply the files as they are now; meanwhile what is served goes on.
+
+        They are read in a thread, since secrets may have to be fetched from far away.
+
+        Raises:
+            ConfigError: If they cannot be used; the old ones go on serving.
+        """
+        async with self._turn:
+            with self._telling():
+                self._apply(await self.resources.in_thread(self._again))
+
+    @contextmanager
+    def _telling(self) -> Iterator[None]:
+        """Tell of a reload, however it ends."""
         notifier, tell = self.resources.notifier, self.resources.events.tell
         notifier.reloading()
         try:
-            self._reload()
-        except ConfigError as error:
-            count = len(error.problems)
+            self._refuse_when_leaving()
+            yield
+        except BaseException as error:
+            count = len(error.problems) if isinstance(error, ConfigError) else 1
             notifier.ready(f"{self._status()} (not reloaded: {count} problem(s) in the file)")
-            tell("reload", ok=False, generation=self.generation, error=str(error)[:MAX_TOLD])
+            if isinstance(error, ConfigError):
+                tell("reload", ok=False, generation=self.generation, error=str(error)[:MAX_TOLD])
             raise
         notifier.ready(self._status())
         tell("reload", ok=True, generation=self.generation, checksum=self._graph.config.checksum)
 
-    def _reload(self) -> None:
-        config = self._again()
-        graph = assemble(config, self.resources, self.reload)
+    def _refuse_when_leaving(self) -> None:
+        if self._drain is not None:
+            raise ConfigError(["the gateway is shutting down"])
+
+    def _apply(self, config: Config) -> None:
+        self._refuse_when_leaving()
+        graph = assemble(config, self.resources, self.reload_aside)
         self._serve(graph)
         self._graph = graph
         self.resources.log_levels.configure(config.gateway.log_level)
         self.generation += 1
-        self._watcher.watch(_watched(config))
+        self._watcher.watch(_watched(config, self.resources.environ))
+        self.freshness.follow(config)
         self._log.info("Configuration reloaded: {checksum}.", checksum=config.checksum[:12])
 
     def families(self) -> Iterator[Family]:
@@ -165,13 +202,18 @@ class GatewayService(Service):
         graph.settle()
 
     def _changed(self) -> None:
+        ensureDeferred(self._reload_or_say_why())
+
+    async def _reload_or_say_why(self) -> None:
         try:
-            self.reload()
+            await self.reload_aside()
         except ConfigError as error:
             self._log.error(
                 "The configuration was not reloaded, the old one goes on serving:\n{problems}",
                 problems=str(error),
             )
+        except Exception:
+            self._log.failure("The configuration was not reloaded, the old one goes on serving.")
 
     # stop ----------------------------------------------------------------
     def _asked_to_stop(self) -> None:
@@ -198,6 +240,7 @@ class GatewayService(Service):
         self.resources.notifier.stopping("Draining", whole / 1000 + _LEEWAY)
         self._watcher.stopService()
         self.resources.probes.stop()
+        self.freshness.stop()
         if gateway.drain_delay_ms:
             self._delay = deferLater(clock, gateway.drain_delay_ms / 1000)
             with suppress(CancelledError):  # a second signal
@@ -236,20 +279,15 @@ class GatewayService(Service):
                 port.factory.abort()
 
 
-def _watched(config: Config) -> list[Path]:
+def _watched(config: Config, environ: Mapping[str, str]) -> list[Path]:
     """All files whose change is a reload: the config's own, secrets, certificates."""
     gateway, folder = config.gateway, config.source.parent
-    sources = [gateway.admin_token_source]
-    sources += [backend.key_source for backend in config.backends.values()]
-    sources += [client.key_source for client in config.clients]
-    sources += [token.token_source for token in config.admin_tokens]
-    for section in (config.otel, config.export):
-        sources += [] if section is None else [section.auth_source]
-    named = [source.path for source in sources if source is not None and source.path]
+    named: list[str] = []
     for tls in (gateway.client_tls, gateway.admin_tls):
         named += [] if tls is None else [tls.cert, tls.key]
         named += [] if tls is None or tls.client_ca is None else [tls.client_ca]
     named += [] if config.prices.file is None else [config.prices.file]
     for backend in config.backends.values():
         named += [name for name in (backend.ca_file, backend.client_cert) if name is not None]
-    return [*watched(config), *(folder / name for name in named)]
+    secrets = files_watched(config, environ, folder)
+    return [*watched(config), *(folder / name for name in named), *secrets]

@@ -7,7 +7,7 @@ from attrs import frozen
 from lmgateway.admin.door import AdminDoor
 from lmgateway.config.backend import SecretSource
 from lmgateway.config.schema import Config, TlsSection
-from lmgateway.config.secrets import Secret, resolve
+from lmgateway.config.secrets import Secret, obtain
 from lmgateway.service.descriptors import connections_that_fit
 from lmgateway.service.resources import Resources
 from lmgateway.surfaces.door import ClientDoor
@@ -51,7 +51,7 @@ def secret_of(source: SecretSource | None, config: Config, resources: Resources)
     """Look a secret up; ``None`` if there is no source, or nothing there."""
     if source is None:
         return None
-    return resolve(source, resources.environ, config.source.parent)
+    return obtain(source, resources.environ, config.source.parent)
 
 
 def limits_of(config: Config, connections: int) -> Limits:

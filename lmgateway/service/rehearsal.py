@@ -18,7 +18,7 @@ def rehearse(config: Config, environ: Mapping[str, str], reactor: Any) -> None:
     Raises:
         ConfigError: If the gateway would not start.
     """
-    graph = assemble(config, Resources.of(reactor, environ), lambda: None)
+    graph = assemble(config, Resources.of(reactor, environ))
     for port in (graph.client, graph.admin):
         if port.tls is not None:
             certificate_of(port.tls, config.source.parent)

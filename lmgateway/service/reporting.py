@@ -22,7 +22,7 @@ from twisted.internet.defer import Deferred, DeferredList, ensureDeferred
 from lmgateway.config.backend import BackendSection, SecretSource
 from lmgateway.config.providers import PROVIDERS
 from lmgateway.config.schema import Config
-from lmgateway.config.secrets import Secret, resolve
+from lmgateway.config.secrets import Secret, obtain
 from lmgateway.config.telemetry import CaptureSection, ExportSection, OtelSection
 from lmgateway.errors import ConfigError
 from lmgateway.exchange import Exchange
@@ -163,7 +163,7 @@ class _Makers:
     ) -> tuple[str, Secret] | None:
         if source is None:
             return None
-        secret = resolve(source, self._resources.environ, self._folder)
+        secret = obtain(source, self._resources.environ, self._folder)
         if secret is None:
             self.problems.append(f"{key}: the credential resolves to nothing")
             return None

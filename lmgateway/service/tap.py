@@ -25,6 +25,7 @@ from lmgateway.service.life import GatewayService
 from lmgateway.service.resources import Resources
 from lmgateway.service.start import DEFAULT_CONFIG
 from lmgateway.service.systemd import Handed
+from lmgateway.stores.courier import surroundings
 from lmgateway.telemetry.logs import observer
 from lmgateway.wire.resolver import Resolver
 from lmgateway.wire.turns import lighten
@@ -56,6 +57,7 @@ def make_service(
     reactor.seconds = time.monotonic  # O1: a step of the wall clock moves no timer
     lighten(reactor)
     raise_limit()
+    environ = surroundings(environ)
     config = load(path, environ)
     resolver = Resolver(reactor)
     reactor.installNameResolver(resolver)
@@ -93,7 +95,7 @@ def make_started(config: str | None, handed: Handed | None = None) -> IService:
     try:
         gateway = make_service(config_path(config, os.environ), os.environ, reactor, handed)
     except ConfigError as error:
-        _end(error, EX_CONFIG)
+        _end(error, EX_STARTUP if error.transient else EX_CONFIG)
     return _Started(gateway)
 
 
@@ -104,7 +106,7 @@ def run(config: str | None, handed: Handed | None = None) -> None:
     try:
         gateway = make_service(config_path(config, os.environ), os.environ, reactor, handed)
     except ConfigError as error:
-        _end(error, EX_CONFIG)
+        _end(error, EX_STARTUP if error.transient else EX_CONFIG)
     watch = observer(sys.stderr, gateway.resources.levels)
     globalLogBeginner.beginLoggingTo([watch], redirectStandardIO=False)
     try:

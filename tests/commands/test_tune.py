@@ -54,7 +54,7 @@ class TrialTests(TuneCase):
     def test_live_traffic_goes_there_too(self) -> None:
         """The router starts at the tier that the report has, whatever the classifier said."""
         resources = Resources.of(cast(Any, Clock()), {}, write=lambda block: None)
-        router = assemble(load(self.source, {}), resources, lambda: None).router
+        router = assemble(load(self.source, {}), resources).router
         for outcome in self.measure().outcomes:
             message = {"role": "user", "content": outcome.case.prompt}
             exchange = Exchange(

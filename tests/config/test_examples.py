@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -26,8 +27,11 @@ ENVIRON = {
 
 
 def example(name: str) -> Config:
-    """Load an example."""
-    return load(ETC / "examples" / name, ENVIRON)
+    """Load an example, with the secrets that it names."""
+    with TemporaryDirectory() as folder:
+        (Path(folder) / "anthropic").write_text("a-secret-of-some-length")
+        (Path(folder) / "anthropic").chmod(0o600)
+        return load(ETC / "examples" / name, {**ENVIRON, "CREDENTIALS_DIRECTORY": folder})
 
 
 class DefaultConfigTests(SynchronousTestCase):

@@ -187,6 +187,24 @@ class LedgerCases(GatewayCase):
         self.start(PRICED, more='[state]\nusage = "jsonl:usage.jsonl"')
         self.assertEqual([total.cost for total in self.ledger().sums.values()], [390000])
 
+    async def test_budgets_go_on(self) -> None:
+        """What was spent before a restart is spent still."""
+        more = """
+            [state]
+            usage = "jsonl:usage.jsonl"
+            [[budgets]]
+            name = "all"
+            scope = "global"
+            period = "total"
+            limit_usd = 0.0005
+        """
+        self.start(PRICED, more=more)
+        body: dict[str, Any] = {"max_tokens": 1}
+        self.assertEqual((await self.chat("paid", **body)).code, 200)
+        await self.stopped()
+        self.start(PRICED, more=more)
+        self.assertEqual((await self.chat("paid", **body)).code, 402)
+
     async def test_kept_in_a_database(self) -> None:
         """The same with SQLite."""
         self.start(PRICED, more='[state]\nusage = "sqlite:state.db"')

@@ -134,6 +134,18 @@ class ProcessTests(SynchronousTestCase):
         self.assertIn(b"client_port", err)
         self.assertNotIn(b"Traceback", out + err)
 
+    def test_F46_missing_secret_ends_with_1(self) -> None:
+        """A secret that cannot be had may be there at the next try: systemd makes one."""
+        text = self.config.read_text().replace(
+            "[gateway]", '[gateway]\nadmin_token_secret = { source = "file", path = "no" }'
+        )
+        self.config.write_text(text)
+        process = self.spawn("tests.twistd", "-n", "lmgateway", "--config", str(self.config))
+        out, err = process.communicate(timeout=10)
+        self.assertEqual(process.returncode, 1)
+        self.assertIn(b"gateway.admin_token_secret: the file", err)
+        self.assertNotIn(b"Traceback", out + err)
+
     def test_O2_busy_port_ends_with_one_message(self) -> None:
         """A port that is taken ends the process, by either command."""
         for command in (("tests.twistd", "-n", "lmgateway"), ("lmgateway", "serve")):
