@@ -14,6 +14,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 CONFIG ?= etc/config.toml
 TESTS ?= tests
+ROWS ?=
 BENCH ?=
 
 VENV := .venv
@@ -26,7 +27,7 @@ find_python := for python in python3 python3.14 python3.13 python3.12 python3.11
 	$$python -c '$(fits); print(sys._base_executable)' 2>/dev/null && break; done
 PYTHON ?= $(shell $(find_python))
 
-.PHONY: run test check bench gate-restart gate-starts lock wheel clean help
+.PHONY: run test check bench faults gate-restart gate-starts lock wheel clean help
 .DEFAULT_GOAL := help
 
 run: $(VENV)/installed ## Serve CONFIG (etc/config.toml) on the built-in mock backend
@@ -50,6 +51,10 @@ check: $(VENV)/check-tools wheel ## Formatting, lint, types, floors, documentati
 
 bench: $(VENV)/installed ## Measure against nginx (BENCH="--quick" for a short look)
 	@$(BIN)/python -m benchmarks.run $(BENCH)
+
+faults: $(VENV)/installed $(VENV)/test-tools ## Run the fault matrix three times (ROWS="7 8" for some)
+	@mkdir -p build
+	@$(BIN)/python -m tests.faults $(ROWS)
 
 gate-restart: $(VENV)/installed $(VENV)/test-tools ## Restart and reload under load: nothing may fail
 	@$(BIN)/python -m tests.gates restart

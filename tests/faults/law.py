@@ -47,6 +47,8 @@ class FaultCase(GatewayCase):
         self.expected = 0
         self.environ["CANARY"] = CANARY
         self._answers: list[bytes] = []
+        self.held_besides = 0
+        self._judged = True
 
     def faulty(self, *scripts: Script, ssl: Any = None) -> int:
         """Open a backend that follows scripts, with TLS if told how; give its port."""
@@ -61,6 +63,7 @@ class FaultCase(GatewayCase):
         profile: str = "",
         more: str = "",
         each: str = "",
+        judge: bool = True,
     ) -> None:
         """
         Serve a ladder of one tier per backend, ``a`` before ``b``, each with short deadlines.
@@ -70,6 +73,7 @@ class FaultCase(GatewayCase):
         Args:
             backends: Their ports, or their URLs.
             each: What every backend's section says besides.
+            judge: Whether the law can be looked at by the admin port afterwards.
         """
         names = "abcdefgh"[: len(backends)]
         parts = _parts(names, backends, each)
@@ -80,7 +84,10 @@ class FaultCase(GatewayCase):
             self.service.reload()
             return
         self.start(_CONFIG, gateway=gateway, **parts)
-        await self.entries()  # what is opened once and kept is open now
+        self._judged = judge
+        await self.ask(
+            "GET", "/admin/traffic", admin=True
+        )  # what is opened once and kept is open now
         await self.pool.closeCachedConnections()
         self.before = self.held()
         self.resident = memory()
@@ -107,7 +114,9 @@ class FaultCase(GatewayCase):
         assert self.service is not None
         resources = self.service.resources
         return {
-            "descriptors": len(os.listdir("/proc/self/fd")) - len(self.scripted),
+            "descriptors": len(os.listdir("/proc/self/fd"))
+            - len(self.scripted)
+            - self.held_besides,
             "in flight": resources.traffic.in_flight,
             "places": _places(resources),
             "reserved": _reserved(resources),
@@ -129,7 +138,7 @@ class FaultCase(GatewayCase):
     async def tearDown(self) -> None:  # type: ignore[override]  # trial awaits it
         """Judge the law, then stop everything."""
         try:
-            if self.service is not None:
+            if self.service is not None and self._judged:
                 await self._judge()
         finally:
             for backend in self.scripted:
