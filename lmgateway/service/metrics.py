@@ -99,6 +99,11 @@ class Scrape:
             [(key, STATES[target.state]) for key, target in targets],
         )
 
+        probes = {name: self.resources.health.backend(name).probed for name in self.config.backends}
+        up = [((name,), int(probe.well)) for name, probe in probes.items() if probe is not None]
+        text = "Whether the last probe of a backend found it well."
+        yield Family("lmg_backend_up", "gauge", text, ("backend",), up)
+
     def _queues(self) -> Iterator[Family]:
         resources = self.resources
         kinds: list[tuple[str, Gates]] = [

@@ -173,7 +173,7 @@ class Resources:
 
     def losses(self) -> Iterable[Family]:
         """Say what was lost of what was to be written or sent."""
-        lost = {"access": self.access.dropped, **self.lost}
+        lost = {"access": self.access.dropped, "ledger": self.ledger.dropped, **self.lost}
         for opened in self.sinks.values():
             lost[opened.sink.name] = lost.get(opened.sink.name, 0) + opened.sink.dropped
         samples = [((name,), count) for name, count in lost.items()]

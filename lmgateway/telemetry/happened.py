@@ -65,6 +65,27 @@ _COUNTED = {
         ("backend", "model", "to"),
         "Changes of a breaker's state, by what it became.",
     ),
+    "budget": (
+        "lmg_budget_events",
+        ("budget", "what", "threshold"),
+        "Marks of budgets that were reached, and requests that found one spent (the first of a "
+        "period).",
+    ),
+    "key": (
+        "lmg_key_changes",
+        ("action",),
+        "Keys that were made, changed or deleted at run time.",
+    ),
+    "override": (
+        "lmg_overrides",
+        ("what",),
+        "What operators imposed for a time, and took back.",
+    ),
+    "alarm": (
+        "lmg_alarms",
+        ("what",),
+        "Things that an operator should look at, such as guesses at the admin port's tokens.",
+    ),
     "mid_stream": (
         "lmg_mid_stream",
         ("backend", "model", "outcome"),
