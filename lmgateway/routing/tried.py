@@ -88,8 +88,8 @@ class Tried:
         return last.downgrade is None and not isinstance(last, MaxCostExceeded)
 
     def failed(self, error: BackendError, target: Target) -> None:
-        """Note that an attempt failed."""
-        self.failures.append(error)
+        """Note that an attempt failed; not where, which would lead back to the whole request."""
+        self.failures.append(error.with_traceback(None))
         if isinstance(error, BackendTimeout) and error.upstream_status is None:
             self.silent.add(target.backend.name)
 

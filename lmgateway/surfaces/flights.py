@@ -118,8 +118,27 @@ class Flight:
     def _land(self, _: object) -> None:
         self.tape.abort()  # if it was given up before its end
         exchange, tape = self.exchange, self.tape
-        good = exchange is not None and exchange.outcome == "ok"
-        self._flights.land(self, worth_keeping=good and tape.status == 200)
+        assert exchange is not None, "a flight that ended was begun"
+        self.exchange = _what_is_told(exchange)
+        good = exchange.outcome == "ok" and tape.status == 200
+        self._flights.land(self, worth_keeping=good)
+
+
+def _what_is_told(exchange: Exchange) -> Exchange:
+    """Give an exchange without what was asked: that may be large, and is needed no more."""
+    told = Exchange(
+        id=exchange.id,
+        surface=exchange.surface,
+        path=exchange.path,
+        peer=exchange.peer,
+        started=exchange.started,
+        wall=exchange.wall,
+    )
+    told.profile_chain, told.mode = exchange.profile_chain, exchange.mode
+    told.tier, told.backend, told.model = exchange.tier, exchange.backend, exchange.model
+    told.finish_reason = exchange.finish_reason
+    told.outcome, told.error = exchange.outcome, exchange.error
+    return told
 
 
 @define(eq=False)

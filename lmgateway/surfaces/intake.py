@@ -18,7 +18,7 @@ from twisted.logger import Logger
 from lmgateway.chat import ChatRequest, Endpoint
 from lmgateway.dialects.base import Dialect, SurfaceDialect
 from lmgateway.errors import GatewayError
-from lmgateway.exchange import Exchange
+from lmgateway.exchange import Exchange, Unaccounted
 from lmgateway.gateway import Gateway
 from lmgateway.gateway import Responder as Answering
 from lmgateway.surfaces.cors import Cors
@@ -36,6 +36,7 @@ _log = Logger()
 
 Read = Callable[[], ChatRequest]
 
+_CLOSED = Unaccounted()
 _KEY = b"idempotency-key"
 _LOOKED_AT = frozenset((PARENT, STATE, _KEY))
 _FORWARDED = {
@@ -143,6 +144,8 @@ class Intake:
             text = "Exchange {request_id} failed unexpectedly."
             _log.failure(text, request_id=exchange.id, trace_id=trace_id)
             await responder.fail(exchange, GatewayError())
+        finally:
+            _untie(exchange)
 
     def begin(self, request: Request, surface: str) -> Exchange:
         """Open the ledger of one request."""
@@ -168,6 +171,20 @@ class Intake:
             capture_bytes=self.capture_bytes,
             friendly_errors=self.friendly_errors,
         )
+
+
+def _untie(exchange: Exchange) -> None:
+    """
+    Let go of what leads back to an exchange that is over: its account, the frames of its error.
+
+    They would keep its body of megabytes until somebody looks for cycles, and that is rarely
+    done where little else is allocated.
+    """
+    exchange.account = _CLOSED
+    error: BaseException | None = exchange.error
+    while error is not None:
+        error.__traceback__ = None
+        error = error.__cause__ or error.__context__
 
 
 def _refuse(error: GatewayError) -> ChatRequest:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import gc
+
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from lmgateway.errors import IdempotencyConflict, Overloaded
+from lmgateway.exchange import Exchange
 from lmgateway.surfaces.flights import OVERHEAD, Flight, Flights, Ticket
 from tests.routing.routers import exchange_of
 
@@ -51,6 +54,13 @@ class FlightsTests(SynchronousTestCase):
         self.assertEqual(len(self.flights), 1)
         self.clock.advance(60)
         self.assertEqual((len(self.flights), self.flights.held), (0, 0))
+
+    def test_what_was_asked_is_not_kept(self) -> None:
+        """Of a kept answer there is the answer, and not the request, which may be large."""
+        flight = self.fly(ticket())
+        assert flight.exchange is not None
+        self.assertIsNone(flight.exchange.request)
+        self.assertFalse([o for o in gc.get_referrers(flight) if isinstance(o, Exchange)])
 
     def test_what_did_not_end_well_is_not_kept(self) -> None:
         """Failures, refusals and interruptions are forgotten at once."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import json
 from typing import Any
 
-from tests.fakes import status
+from lmgateway.chat import ChatRequest
+from tests.fakes import STREAM, Asked, Script, completion, status
 from tests.harness import GatewayCase
 
 
@@ -71,6 +73,41 @@ class FriendlyTests(GatewayCase):
         """What cannot be read at all is an error with a true status."""
         self.start(gateway='error_style = "friendly"')
         self.assertEqual((await self.ask("POST", "/v1/chat/completions", b"{")).code, 400)
+
+
+class MemoryTests(GatewayCase):
+    """Tests for what is left of a request that was answered."""
+
+    async def left(self, script: Script, code: int = 200, **members: Any) -> int:
+        """Say how many of some requests are still in memory, before anyone looks for cycles."""
+        self.start(gateway="health_window = 0")
+        self.backend.script = script
+        gc.collect()
+        gc.disable()
+        self.addCleanup(gc.enable)
+        for _ in range(3):
+            self.assertEqual((await self.chat(**members)).code, code)
+        return sum(isinstance(one, ChatRequest) for one in gc.get_objects())
+
+    async def test_answered_requests_are_let_go(self) -> None:
+        """A body of megabytes does not wait for the garbage collector."""
+        self.assertEqual(await self.left(lambda request, asked: completion()), 0)
+
+    async def test_streamed_requests_are_let_go(self) -> None:
+        """Nor does that of a stream."""
+        self.assertEqual(await self.left(lambda request, asked: STREAM, stream=True), 0)
+
+    async def test_failed_requests_are_let_go(self) -> None:
+        """Nor that of a request that could not be served."""
+        self.assertEqual(await self.left(status(500), 502), 0)
+
+    async def test_requests_that_went_elsewhere_are_let_go(self) -> None:
+        """Nor that of a request that another target served."""
+
+        def script(request: Any, asked: Asked) -> Any:
+            return status(500)(request, asked) if asked.body["model"] == "fast-model" else STREAM
+
+        self.assertEqual(await self.left(script, stream=True), 0)
 
 
 class RecordTests(GatewayCase):
