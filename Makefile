@@ -27,7 +27,7 @@ find_python := for python in python3 python3.14 python3.13 python3.12 python3.11
 	$$python -c '$(fits); print(sys._base_executable)' 2>/dev/null && break; done
 PYTHON ?= $(shell $(find_python))
 
-.PHONY: run test check bench faults gate-restart gate-starts lock wheel clean help
+.PHONY: run test check bench faults fuzz-api gate-restart gate-starts lock wheel clean help
 .DEFAULT_GOAL := help
 
 run: $(VENV)/installed ## Serve CONFIG (etc/config.toml) on the built-in mock backend
@@ -58,6 +58,9 @@ faults: $(VENV)/installed $(VENV)/test-tools ## Run the fault matrix three times
 
 gate-restart: $(VENV)/installed $(VENV)/test-tools ## Restart and reload under load: nothing may fail
 	@$(BIN)/python -m tests.gates restart
+
+fuzz-api: $(VENV)/installed $(VENV)/fuzz-tools ## Call both ports as their OpenAPI documents say, and not so
+	@$(BIN)/python -m tests.gates api
 
 gate-starts: $(VENV)/installed $(VENV)/test-tools ## Start what cannot start: it must say so, and soon
 	@$(BIN)/python -m tests.gates starts
@@ -100,6 +103,11 @@ $(VENV)/runtime: requirements/runtime.txt requirements/build.txt build/interpret
 $(VENV)/test-tools: requirements/test.txt $(VENV)/runtime
 	@echo "Installing what the tests need ..."
 	@$(PIP_INSTALL) --requirement requirements/test.txt
+	@touch $@
+
+$(VENV)/fuzz-tools: requirements/fuzz.txt $(VENV)/runtime
+	@echo "Installing what the fuzzing of the API needs ..."
+	@$(PIP_INSTALL) --requirement requirements/fuzz.txt
 	@touch $@
 
 $(VENV)/check-tools: requirements/check.txt $(VENV)/runtime
@@ -160,6 +168,7 @@ lock: build/interpreter ## Resolve requirements/*.in again (UPGRADE=--upgrade fo
 	$(COMPILE) -o requirements/build.txt requirements/build.in
 	$(COMPILE) -o requirements/runtime.txt requirements/runtime.in
 	$(COMPILE) -o requirements/test.txt -c requirements/runtime.txt requirements/test.in
+	$(COMPILE) -o requirements/fuzz.txt -c requirements/test.txt requirements/fuzz.in
 	$(COMPILE) -o requirements/check.txt -c requirements/test.txt requirements/check.in
 
 FORCE:

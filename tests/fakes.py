@@ -90,7 +90,9 @@ class FakeBackend(Resource):
     a tuple (streamed as SSE), or ``None`` if it answers by itself.
     """
 
-    script: Script = lambda request, asked: completion(model=asked.body.get("model", "m"))
+    script: Script = lambda request, asked: (
+        completion(model=asked.body.get("model", "m")) if asked.raw else {"data": []}
+    )
     asked: list[Asked] = field(factory=list)
     requests: list[Request] = field(factory=list)
     lost: list[int] = field(factory=list)

@@ -73,6 +73,7 @@ class Declared:
         media: What kind of answer it is.
         body_media: What kind of body it takes.
         status: The status of success.
+        other_media: Further kinds of answer.
         also: Further statuses of success, with the same answer.
         errors: Statuses of failure beyond those that every route has.
         quiet: Whether no ``audit`` event is told although the method changes things.
@@ -88,6 +89,7 @@ class Declared:
     query: type[msgspec.Struct] | None = None
     body: type[msgspec.Struct] | None = None
     media: str = JSON
+    other_media: tuple[str, ...] = ()
     body_media: str = JSON
     status: int = 200
     also: tuple[int, ...] = ()
@@ -98,6 +100,11 @@ class Declared:
     def changes(self) -> bool:
         """Whether it may change something."""
         return self.method != "GET"
+
+    @property
+    def needs_body(self) -> bool:
+        """Whether the body has a member that must be given."""
+        return self.body is not None and any(f.required for f in msgspec.structs.fields(self.body))
 
     def given(self, request: Request) -> dict[str, Any]:
         """

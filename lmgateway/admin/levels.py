@@ -9,11 +9,12 @@ from msgspec import Meta
 
 from lmgateway.admin.answers import Order, Shape
 from lmgateway.admin.declared import Call, Topic
-from lmgateway.errors import MalformedRequest
 from lmgateway.telemetry.levels import Levels
 
 topic = Topic("log")
 LONGEST = 86400
+_LEVEL = r"([A-Za-z0-9_.]+=)?(debug|info|warn|error|critical)"
+_LEVELS = rf"^{_LEVEL}(,{_LEVEL})*$"
 
 
 class LogLevel(Shape, frozen=True):
@@ -41,7 +42,7 @@ class Wanted(Order, frozen=True):
         seconds: For how long.
     """
 
-    level: Annotated[str, Meta(max_length=1000)]
+    level: Annotated[str, Meta(max_length=1000, pattern=_LEVELS)]
     seconds: Annotated[float, Meta(gt=0, le=LONGEST)] = 900
 
 
@@ -71,10 +72,7 @@ class LevelRoutes:
     def change(self, call: Call, body: Wanted) -> LogLevel:
         """Log more or less for a time."""
         call.note(before=self.levels.text, after=body.level, seconds=body.seconds)
-        try:
-            self.levels.impose(body.level, body.seconds)
-        except ValueError:
-            raise MalformedRequest("That is no log level.", param="level") from None
+        self.levels.impose(body.level, body.seconds)
         return self.level(call)
 
     @topic.route(

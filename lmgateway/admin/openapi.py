@@ -37,19 +37,24 @@ _SAID = {
 }
 
 
-def admin_document(declared: Iterable[Declared]) -> Document:
-    """Give the document."""
+def admin_document(declared: Iterable[Declared], *, open_: bool) -> Document:
+    """
+    Give the document.
+
+    Args:
+        open_: Whether no token is asked for.
+    """
     return document(
         "lmgateway admin API",
         own_version(),
-        [_operation(one) for one in declared],
+        [_operation(one, open_=open_) for one in declared],
         SCHEMES,
         "What the operator sees and may do. Roles: viewer < operator < admin.",
     )
 
 
-def _operation(one: Declared) -> Operation:
-    public = one.role == "public"
+def _operation(one: Declared, *, open_: bool) -> Operation:
+    public = open_ or one.role == "public"
     return Operation(
         method=one.method,
         path=one.path,
@@ -57,7 +62,9 @@ def _operation(one: Declared) -> Operation:
         summary=one.summary,
         description=one.description,
         query=one.query,
-        body=None if one.body is None else Content(of=one.body, media=one.body_media),
+        body=None
+        if one.body is None
+        else Content(of=one.body, media=one.body_media, must=one.needs_body),
         answers=dict(_answers(one)),
         security=() if public else ("token", "session"),
         extensions={"x-lmg-role": one.role},
@@ -67,7 +74,8 @@ def _operation(one: Declared) -> Operation:
 def _answers(one: Declared) -> Iterator[tuple[str, tuple[Content, ...]]]:
     media = one.media if one.status not in (204, 304) else ""
     for status in (one.status, *one.also):
-        yield _told(status, Content(of=one.answer, media=media))
+        others = [Content(media=other) for other in one.other_media]
+        yield _told(status, Content(of=one.answer, media=media), *others)
     for status in sorted(_failures(one) - {one.status, *one.also}):
         # A page tells its own errors as pages.
         paged = one.media == HTML and status in one.errors
@@ -76,14 +84,16 @@ def _answers(one: Declared) -> Iterator[tuple[str, tuple[Content, ...]]]:
         yield _told(303, Content(media=""))
 
 
-def _told(status: int, content: Content) -> tuple[str, tuple[Content, ...]]:
-    return str(status), (evolve(content, description=_SAID.get(status, "")),)
+def _told(status: int, content: Content, *others: Content) -> tuple[str, tuple[Content, ...]]:
+    return str(status), (evolve(content, description=_SAID.get(status, "")), *others)
 
 
 def _failures(one: Declared) -> set[int]:
     found = {400, 403, *one.errors}
     if one.role != "public":
         found |= {401, 429}
+    if one.changes:
+        found |= {413}
     if one.body is not None:
-        found |= {413, 415}
+        found |= {415}
     return found

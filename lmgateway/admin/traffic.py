@@ -19,9 +19,13 @@ topic = Topic("traffic")
 DEFAULT_LIMIT = 100
 
 
+_MOMENTS = {"anyOf": [{"format": "date-time"}, {"pattern": r"^([0-9]{1,11}([.][0-9]+)?)?$"}]}
+Moment = Annotated[str, Meta(extra_json_schema=_MOMENTS)]
+
+
 class Which(Query, frozen=True):
     """
-    Which entries; what is not given does not matter.
+    Which entries; what is not given, or empty, does not matter.
 
     Attributes:
         limit: How many at most.
@@ -43,12 +47,12 @@ class Which(Query, frozen=True):
     model: str | None = None
     tier: str | None = None
     backend: str | None = None
-    status: Annotated[str, Meta(pattern=r"^[1-9](\d\d|xx)$")] | None = None
+    status: Annotated[str, Meta(pattern=r"^([1-9](\d\d|xx))?$")] | None = None
     outcome: str | None = None
     min_latency_ms: Annotated[float, Meta(ge=0)] | None = None
     error: str | None = None
-    since: str | None = None
-    until: str | None = None
+    since: Moment | None = None
+    until: Moment | None = None
 
 
 class Page(Shape, frozen=True):
@@ -130,39 +134,39 @@ def _test(query: Which) -> Test:
 
 
 def _names(query: Which) -> Iterator[Test]:
-    if (profile := query.profile) is not None:
+    if profile := query.profile:
         yield lambda entry: entry.profile == profile
-    if (tier := query.tier) is not None:
+    if tier := query.tier:
         yield lambda entry: entry.tier == tier
-    if (backend := query.backend) is not None:
+    if backend := query.backend:
         yield lambda entry: entry.backend == backend
-    if (client := query.client) is not None:
+    if client := query.client:
         yield lambda entry: (entry.client or "-") == client
-    if (model := query.model) is not None:
+    if model := query.model:
         yield lambda entry: model in (entry.requested_model, entry.model)
 
 
 def _results(query: Which) -> Iterator[Test]:
-    if (status := query.status) is not None:
+    if status := query.status:
         digits = status.rstrip("x")
         yield lambda entry: str(entry.status).startswith(digits)
     if query.outcome == "error":
         yield lambda entry: not entry.success
-    elif (outcome := query.outcome) is not None:
+    elif outcome := query.outcome:
         yield lambda entry: entry.outcome == outcome
     if (least := query.min_latency_ms) is not None:
         yield lambda entry: entry.latency_ms >= least
-    if (text := query.error) is not None:
+    if text := query.error:
         words = text.lower()
         yield lambda entry: words in (entry.error or "").lower()
 
 
 def _times(query: Which) -> Iterator[Test]:
     # Entries tell their time in one fixed form, so that text compares as time does.
-    if query.since is not None:
+    if query.since:
         since = _moment("since", query.since)
         yield lambda entry: entry.timestamp >= since
-    if query.until is not None:
+    if query.until:
         until = _moment("until", query.until)
         yield lambda entry: entry.timestamp < until
 

@@ -143,6 +143,7 @@ class UsageRoutes:
         role="viewer",
         query=UsageQuery,
         answer=UsagePage,
+        other_media=(*_MEDIA.values(),),
         summary="Usage and costs",
     )
     def usage(self, call: Call, query: UsageQuery) -> UsagePage | Raw:

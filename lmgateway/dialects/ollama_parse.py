@@ -16,7 +16,7 @@ from lmgateway.dialects import hub, ollama_options
 from lmgateway.dialects.document import encode
 from lmgateway.errors import MalformedRequest
 
-_ROLES = frozenset({"system", "user", "assistant", "tool"})
+_ROLES = ("system", "user", "assistant", "tool")  # no set: what is sent may be unhashable
 _PASSED = ("keep_alive", "logprobs", "top_logprobs")
 _SAID = frozenset(
     {

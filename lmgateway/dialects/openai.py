@@ -53,7 +53,8 @@ _COUNTS = frozenset(("max_tokens", "max_completion_tokens", "n", "top_logprobs")
 _KINDS: Mapping[str, type[Any]] = {"tools": list, "stream_options": dict, "response_format": dict}
 _CHECKED = _COUNTS.union(_BOUNDS, _KINDS)
 _decode = msgspec.json.Decoder().decode
-_ROLES = frozenset({"system", "developer", "user", "assistant", "tool", "function"})
+# No set: what is sent may be unhashable.
+_ROLES = ("system", "developer", "user", "assistant", "tool", "function")
 
 
 def model_of(document: Document) -> str | None:

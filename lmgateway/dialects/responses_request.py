@@ -44,7 +44,7 @@ _SAID = frozenset(
         "tools",
     }
 )
-_ROLES = frozenset({"user", "assistant", "system", "developer"})
+_ROLES = ("user", "assistant", "system", "developer")  # no set: what is sent may be unhashable
 
 
 def refuse_state(document: Document) -> None:

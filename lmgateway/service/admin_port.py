@@ -87,7 +87,7 @@ class AdminParts:
         login = LoginRoutes(tokens, resources.guesses, resources.sessions, cookies)
         table: RouteTable
         described = DocumentRoutes(
-            cache(lambda: encode(admin_document(table.declared))),
+            cache(lambda: encode(admin_document(table.declared, open_=not tokens))),
             partial(client_description, self.config.is_open),
         )
         table = RouteTable([login, described, *self._routed()])

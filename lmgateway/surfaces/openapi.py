@@ -84,10 +84,11 @@ def _answers(
 
 
 def _fault(path: str) -> Schema:
+    """What errors are like: OpenAI's where a request was too strange for its path to be read."""
     if path.startswith("/v1/messages"):
-        return ANTHROPIC_FAULT
+        return {"anyOf": [ANTHROPIC_FAULT, OPENAI_FAULT]}
     if path.startswith("/api/"):
-        return OLLAMA_FAULT
+        return {"anyOf": [OLLAMA_FAULT, OPENAI_FAULT]}
     if path.endswith("/models") or "/models/" in path:
         return {"anyOf": [OPENAI_FAULT, ANTHROPIC_FAULT]}
     return OPENAI_FAULT

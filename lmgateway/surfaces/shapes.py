@@ -15,7 +15,10 @@ Schema: TypeAlias = dict[str, Any]
 _TEXT: Schema = {"type": "string"}
 _FLAG: Schema = {"type": ["boolean", "null"]}
 _COUNT: Schema = {"type": ["integer", "null"]}
-_MODEL: Schema = {"type": "string", "description": "A tier, an alias, a profile, or `auto`."}
+_MODEL: Schema = {
+    "type": ["string", "null"],
+    "description": "A tier, an alias, a profile, or `auto`.",
+}
 _OBJECT: Schema = {"type": "object"}
 _OBJECTS: Schema = {"type": "array", "items": _OBJECT}
 
@@ -45,11 +48,11 @@ MESSAGES = _object(
 )  # fmt: skip
 COUNT_TOKENS = _object("messages", model=_MODEL, messages=_MESSAGES)
 OLLAMA_CHAT = _object(
-    "model", model=_MODEL, messages={**_MESSAGES, "minItems": 0},
+    model=_MODEL, messages={**_MESSAGES, "minItems": 0},
     stream={**_FLAG, "description": "True if not given, as the real server does."},
 )  # fmt: skip
-OLLAMA_GENERATE = _object("model", model=_MODEL, prompt=_TEXT, stream=_FLAG)
-OLLAMA_EMBED = _object("model", model=_MODEL, input={"type": ["string", "array"]}, prompt=_TEXT)
+OLLAMA_GENERATE = _object(model=_MODEL, prompt=_TEXT, stream=_FLAG)
+OLLAMA_EMBED = _object(model=_MODEL, input={"type": ["string", "array"]}, prompt=_TEXT)
 OLLAMA_SHOW = {**_object(model=_TEXT, name=_TEXT), "description": "One of both names the model."}
 
 CHAT_ANSWER = _object(

@@ -32,11 +32,13 @@ class Content:
     Attributes:
         of: A type, a JSON Schema, or ``None`` where there is nothing to say of it.
         media: What kind it is; empty if there is no body at all.
+        must: Whether a request has to have it.
     """
 
     of: Any = None
     media: str = JSON
     description: str = ""
+    must: bool = True
 
 
 @frozen(kw_only=True)
@@ -84,7 +86,7 @@ def document(
     return {
         "openapi": "3.1.0",
         "info": {"title": title, "version": release, "description": description},
-        "servers": [{"url": "."}],
+        "servers": [{"url": "./"}],
         "tags": [{"name": name} for name in sorted({one.tag for one in listed})],
         "paths": paths,
         "components": {"schemas": schemas.components, "securitySchemes": dict(schemes)},
@@ -181,7 +183,8 @@ def _operation(one: Operation, schemas: _Schemas) -> Document:
     }
     if one.body is not None:
         schema = schemas.of(one.body.of) or {}
-        told["requestBody"] = {"required": True, "content": {one.body.media: {"schema": schema}}}
+        content = {one.body.media: {"schema": schema}}
+        told["requestBody"] = {"required": one.body.must, "content": content}
     return told
 
 

@@ -6,6 +6,7 @@ import argparse
 import sys
 from collections.abc import Callable
 
+from tests.gates.api import api
 from tests.gates.restart import Plan, restart
 from tests.gates.starts import starts
 
@@ -18,7 +19,15 @@ def _starts(options: argparse.Namespace) -> bool:
     return starts()
 
 
-GATES: dict[str, Callable[[argparse.Namespace], bool]] = {"restart": _restart, "starts": _starts}
+def _api(options: argparse.Namespace) -> bool:
+    return api(options.examples)
+
+
+GATES: dict[str, Callable[[argparse.Namespace], bool]] = {
+    "api": _api,
+    "restart": _restart,
+    "starts": _starts,
+}
 
 
 def main() -> int:
@@ -27,6 +36,7 @@ def main() -> int:
     parser.add_argument("gate", choices=sorted(GATES))
     parser.add_argument("--restarts", type=int, default=10, help="of the gate restart")
     parser.add_argument("--reloads", type=int, default=100, help="of the gate restart")
+    parser.add_argument("--examples", type=int, default=50, help="of each route of the gate api")
     options = parser.parse_args()
     passed = GATES[options.gate](options)
     sys.stdout.write(f"gate {options.gate}: {'passed' if passed else 'FAILED'}\n")

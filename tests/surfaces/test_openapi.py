@@ -91,6 +91,22 @@ class DescriptionTests(GatewayCase):
             told = judge.operation(method, path)["requestBody"]["content"]["application/json"]
             Draft202012Validator(told["schema"]).validate(body)
 
+    async def test_a_strange_role_is_the_clients_fault(self) -> None:
+        """A role that is an object or a list is refused with 400 on every surface."""
+        self.start()
+        for path, member in (
+            ("/v1/chat/completions", "messages"),
+            ("/v1/responses", "input"),
+            ("/v1/messages", "messages"),
+            ("/api/chat", "messages"),
+        ):
+            roles: tuple[Any, ...] = ({}, [], {"a": 1})
+            for role in roles:
+                message = {"role": role, "content": "hi"}
+                body = {"model": "hint:fast", "max_tokens": 9, member: [message]}
+                got = await self.ask("POST", path, body)
+                self.assertEqual(got.code, 400, (path, role))
+
     async def test_keys_are_documented_where_they_are_needed(self) -> None:
         """With clients the routes say that they need a key, but for health and description."""
         self.environ["KEY"] = "k" * 24
