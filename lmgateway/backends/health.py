@@ -159,6 +159,9 @@ class TargetHealth(Breaker):
     def end(self, watch: Watch, error: BaseException | None, *, blameless: bool = False) -> None:
         """Learn how an attempt ended."""
         self.in_flight -= 1
+        if error is None and self._calm and self.limits.window:
+            self._succeeded(on_trial=False)
+            return
         on_trial = bool(self._trials) and self._ended(watch)
         if blameless or not self.limits.window:
             return
