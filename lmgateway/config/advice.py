@@ -52,6 +52,7 @@ def advise(settings: Settings, report: Report, environ: Mapping[str, str], base_
     for name, profile in settings.profiles.items():
         _advise_profile(("profiles", name), profile, settings, report)
     _advise_limits(settings, report)
+    _advise_webhooks(settings, report)
     for path, source in _secret_sources(settings):
         _advise_secret(path, source, report, environ, base_dir)
 
@@ -174,6 +175,15 @@ def _advise_limits(settings: Settings, report: Report) -> None:
             report.warning(("groups", name), "no client is in this group")
 
 
+def _advise_webhooks(settings: Settings, report: Report) -> None:
+    for position, webhook in enumerate(settings.webhooks):
+        path: KeyPath = ("webhooks", position)
+        if webhook.key_source is None:
+            report.warning(path, "is not signed: give key_env or key_secret")
+        if webhook.url.startswith("http:") and not is_local_address(webhook.url):
+            report.warning((*path, "url"), "is http: events are sent unencrypted")
+
+
 # Secrets ---------------------------------------------------------------------
 def _secret_sources(settings: Settings) -> list[tuple[KeyPath, SecretSource]]:
     sources: list[tuple[KeyPath, SecretSource | None]] = [
@@ -185,6 +195,7 @@ def _secret_sources(settings: Settings) -> list[tuple[KeyPath, SecretSource]]:
     tokens = enumerate(settings.admin_tokens)
     sources += [(("admin_tokens", i), item.token_source) for i, item in tokens]
     sources += [(("clients", i), item.key_source) for i, item in enumerate(settings.clients)]
+    sources += [(("webhooks", i), item.key_source) for i, item in enumerate(settings.webhooks)]
     return [(path, source) for path, source in sources if source is not None]
 
 

@@ -66,6 +66,7 @@ def check(settings: Settings, report: Report, environ: Mapping[str, str], base_d
         tiers = _tier_names(settings)
         _check_known(("gateway", "baseline"), "", "tier", baseline, tiers, report)
     check_limits(settings, report)
+    _check_webhooks(settings, report)
     if (public := settings.gateway.public_profile) is not None:
         _check_known(
             ("gateway", "public_profile"), "", "profile", public, settings.profiles, report
@@ -92,6 +93,16 @@ def _check_duplicates(
             report.problem(path, f"there is a {what} {quoted(name)} already, at {first}")
         else:
             seen[name] = path
+
+
+def _check_webhooks(settings: Settings, report: Report) -> None:
+    for position, webhook in enumerate(settings.webhooks):
+        path: KeyPath = ("webhooks", position)
+        if webhook.key_env is not None and webhook.key_secret is not None:
+            report.problem(path, "give one of key_env and key_secret")
+    paths = [("webhooks", i, "name") for i in range(len(settings.webhooks))]
+    names = [webhook.name for webhook in settings.webhooks]
+    _check_duplicates("webhook", paths, names, report)
 
 
 # The ladder ------------------------------------------------------------------

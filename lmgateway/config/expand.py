@@ -20,7 +20,7 @@ from lmgateway.config.report import Report
 _VARIABLE = re.compile(r"\$(\$\{)|\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
 _EXPANDED = ("gateway", "backends", "tiers", "state", "secrets")
 _FILES = frozenset({"cert", "key", "client_ca", "ca_file", "client_cert", "fixtures", "jwt_file"})
-_ANCHORED = frozenset({"gateway", "backends", "clients", "admin_tokens", "secrets"})
+_ANCHORED = frozenset({"gateway", "backends", "clients", "admin_tokens", "secrets", "webhooks"})
 _FREE = frozenset({"headers", "default_options"})
 
 OVERRIDES: Mapping[str, KeyPath] = {

@@ -64,6 +64,7 @@ from lmgateway.config.values import (
     Price,
     Ratio,
 )
+from lmgateway.config.webhook import WebhookSection
 
 __all__ = [
     "AdminTokenSection",
@@ -103,6 +104,7 @@ __all__ = [
     "TlsSection",
     "UnknownModelPolicy",
     "VaultSection",
+    "WebhookSection",
 ]
 
 Mode: TypeAlias = Literal["dispatch", "escalate", "classify", "reply"]
@@ -337,6 +339,7 @@ class Settings:
         groups: What clients may use together, by name.
         budgets: How much money may be spent.
         prices: Where prices come from that no tier or target gives.
+        webhooks: Who is told of what happens.
         admin_tokens: Who may use the admin port, and how.
         state: Where state is kept; in memory if not given.
         logs: The access log: one line for each request.
@@ -356,6 +359,7 @@ class Settings:
     groups: Mapping[Name, GroupSection] = field(factory=dict)
     budgets: tuple[BudgetSection, ...] = ()
     prices: PricesSection = field(factory=PricesSection)
+    webhooks: tuple[WebhookSection, ...] = ()
     admin_tokens: tuple[AdminTokenSection, ...] = ()
     state: StateSection = field(factory=StateSection)
     logs: LogsSection = field(factory=LogsSection)

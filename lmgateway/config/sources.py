@@ -105,6 +105,13 @@ def _by_variable(settings: Settings) -> Iterator[Found]:
     for position, client in enumerate(settings.clients):
         if client.key_secret is None and client.key_source is not None:
             yield ("clients", position, "key_env"), client.key_source
+    yield from _of_webhooks(settings)
+
+
+def _of_webhooks(settings: Settings) -> Iterator[Found]:
+    for position, webhook in enumerate(settings.webhooks):
+        if webhook.key_secret is None and webhook.key_source is not None:
+            yield ("webhooks", position, "key_env"), webhook.key_source
 
 
 def files_watched(settings: Settings, environ: Mapping[str, str], base_dir: Path) -> Iterator[Path]:

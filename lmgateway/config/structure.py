@@ -33,8 +33,8 @@ from lmgateway.config.values import not_one_of
 
 Hook: TypeAlias = Callable[[Any, Any], Any]
 
-_PLACEHOLDER = "?"
-"""Stands for a required text that is missing, so that the rest can be looked at."""
+_PLACEHOLDERS = ("?", 0)
+"""Stand for a required text or number that is missing, so that the rest can be looked at."""
 
 _PASSES = 8
 """More than the depth of the file: each pass repairs at least one level."""
@@ -66,7 +66,7 @@ def structure(tree: Tree, report: Report) -> Settings:
     or placeholders in the places of those reported.
     """
     tree = deepcopy(tree)
-    filled: set[KeyPath] = set()
+    filled: dict[KeyPath, int] = {}
     for _ in range(_PASSES):
         try:
             settings: Settings = _converter.structure(tree, Settings)
@@ -106,16 +106,17 @@ def _described(path: KeyPath, fault: BaseException) -> Iterator[tuple[KeyPath, s
         yield path, str(fault)
 
 
-def _repair(tree: Tree, path: KeyPath, fault: BaseException, filled: set[KeyPath]) -> None:
+def _repair(tree: Tree, path: KeyPath, fault: BaseException, filled: dict[KeyPath, int]) -> None:
     """
     Take out what is faulty, or put something harmless in its place.
 
-    A required key that is missing becomes a placeholder; if that does not fit,
-    the table that needs it goes.
+    A required key that is missing becomes a placeholder; if none fits, the table that
+    needs it goes, and the whole list that the table is in: the others keep their places.
     """
     is_table = isinstance(fault, WrongType) and fault.wanted == "a table"
-    does_not_fit = path in filled and not is_table
-    path = path[:-1] if does_not_fit else path
+    tried = filled.get(path, 0)
+    does_not_fit = tried == len(_PLACEHOLDERS) and not is_table
+    path = _enclosing(path) if does_not_fit else path
     node: Any = tree
     for step in path[:-1]:
         if isinstance(node, dict) and step not in node:
@@ -126,11 +127,19 @@ def _repair(tree: Tree, path: KeyPath, fault: BaseException, filled: set[KeyPath
         node[last] = {}
     elif does_not_fit:
         node.pop(last, None)
-    elif isinstance(node, list) or last not in node:
-        node[last] = _PLACEHOLDER
-        filled.add(path)
+    elif tried or isinstance(node, list) or last not in node:
+        node[last] = _PLACEHOLDERS[tried]
+        filled[path] = tried + 1
     else:
         del node[last]
+
+
+def _enclosing(path: KeyPath) -> KeyPath:
+    """Give the path of the table around a key, or of the list around that table."""
+    path = path[:-1]
+    while isinstance(path[-1], int):
+        path = path[:-1]
+    return path
 
 
 def _type_in_words(value: object) -> str:

@@ -314,7 +314,7 @@ class Budgets:
         if terms is None or terms.scope not in ("client", "group"):
             return None
         owner = group if terms.scope == "group" else client
-        return Budget(terms, owner, self.purses.get((name, owner)))
+        return Budget(terms, owner, self.purses.get((name, owner))) if owner else None
 
     def restore(self, rows: Iterable[SpentRow]) -> None:
         """

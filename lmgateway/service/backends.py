@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -58,8 +58,13 @@ class Backends:
             raise ConfigError(problems)
         self.by_name: Mapping[str, Backend] = by_name
 
-    def settle(self) -> None:
-        """Probe these backends; let go of the connections to upstreams that none uses any more."""
+    def settle(self, others: Set[WireClient] = frozenset()) -> None:
+        """
+        Probe these backends; let go of the connections to upstreams that none uses any more.
+
+        Args:
+            others: Clients of this config that are no backend's.
+        """
         sections = self._config.backends
         self._resources.probes.settle(
             {
@@ -67,7 +72,7 @@ class Backends:
                 for name, backend in self.by_name.items()
             }
         )
-        self._resources.keep_only(self._clients)
+        self._resources.keep_only({*self._clients, *others})
 
     def missing_keys(self) -> int:
         """Say how many backends name a key that is not there now."""

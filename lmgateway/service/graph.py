@@ -30,6 +30,7 @@ from lmgateway.service.resources import Resources
 from lmgateway.service.routing import policies_of, router_of
 from lmgateway.service.state import Records
 from lmgateway.service.tiers import Tiers
+from lmgateway.service.webhooks import Hooks
 
 
 @frozen(kw_only=True)
@@ -86,12 +87,15 @@ def assemble(
     )
     records = Records.of(config, resources)
     reporting = Reporting.of(config, resources)
+    hooks = Hooks(config, resources)
+
     objectives = {name: p.slo for name, p in config.profiles.items() if p.slo is not None}
 
     def settle() -> None:
         resources.traffic.resize(config.gateway.traffic_log_capacity)
         resources.meters.objectives = objectives
-        backends.settle()
+        backends.settle(hooks.clients)
+        hooks.settle()
         tiers.settle()
         limits.keep_only(clients.names())
         budgets.settled()

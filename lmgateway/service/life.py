@@ -263,6 +263,7 @@ class GatewayService(Service):
         await reporting.close(self.resources)
         await close(self.resources)
         self.resources.flights.close()
+        self.resources.webhooks.stop()
         self.resources.vitals.stop()
         self.resources.wheel.stop()
         self.resources.notifier.close()

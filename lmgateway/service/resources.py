@@ -46,6 +46,7 @@ from lmgateway.telemetry.sinks import Opened
 from lmgateway.telemetry.system import System
 from lmgateway.telemetry.traffic import Traffic
 from lmgateway.telemetry.vitals import Vitals
+from lmgateway.telemetry.webhooks import Webhooks
 from lmgateway.wire.client import Origin, WireAgent, WireClient
 from lmgateway.wire.timers import Wheel
 
@@ -80,6 +81,7 @@ class Resources:
         guesses: Wrong tokens at the admin port.
         sessions: Browsers that are logged in there.
         ledger: What every attempt took and cost.
+        webhooks: Posts events to whom the config names.
         flights: Requests that are made once, whoever asks for them again.
         meters: What all exchanges add up to.
         happened: What happened, counted.
@@ -137,6 +139,9 @@ class Resources:
     lost: dict[str, int] = field(factory=dict)
     issued: IssuedKeys = Factory(lambda self: self._issued(), takes_self=True)
     key_file: Path | None = None
+    webhooks: Webhooks = Factory(
+        lambda self: Webhooks(self.wheel.clock, self.wall, self.random), takes_self=True
+    )
     _clients: dict[AgentKey, WireClient] = field(factory=dict)
     _agents: dict[AgentKey, WireAgent] = field(factory=dict)
 
@@ -168,7 +173,9 @@ class Resources:
             started=wheel.now(),
         )
         resources.events.listen(resources.happened)
+        resources.events.listen(resources.webhooks)
         resources.sources += [resources.losses, resources.flights.families]
+        resources.sources.append(resources.webhooks.families)
         return resources
 
     def losses(self) -> Iterable[Family]:

@@ -239,3 +239,29 @@ class BackendTests(FolderTestCase):
             ('downgrade_to = "local"', "is only for"),
         ):
             self.assertIn(wanted, self.problem(BASE + budget + keys))
+
+
+class WebhookTests(FolderTestCase):
+    """Who is told must be found, and told of what there is."""
+
+    HOOK = '[[webhooks]]\nname = "ops"\nurl = "{url}"\n'
+
+    def test_webhooks(self) -> None:
+        """URL, kinds of event, key and name are all checked."""
+        hook = self.HOOK.format(url="https://example.org/hook?a=b")
+        for text, wanted in (
+            (self.HOOK.format(url="ftp://example.org"), "must be http:// or https://"),
+            (self.HOOK.format(url="https://user:pw@example.org"), "without password"),
+            (hook + 'events = ["budgets"]', 'did you mean "budget"?'),
+            (hook + 'key_env = "A"\nkey_secret = { source = "env", var = "B" }', "give one of"),
+            (hook + hook, "already"),
+        ):
+            self.assertIn(wanted, self.problem(BASE + text, B="a-secret-of-some-length"))
+
+    def test_warnings(self) -> None:
+        """Events that go out unsigned or unencrypted are pointed at."""
+        (unsigned,) = self.load(BASE + self.HOOK.format(url="https://example.org")).warnings
+        self.assertIn("is not signed", unsigned)
+        text = BASE + self.HOOK.format(url="http://example.org") + 'key_env = "K"\n'
+        (plain,) = self.load(text, K="a-long-enough-key").warnings
+        self.assertIn("unencrypted", plain)

@@ -129,10 +129,21 @@ class StrictTests(SynchronousTestCase):
             "f:3: clients[0].profile: must be given",
         ])  # fmt: skip
 
+    def test_a_table_that_cannot_be_repaired(self) -> None:
+        """It goes, with its list, and each fault of the list is told once."""
+        self.assert_problems(
+            '[gateway]\n[[budgets]]\nname = "a"\n[[webhooks]]\nname = "b"\n[[webhooks]]\n',
+            "f:2: budgets[0].limit_usd: must be given",
+            "f:4: webhooks[0].url: must be given",
+            "f:6: webhooks[1].name: must be given",
+            "f:6: webhooks[1].url: must be given",
+        )
+
 
 TABLES = ["gateway", "backends", "tiers", "aliases", "profiles", "clients", "rules", "when"]
+LISTS = ["budgets", "webhooks", "limit_usd", "url", "events", "thresholds", "period"]
 INNER = ["name", "price", "api_key_secret", "mock", "fault", "client_tls", "headers", "fallback"]
-KEYS = st.sampled_from([*TABLES, *INNER, "mode", "x"])
+KEYS = st.sampled_from([*TABLES, *LISTS, *INNER, "mode", "x"])
 VALUES: st.SearchStrategy[Any] = st.recursive(
     st.integers(-1, 1) | st.sampled_from(["", "?", "a", "dispatch"]) | st.booleans() | st.floats(),
     lambda inner: st.dictionaries(KEYS, inner, max_size=4) | st.lists(inner, max_size=3),
