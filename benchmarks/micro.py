@@ -15,6 +15,7 @@ from pathlib import Path
 from benchmarks.insides import chat
 from benchmarks.micro_admission import KEYS, LIMITS, admission_runs, bytes_per_key
 from benchmarks.micro_routing import RULES, TIERS, routing_runs
+from benchmarks.micro_telemetry import SERIES, scraping, telemetry_runs
 from benchmarks.report import Goal, Row
 from benchmarks.timing import Pace, Run, finish, microseconds
 from benchmarks.translation import (
@@ -31,6 +32,17 @@ FLAT = Goal(1.5)
 """What counts as flat: the largest number costs no more than so many times the least."""
 
 MEASURED_KEYS = 1000
+
+TELEMETRY_US, SCRAPE_MS = Goal(10), Goal(5)
+_TELEMETRY_ON = ("telemetry_meters_us", "telemetry_trace_us", "telemetry_access_us")
+_TELEMETRY = {
+    "telemetry_meters_us": "counting a request",
+    "telemetry_trace_us": "its trace context",
+    "telemetry_access_us": "its line in the access log",
+    "telemetry_export_us": "its record in an export",
+    "telemetry_take_spans_us": "taking what its spans tell",
+    "telemetry_write_spans_us": "writing its four spans, in a batch",
+}
 
 _ROUTES = {
     "plain": ("routing", TIERS, "tiers"),
@@ -49,6 +61,7 @@ def rows() -> tuple[Row, ...]:
         *(_event_row(pair) for pair in pairs()),
         *(row for kind in _ROUTES for row in _route_rows(kind)),
         *(row for limits in LIMITS for row in _admit_rows(limits)),
+        *_telemetry_rows(),
     )
 
 
@@ -75,6 +88,11 @@ def measure(pace: Pace, folder: Path, say: Callable[[str], None]) -> Values:
         yield from admitted.items()
         yield f"admit_{limits}_flat", flatness(admitted, f"admit_{limits}", KEYS)
         yield f"key_{limits}_bytes", bytes_per_key(folder, limits, MEASURED_KEYS)
+    say("telemetry")
+    counted = microseconds(telemetry_runs(), pace)
+    yield from counted.items()
+    yield "telemetry_on_us", sum(counted[name] for name in _TELEMETRY_ON)
+    yield from scraping(folder)
 
 
 def flatness(values: Mapping[str, float], kind: str, counts: tuple[int, ...]) -> float:
@@ -120,6 +138,15 @@ def _event_row(pair: str) -> Row:
         name = pair.partition(" to ")[0]
         return Row(_event_measure(pair), f"event, {name} passed on (us)", 2)
     return Row(_event_measure(pair), f"event, {pair} (us more)", 2, EVENT_US)
+
+
+def _telemetry_rows() -> Iterator[Row]:
+    for measure, title in _TELEMETRY.items():
+        yield Row(measure, f"telemetry, {title} (us)", 2)
+    yield Row("telemetry_on_us", "telemetry that is always on (us)", 2, TELEMETRY_US)
+    yield Row("scrape_ms", f"a scrape of {SERIES:,} series (ms)", 2)
+    title = f"the longest that a scrape of {SERIES:,} series holds up the loop (ms)"
+    yield Row("scrape_pause_ms", title, 2, SCRAPE_MS)
 
 
 def _route_rows(kind: str) -> Iterator[Row]:

@@ -16,6 +16,7 @@ from benchmarks.load import Requests, Streams, read_all_open, read_requests, rea
 from benchmarks.measure import GROUPS, Plan, Record
 from benchmarks.micro_admission import KEYS, LIMITS, callers, config, entrance, let_through
 from benchmarks.micro_routing import asked, first_step, router, routing_runs, rules_text, tiers_text
+from benchmarks.micro_telemetry import answered, telemetry_runs
 from benchmarks.processes import BenchmarkError, cpu_ticks
 from benchmarks.report import (
     FAIL,
@@ -32,6 +33,8 @@ from benchmarks.subjects import SUBJECTS, gateway_config, models
 from benchmarks.timing import Pace, finish, microseconds
 from benchmarks.translation import added_microseconds, added_over_diagonal, pairs
 from lmgateway.config.load import load
+from lmgateway.telemetry.spans import is_recorded
+from lmgateway.telemetry.traffic import entry_of
 
 STAT = "42 (a (strange) name) S 1 42 42 0 -1 4194560 0 0 0 0 11 22 3 4 20 0 1 0 5 0 0"
 
@@ -200,6 +203,8 @@ class MicroTests(SynchronousTestCase):
                 ("admit", "<= 10"),
                 ("admit", "<= 1.5"),
                 ("key", "<= 1024"),
+                ("telemetry", "<= 10"),
+                ("scrape", "<= 5"),
             },
         )
 
@@ -207,6 +212,7 @@ class MicroTests(SynchronousTestCase):
         """The names of rows are those of what is timed."""
         names = {*micro.calibration_runs(), *routing_runs(self.folder)}
         names |= {f"admit_{limits}_{count}_us" for limits in LIMITS for count in KEYS}
+        names |= {*telemetry_runs(), "telemetry_on_us"}
         wanted = {row.measure for row in micro.rows() if row.measure.endswith("_us")}
         self.assertEqual({name for name in wanted if not name.startswith("event_")}, names)
 
@@ -237,6 +243,14 @@ class MicroTests(SynchronousTestCase):
         self.assertEqual(used, {"client", "group", "profile"})
         self.assertEqual(len(counters.addresses), 1)
         self.assertEqual(way.admission.tally.in_flight, 0)
+
+    def test_what_telemetry_is_given(self) -> None:
+        """The exchange that is counted, logged and traced is a whole one, of a known target."""
+        exchange = answered(3)
+        self.assertTrue(is_recorded(exchange))
+        entry = entry_of(exchange)
+        self.assertEqual((entry.tier, entry.success), ("t3", True))
+        self.assertIsNotNone(entry.output_ms)
 
     def test_own_table(self) -> None:
         """What has no other subject is shown without their columns."""

@@ -45,7 +45,14 @@ class Scrape:
 
     async def text(self, *, openmetrics: bool) -> bytes:
         """Give all series, without holding up the loop for long."""
-        system = await self._system()
+        parts = []
+        for part in self.slices(await self._system(), openmetrics=openmetrics):
+            parts.append(part)
+            await deferLater(self.resources.reactor, 0)
+        return b"".join(parts)
+
+    def slices(self, system: System, *, openmetrics: bool) -> Iterator[bytes]:
+        """Give all series in pieces of some lines each."""
         parts, lines = [], 0
         for family in chain(self.families(), system.families()):
             if family.plain_only and openmetrics:
@@ -54,10 +61,9 @@ class Scrape:
             parts.append(part)
             lines += part.count(b"\n")
             if lines > TURN_LINES:
-                lines = 0
-                await deferLater(self.resources.reactor, 0)
-        parts.append(written([], openmetrics=openmetrics))
-        return b"".join(parts)
+                yield b"".join(parts)
+                parts, lines = [], 0
+        yield b"".join(parts) + written([], openmetrics=openmetrics)
 
     async def _system(self) -> System:
         """Know what the system tells of processes; that is 0.1 s of imports, the first time."""

@@ -19,7 +19,7 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 CAPACITY = 2048
-BATCH = 128
+BATCH = 64
 SECONDS = 1.0
 RETRIES = 3
 RETRY_SECONDS = 1.0

@@ -339,9 +339,13 @@ class EverySeriesTests(SeriesCase):
     """See ``lmgateway.service.metrics``, ``etc/prometheus`` and ``etc/grafana``."""
 
     async def test_every_series_is_moved(self) -> None:
-        """Whatever is declared has a value once what it tells of has happened."""
+        """Whatever is declared has a value once what it tells of happened, and is documented."""
         await self.live()
         self.assertEqual(sorted(set(self.kinds) - self.seen), [])
+        page = (ETC.parent / "docs" / "telemetry.md").read_text()
+        told = set(re.findall(r"`((?:lmg|process)_\w+)`", page))
+        ours = {name for name in self.kinds if name.startswith("lmg_")}
+        self.assertEqual((ours - told, told - set(self.kinds)), (set(), set()))
         self.shipped()
 
     def shipped(self) -> None:
