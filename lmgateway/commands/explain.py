@@ -19,6 +19,7 @@ from lmgateway.exchange import Exchange, Principal
 from lmgateway.routing.cascade import Hint
 from lmgateway.routing.classify import read_label
 from lmgateway.routing.policy import DEFAULT
+from lmgateway.service.clients import principal_of
 from lmgateway.service.graph import Graph, assemble
 from lmgateway.service.resources import Resources
 from lmgateway.stores.courier import surroundings
@@ -108,14 +109,7 @@ def _principal(config: Config, name: str | None) -> Principal:
         return Principal(name="", profile=profile, anonymous=True)
     for client in config.clients:
         if client.name == name:
-            return Principal(
-                name=name,
-                profile=client.profile,
-                group=client.group or "",
-                expert=client.expert,
-                allow_profiles=client.allow_profiles,
-                allow_models=client.allow_models,
-            )
+            return principal_of(client)
     raise Unauthenticated(f"There is no client {name!r}.")
 
 

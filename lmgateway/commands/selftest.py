@@ -18,10 +18,12 @@ from twisted.internet.defer import Deferred
 from twisted.internet.error import ReactorNotRunning
 from twisted.python.failure import Failure
 
-from lmgateway.commands.scenarios import Scenarios
+from lmgateway.commands.scenarios import Routes
+from lmgateway.commands.scenarios_house import House
 from lmgateway.commands.scorecard import Card, Row
 from lmgateway.commands.selftest_config import Substituted
 from lmgateway.commands.standin import StandIns
+from lmgateway.commands.trials import Trials
 
 
 def tested(
@@ -49,11 +51,13 @@ async def carded(reactor: Any, subject: Substituted, tick: Callable[[Row], objec
     """Try everything, on a reactor that runs."""
     stand_ins = StandIns(reactor, subject.config)
     stand_ins.open()
+    trials = Trials(reactor, subject, stand_ins)
     rows: list[Row] = []
     try:
-        async for row in Scenarios(reactor, subject, stand_ins).rows():
-            rows.append(row)
-            tick(row)
+        for scenarios in (Routes(trials), House(trials)):
+            async for row in scenarios.rows():
+                rows.append(row)
+                tick(row)
     finally:
         await stand_ins.close()
     return Card(str(subject.config.source), rows)

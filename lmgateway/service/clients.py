@@ -71,7 +71,7 @@ class Clients:
         return None if place is None else place[1]
 
     def _configured(self, client: ClientSection) -> tuple[bytes, Principal]:
-        principal = self._principal(client)
+        principal = principal_of(client)
         if client.key_sha256 is not None:
             return bytes.fromhex(client.key_sha256), principal
         key = secret_of(client.key_source, self._config, self._resources)
@@ -86,21 +86,23 @@ class Clients:
         Raises:
             ConfigError: If it names what this config does not have.
         """
-        return self._principal(read_issued(record.members, self._config))
+        return principal_of(read_issued(record.members, self._config))
 
-    def _principal(self, client: ClientSection) -> Principal:
-        return Principal(
-            name=client.name,
-            profile=client.profile,
-            expert=client.expert,
-            allow_profiles=client.allow_profiles,
-            allow_models=client.allow_models,
-            allow_endpoints=client.allow_endpoints,
-            group=client.group or "",
-            tags=client.tags,
-            default_priority=client.default_priority,
-            priority_ceiling=client.most_priority,
-            budgets=client.budgets,
-            allowance=allowance_of(client),
-            expires=NEVER if client.expires is None else moment(client.expires),
-        )
+
+def principal_of(client: ClientSection) -> Principal:
+    """Give who shows a client's key."""
+    return Principal(
+        name=client.name,
+        profile=client.profile,
+        expert=client.expert,
+        allow_profiles=client.allow_profiles,
+        allow_models=client.allow_models,
+        allow_endpoints=client.allow_endpoints,
+        group=client.group or "",
+        tags=client.tags,
+        default_priority=client.default_priority,
+        priority_ceiling=client.most_priority,
+        budgets=client.budgets,
+        allowance=allowance_of(client),
+        expires=NEVER if client.expires is None else moment(client.expires),
+    )

@@ -29,6 +29,7 @@ capabilities = []
 name = "cloud:pro"
 backend = "there"
 model = "large"
+price = { input = 1, output = 2 }
 
 [profiles.default]
 mode = "classify"
@@ -46,10 +47,24 @@ reply_message = "Closed."
 classifier = "local:fast"
 max_auto_tier = "local:fast"
 
+[profiles.dear]
+classifier = "cloud:pro"
+
 [[clients]]
 name = "anna"
 key_sha256 = "0000000000000000000000000000000000000000000000000000000000000000"
 profile = "plain"
+
+[[clients]]
+name = "bob"
+key_sha256 = "1111111111111111111111111111111111111111111111111111111111111111"
+profile = "dear"
+budgets = ["nothing"]
+
+[[budgets]]
+name = "nothing"
+period = "day"
+limit_usd = 0
 """
 
 
@@ -74,7 +89,7 @@ class ExplainTests(SynchronousTestCase):
         self.assertEqual(result.exit_code, 0, result.output)
         self.assertIn("goes to local:fast (small at here)", result.output)
         self.assertIn("default[0] to closed: intent is not 'greeting'", result.output)
-        self.assertIn("cloud:pro: tried (unpriced)", result.output)
+        self.assertIn("cloud:pro: tried (at most $", result.output)
 
     def test_undecided(self) -> None:
         """Without one it all depends on the classifier."""
@@ -97,6 +112,11 @@ class ExplainTests(SynchronousTestCase):
         self.assertIn("is refused: No model that this request may use takes tools.", output)
         self.assertIn("needs    tools", output)
         self.assertIn("cloud:pro: over the ceiling", output)
+
+    def test_the_budgets_of_a_client_count(self) -> None:
+        """What a client cannot pay for is told, as it would be told the client."""
+        output = self.run_with("--client", "bob", "--model", "cloud:pro").output
+        self.assertIn("is refused: This request may cost up to", output)
 
     def test_json(self) -> None:
         """The whole document, for programs."""

@@ -33,6 +33,7 @@ LADDER = """
     name = "small"
     backend = "local"
     model = "s"
+    price = { input = 1, output = 2 }
 
     [[tiers]]
     name = "large"
@@ -57,6 +58,12 @@ GUARDED = """
     key_env = "LMG_NOT_SET_EITHER"
     profile = "default"
     rate_limit_rpm = 600
+    budgets = ["pocket"]
+
+    [[budgets]]
+    name = "pocket"
+    period = "day"
+    limit_usd = 5
 
     [[clients]]
     key_secret = { source = "file", path = "not-there" }
@@ -131,6 +138,7 @@ class SelftestTests(TestCase):
         self.assertIn("429 (backend_rate_limited), retry after 60 s", last.happened)
         cut = rows["tier small", "its backend breaks a stream off"]
         self.assertEqual(cut.happened, "the stream tells of the error, and is cut")
+        self.assertIn("402 (budget_exhausted)", rows["budgets", "every budget is spent"].happened)
         for words in ("a wrong key", "no key"):
             self.assertIn("401", rows["clients", words].happened)
         self.assertEqual(card.count("skip"), 0)
@@ -181,8 +189,8 @@ class CommandTests(SynchronousTestCase):
         done = self.run_with(dedent(one), "--json")
         self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
         document = json.loads(done.stdout)
-        self.assertEqual((document["failed"], document["skipped"]), (0, 3))
-        self.assertEqual(document["passed"], len(document["scenarios"]) - 3)
+        self.assertEqual((document["failed"], document["skipped"]), (0, 4))
+        self.assertEqual(document["passed"], len(document["scenarios"]) - 4)
         self.assertEqual(done.stderr, "")
 
     def test_a_bad_config(self) -> None:
