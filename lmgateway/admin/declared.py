@@ -46,7 +46,13 @@ from klein import Klein
 
 from lmgateway.admin.answers import JSON, refuse, send
 from lmgateway.admin.operator import Operator, Role
-from lmgateway.errors import GatewayError, MalformedRequest, UnsupportedMediaType
+from lmgateway.errors import (
+    Forbidden,
+    GatewayError,
+    MalformedRequest,
+    Unauthenticated,
+    UnsupportedMediaType,
+)
 from lmgateway.wire.door import Pass
 from lmgateway.wire.request import Request
 
@@ -249,6 +255,8 @@ def _run(declared: Declared, function: Callable[..., Any]) -> Callable[..., Any]
         finally:
             if declared.changes and not declared.quiet:
                 audit(passed.tell, declared, call, status)
+            elif status in (401, 403):
+                denied(passed.tell, call, status)
 
     return run
 
@@ -266,6 +274,21 @@ def audit(tell: Callable[..., None], declared: Declared, call: Call, status: int
         path=call.request.head.path.decode("latin-1")[:256],
         status=status,
         **call.facts,
+    )
+
+
+def denied(tell: Callable[..., None], call: Call, status: int) -> None:
+    """Tell that somebody asked for what their role is too small for."""
+    tell(
+        "denied",
+        port="admin",
+        ip=call.address,
+        actor=call.operator.name,
+        role=call.operator.role,
+        request_id=call.id,
+        path=call.request.head.path.decode("latin-1")[:256],
+        outcome=Forbidden.kind if status == Forbidden.status else Unauthenticated.kind,
+        status=status,
     )
 
 

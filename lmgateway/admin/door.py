@@ -23,7 +23,7 @@ from lmgateway.admin.hosts import Hosts
 from lmgateway.admin.operator import ANYONE, STRANGER, Operator
 from lmgateway.admin.sessions import Sessions
 from lmgateway.admin.table import RouteTable
-from lmgateway.errors import Forbidden, GatewayError, Unauthenticated
+from lmgateway.errors import AccessError, Forbidden, GatewayError, Unauthenticated
 from lmgateway.governance.addresses import Proxies
 from lmgateway.wire.door import Head, Refusal
 from lmgateway.wire.identity import request_id
@@ -120,5 +120,15 @@ class AdminDoor:
         return declared is not None and declared.media == HTML
 
     def refused(self, head: Head | None, peer: str, error: GatewayError) -> None:
-        """Log that a request was not let in."""
+        """Log that a request was not let in, and tell of whoever may not."""
         self._log.warn("Admin request refused: {kind} from {peer}", kind=error.kind, peer=peer)
+        if head is not None and isinstance(error, AccessError):
+            self.tell(
+                "denied",
+                port="admin",
+                ip=self.proxies.client_of(head),
+                request_id=request_id(head),
+                path=head.path.decode("latin-1")[:256],
+                outcome=error.kind,
+                status=error.status,
+            )

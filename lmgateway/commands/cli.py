@@ -180,6 +180,27 @@ def tune(
 
 
 @main.group()
+def audit() -> None:
+    """Look at the audit log."""
+
+
+@audit.command("verify")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--last", help="The hash of a last line that was kept elsewhere.")
+def audit_verify(file: Path, last: str | None) -> None:
+    """Tell whether the lines of an audit log are all there and unchanged, or where not."""
+    from lmgateway.commands.audit import Broken, verified
+
+    try:
+        click.echo(verified(file, last))
+    except Broken as error:
+        click.echo(error, err=True)
+        sys.exit(1)
+    except OSError as error:
+        raise click.ClickException(f"{file} cannot be read: {error.strerror}") from None
+
+
+@main.group()
 def config() -> None:
     """Tell of the config file format."""
 

@@ -86,6 +86,8 @@ def _shown(path: KeyPath, value: Any) -> Any:
     if isinstance(value, Mapping):
         masked = key in _MASKED
         return {name: MASK if masked else _shown((*path, name), v) for name, v in value.items()}
+    if key == "command" and isinstance(value, tuple):  # its arguments may tell too much
+        return [*value[:1], *([MASK] if len(value) > 1 else [])]
     if isinstance(value, tuple | list | frozenset):
         return [_shown(path, item) for item in value]
     if isinstance(value, str):

@@ -17,6 +17,10 @@ _LOG_PLACE = Pattern(
 
 LogPlace: TypeAlias = Annotated[str, _LOG_PLACE]
 
+_LINES_PLACE = Pattern(r"memory|jsonl:.*[^/]", '"memory", or "jsonl:" and the name of a file')
+
+LinesPlace: TypeAlias = Annotated[str, _LINES_PLACE]
+
 _KEY_PLACE = Pattern(r"memory|sqlite:.*[^/]", '"memory", or "sqlite:" and the name of a file')
 
 KeyPlace: TypeAlias = Annotated[str, _KEY_PLACE]
@@ -33,11 +37,14 @@ class StateSection:
             there are no ``[[clients]]``.
         usage: Of the usage ledger: ``memory``, or ``jsonl:`` or ``sqlite:`` and a file, relative
             to the main config file's folder.
+        audit: Of the audit log: ``memory``, or ``jsonl:`` and a file, relative to the main config
+            file's folder.
         fail_closed: Whether new requests are refused while the usage ledger cannot be written.
     """
 
     keys: KeyPlace | None = None
     usage: LogPlace | None = None
+    audit: LinesPlace | None = None
     fail_closed: bool = False
 
 

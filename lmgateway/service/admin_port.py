@@ -10,6 +10,7 @@ from attrs import frozen
 from lmgateway.admin.access import Token, Tokens
 from lmgateway.admin.analytics import AnalyticsRoutes
 from lmgateway.admin.answers import Fallback
+from lmgateway.admin.audit import AuditRoutes
 from lmgateway.admin.backends import BackendRoutes
 from lmgateway.admin.clients import ClientRoutes
 from lmgateway.admin.config import ConfigRoutes
@@ -149,6 +150,7 @@ class AdminParts:
             KeyRoutes(resources.issued, config.is_open),
             MetricsRoutes(self.scrape.text),
             UsageRoutes(resources.ledger),
+            AuditRoutes(resources.audit),
             AnalyticsRoutes(resources.meters),
         ]
 

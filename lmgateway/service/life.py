@@ -27,6 +27,7 @@ from twisted.internet.defer import (
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
+from lmgateway.config.changes import changes
 from lmgateway.config.load import load
 from lmgateway.config.schema import Config
 from lmgateway.config.sources import files_watched
@@ -46,6 +47,8 @@ _COLLECT = (10_000, 20, 20)
 """When garbage is looked for: what a request leaves is freed by its counts, cycles are few."""
 _LEEWAY = 5.0
 """Seconds beyond the drain deadline that the service manager is asked for."""
+MAX_CHANGES = 100
+"""Keys that listeners are told of, of those that a reload changed."""
 MAX_TOLD = 2000
 """Characters that listeners are told of why a reload failed."""
 LAST_WORDS_SECONDS = 1.0
@@ -106,6 +109,9 @@ class GatewayService(Service):
         gc.set_threshold(*_COLLECT)
         gc.enable()
         self.resources.vitals.start()
+        self.resources.events.tell(
+            "start", generation=self.generation, checksum=self._graph.config.checksum
+        )
         self._log.info(
             "Serving {config} on {client} (admin on {admin}).",
             config=str(self._path),
@@ -157,6 +163,7 @@ class GatewayService(Service):
     def _telling(self) -> Iterator[None]:
         """Tell of a reload, however it ends."""
         notifier, tell = self.resources.notifier, self.resources.events.tell
+        before = self._graph.config
         notifier.reloading()
         try:
             self._refuse_when_leaving()
@@ -168,7 +175,16 @@ class GatewayService(Service):
                 tell("reload", ok=False, generation=self.generation, error=str(error)[:MAX_TOLD])
             raise
         notifier.ready(self._status())
-        tell("reload", ok=True, generation=self.generation, checksum=self._graph.config.checksum)
+        config = self._graph.config
+        changed = changes(before, config)
+        tell(
+            "reload",
+            ok=True,
+            generation=self.generation,
+            checksum=config.checksum,
+            changed=changed[:MAX_CHANGES],
+            more=max(0, len(changed) - MAX_CHANGES),
+        )
 
     def _refuse_when_leaving(self) -> None:
         if self._drain is not None:

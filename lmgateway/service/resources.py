@@ -33,8 +33,10 @@ from lmgateway.governance.admission import Tally
 from lmgateway.governance.issued import IssuedKeys
 from lmgateway.governance.ledger import Ledger
 from lmgateway.routing.queues import Gates
+from lmgateway.service.auditing import audited
 from lmgateway.service.notify import Notifier
 from lmgateway.service.systemd import Handed
+from lmgateway.stores.audit import AuditLog
 from lmgateway.surfaces.flights import Flights
 from lmgateway.telemetry.access import AccessLog
 from lmgateway.telemetry.events import Event, Events
@@ -82,6 +84,7 @@ class Resources:
         sessions: Browsers that are logged in there.
         ledger: What every attempt took and cost.
         webhooks: Posts events to whom the config names.
+        audit: Who did what, and who was turned away.
         flights: Requests that are made once, whoever asks for them again.
         meters: What all exchanges add up to.
         happened: What happened, counted.
@@ -125,6 +128,7 @@ class Resources:
     )
     sessions: Sessions = Factory(lambda self: Sessions(self.wheel.now), takes_self=True)
     ledger: Ledger = Factory(lambda self: Ledger(self.wall), takes_self=True)
+    audit: AuditLog = Factory(lambda self: AuditLog(self.wall, self.wheel.now), takes_self=True)
     health: Health = Factory(
         lambda self: Health(self.wheel.now, tell=self.events.tell), takes_self=True
     )
@@ -174,13 +178,15 @@ class Resources:
         )
         resources.events.listen(resources.happened)
         resources.events.listen(resources.webhooks)
+        audited(resources.events, resources.traffic, resources.audit)
         resources.sources += [resources.losses, resources.flights.families]
         resources.sources.append(resources.webhooks.families)
         return resources
 
     def losses(self) -> Iterable[Family]:
         """Say what was lost of what was to be written or sent."""
-        lost = {"access": self.access.dropped, "ledger": self.ledger.dropped, **self.lost}
+        lost = {"access": self.access.dropped, **self.lost}
+        lost |= {"ledger": self.ledger.dropped, "audit": self.audit.dropped}
         for opened in self.sinks.values():
             lost[opened.sink.name] = lost.get(opened.sink.name, 0) + opened.sink.dropped
         samples = [((name,), count) for name, count in lost.items()]

@@ -27,7 +27,8 @@ class Records:
     """Where records are kept, once this config is served."""
 
     resources: Resources
-    usage: Keeping | None
+    usage: Keeping | None = None
+    audit: Path | None = None
 
     @classmethod
     def of(cls, config: Config, resources: Resources) -> Records:
@@ -37,17 +38,21 @@ class Records:
         Raises:
             ConfigError: If a file could not be used.
         """
+        usage, audit = None, place_of(config.state.audit, config.source.parent)
+        if audit is not None:
+            _check("state.audit", *audit)
         place = place_of(config.state.usage, config.source.parent)
-        if place is None:
-            return cls(resources, None)
-        form, path = place
-        _check("state.usage", form, path)
-        archive = UsageLines(path) if form == "jsonl" else UsageTable(path)
-        return cls(resources, Keeping(path=path, archive=archive))
+        if place is not None:
+            form, path = place
+            _check("state.usage", form, path)
+            archive = UsageLines(path) if form == "jsonl" else UsageTable(path)
+            usage = Keeping(path=path, archive=archive)
+        return cls(resources, usage, None if audit is None else audit[1])
 
     def settle(self) -> None:
         """Keep them there from now on."""
         self.resources.ledger.keep(self.usage, _teller("ledger", self.resources))
+        self.resources.audit.keep(self.audit, _teller("audit", self.resources))
 
     def restore(self, budgets: Budgets) -> None:
         """Have budgets know what earlier runs spent, once in the life of the process; blocks."""
@@ -62,6 +67,8 @@ async def close(resources: Resources) -> None:
     resources.issued.close()
     if resources.ledger.kept:
         await resources.in_thread(resources.ledger.close)
+    if resources.audit.kept:
+        await resources.in_thread(resources.audit.close)
 
 
 def _check(key: str, form: Form, path: Path) -> None:

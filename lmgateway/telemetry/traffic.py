@@ -151,6 +151,7 @@ class Traffic:
 
     Attributes:
         takers: Called with each exchange that has ended, likewise.
+        failed: Called with each that ended in an error, likewise.
     """
 
     def __init__(
@@ -163,6 +164,7 @@ class Traffic:
         self._now = now
         self._sinks = sinks
         self.takers: Sequence[Callable[[Exchange], object]] = ()
+        self.failed: Callable[[Exchange], object] | None = None
         self.open: set[Exchange] = set()
         self.total = 0
 
@@ -199,6 +201,8 @@ class Traffic:
             sink(entry)
         for taker in self.takers:
             taker(exchange)
+        if exchange.error is not None and self.failed is not None:
+            self.failed(exchange)
 
     def newest(self, limit: int) -> list[Entry]:
         """Give up to *limit* entries, the newest first."""
