@@ -3,8 +3,8 @@ TLS for a listening port: modern, reloadable, and mutual where asked.
 
 A certificate is swapped by replacing one context: connections that are open
 keep the one they began with, the next handshake gets the new one.  TLS 1.2 at
-least, ephemeral key exchange and AEAD ciphers only, no session kept anywhere,
-and no protocol but HTTP/1.1 offered.
+least, ephemeral key exchange over a few good groups and AEAD ciphers only, no
+session kept anywhere, and no protocol but HTTP/1.1 offered.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -26,6 +26,8 @@ from zope.interface import implementer
 from lmgateway.errors import ConfigError
 
 _CIPHERS = b"ECDHE+AESGCM:ECDHE+CHACHA20"
+_GROUPS = (b"X25519MLKEM768:X25519:P-256:P-384", b"X25519:P-256:P-384")
+"""Of key exchange: with the hybrid against quantum computers, where OpenSSL has it."""
 _HTTP = b"http/1.1"
 _OPTIONS = (
     SSL.OP_NO_COMPRESSION
@@ -84,6 +86,7 @@ class ServerTLS:
         context.set_mode(SSL.MODE_RELEASE_BUFFERS)
         context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
         context.set_cipher_list(_CIPHERS)
+        _limit_groups(context)
         context.set_alpn_select_callback(_select)
         self._load_pair(context, chain)
         self._require_clients(context)
@@ -150,6 +153,15 @@ class ServerTLS:
         if depth > 0 or not self._client_names:
             return True
         return not self._client_names.isdisjoint(_names(cert.to_cryptography()))
+
+
+def _limit_groups(context: SSL.Context) -> None:
+    """Offer the groups above and no other; pyOpenSSL has the function, but no method for it."""
+    library: Any = vars(SSL)["_lib"]
+    for groups in _GROUPS:
+        if library.SSL_CTX_set1_curves_list(context._context, groups) == 1:
+            return
+        library.ERR_clear_error()
 
 
 def _names(cert: x509.Certificate) -> Iterable[str]:

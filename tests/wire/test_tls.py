@@ -73,6 +73,25 @@ class HandshakeTests(TLSCase):
         await self.serve(tls=ServerTLS(chain, self.pair[1]))
         self.assertEqual(statuses(await in_thread(self.ask, get(b"/echo"))), [200])
 
+    async def test_groups(self) -> None:
+        """T1: the groups that Mozilla recommends are served, and none besides."""
+        await self.serve(tls=ServerTLS(*self.pair))
+        for name, served in (
+            ("prime256v1", True),
+            ("secp384r1", True),
+            ("X25519", True),
+            ("secp521r1", False),
+            ("X448", False),
+        ):
+            context = trusting(self.authority)
+            context.set_ecdh_curve(name)
+            try:
+                (await in_thread(self.open, context)).close()
+            except (ssl.SSLError, ConnectionError):
+                self.assertFalse(served, name)
+            else:
+                self.assertTrue(served, name)
+
     async def test_c22_protocols(self) -> None:
         """C22: of all protocols only HTTP/1.1 is chosen, and none where it is not offered."""
         await self.serve(tls=ServerTLS(*self.pair))
