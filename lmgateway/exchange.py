@@ -77,6 +77,7 @@ class Principal:
         name: The client's configured name; empty for an anonymous caller.
         profile: The profile that the key is bound to.
         expert: Whether this client may open the expert gate.
+        chaos: Whether this client may have requests fail on purpose.
         anonymous: Whether no key was shown (open gateway, or ``public_profile``).
         allow_profiles: Globs of other profiles that may be named; ``None``: none.
         allow_models: Globs of the tiers and aliases that may be named; ``None``: those up to
@@ -94,6 +95,7 @@ class Principal:
     name: str
     profile: str
     expert: bool = False
+    chaos: bool = False
     anonymous: bool = False
     allow_profiles: tuple[str, ...] | None = None
     allow_models: tuple[str, ...] | None = None

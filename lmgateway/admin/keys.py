@@ -47,6 +47,7 @@ class KeyChanges(Order, frozen=True, kw_only=True):
     default_priority: Number = UNSET
     priority_ceiling: Number = UNSET
     expert: bool | UnsetType | None = UNSET
+    chaos: bool | UnsetType | None = UNSET
     expires: Text = UNSET
     tags: Texts = UNSET
 

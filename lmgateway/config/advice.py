@@ -196,6 +196,11 @@ def _secret_sources(settings: Settings) -> list[tuple[KeyPath, SecretSource]]:
     sources += [(("admin_tokens", i), item.token_source) for i, item in tokens]
     sources += [(("clients", i), item.key_source) for i, item in enumerate(settings.clients)]
     sources += [(("webhooks", i), item.key_source) for i, item in enumerate(settings.webhooks)]
+    sources += [
+        (("clients", i, "upstream_keys", name), source)
+        for i, item in enumerate(settings.clients)
+        for name, source in (item.upstream_keys or {}).items()
+    ]
     return [(path, source) for path, source in sources if source is not None]
 
 

@@ -247,12 +247,23 @@ def check_client(path: KeyPath, client: ClientSection, settings: Settings, repor
             report.problem((*path, "allow_endpoints", position), 'must begin with "/"')
     for number, name in enumerate(client.budgets):
         check_listed((*path, "budgets", number), who, name, ("client", "global"), settings, report)
+    _check_upstream_keys(path, who, client, settings, report)
     check_client_limits(path, client, settings, report)
     if (client.default_priority or 0) > client.most_priority:
         report.problem((*path, "default_priority"), f"{who}is above priority_ceiling")
     given = [client.key_env, client.key_secret, client.key_sha256]
     if sum(source is not None for source in given) != 1:
         report.problem(path, f"{who}give one of key_env, key_secret and key_sha256")
+
+
+def _check_upstream_keys(
+    path: KeyPath, who: str, client: ClientSection, settings: Settings, report: Report
+) -> None:
+    for name in client.upstream_keys or ():
+        here = (*path, "upstream_keys", name)
+        _check_known(here, who, "backend", name, settings.backends, report)
+        if name in settings.backends and settings.backends[name].provider == "mock":
+            report.problem(here, f"{who}the mock backend takes no key")
 
 
 def _by_key(client: ClientSection) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from attrs import frozen
 
 from lmgateway.config.backend import SecretSource, source_of
@@ -34,6 +36,9 @@ class ClientSection:
             by the profile all the same; any up to its profile's ceiling if not given.
         allow_endpoints: The paths that this client may ask, with ``*``; all if not given.
         expert: Whether this client may go above the ceiling.
+        chaos: Whether this client may have requests fail on purpose, by ``X-LMG-Chaos``.
+        upstream_keys: Where its own API keys are read from, by backend: sent to that backend
+            instead of the gateway's, for this client alone.
         default_priority: Of requests without ``X-LMG-Priority``; as the tier says if not given.
         priority_ceiling: The highest priority that this client may ask for; if not given,
             ``default_priority``, or else 0.
@@ -59,6 +64,8 @@ class ClientSection:
     allow_models: tuple[str, ...] | None = None
     allow_endpoints: tuple[str, ...] | None = None
     expert: bool = False
+    chaos: bool = False
+    upstream_keys: Mapping[Name, SecretSource] | None = None
     default_priority: Priority | None = None
     priority_ceiling: Priority | None = None
     group: str | None = None

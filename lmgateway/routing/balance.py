@@ -59,6 +59,7 @@ class Target:
         price: What orders it by cost; ``None`` if it has no price.
         health: What is known of how it does; ``None`` if nobody watches.
         bulkhead: The places of its backend; ``None`` if they are unlimited.
+        private: The same for clients with keys of their own, by their names.
     """
 
     backend: Backend
@@ -67,6 +68,13 @@ class Target:
     price: float | None = None
     health: TargetHealth | None = None
     bulkhead: Gate | None = None
+    private: Mapping[str, Target] | None = None
+
+    def of(self, exchange: Exchange) -> Target:
+        """Give the target as whoever asks reaches it: with their own key, if they have one."""
+        if self.private is None or exchange.principal is None:
+            return self
+        return self.private.get(exchange.principal.name, self)
 
     @property
     def name(self) -> str:

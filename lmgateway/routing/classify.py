@@ -238,7 +238,7 @@ class Classifier:
         self, tier: Tier, policy: Policy, exchange: Exchange, shown: str
     ) -> Reading | None:
         """Ask one classifier; ``None`` if it may not be asked, fails, whyever, or says nothing."""
-        if is_barred(tier.targets[0]):
+        if is_barred(tier.targets[0].of(exchange)):
             return None
         request = _request(policy, shown)
         try:
@@ -274,8 +274,9 @@ class Classifier:
             end_by=due,
         )
         try:
-            with aside(tier.targets[0]):
-                async with tier.backend.open(call) as reply:
+            target = tier.targets[0].of(exchange)
+            with aside(target):
+                async with target.backend.open(call) as reply:
                     attempt.status = reply.status
                     attempt.usage = reply.usage or estimated(request, reply)
                     text = self._text(reply)

@@ -73,7 +73,7 @@ class Judge:
         assert request is not None, "only parsed requests are answered"
         if answer.tool_calls or answer.bears_more or seconds <= 0:
             return None
-        if is_barred(self.tier.targets[0]):
+        if is_barred(self.tier.targets[0].of(exchange)):
             return None
         score = await self._score(self._request(request, answer.text), exchange, wheel, seconds)
         if score is None or score >= self.min_score:
@@ -130,8 +130,9 @@ class Judge:
     async def _ask(self, call: Call, attempt: Attempt, exchange: Exchange) -> int | None:
         attempt.outcome = "cancelled"
         try:
-            with aside(self.tier.targets[0]):
-                async with self.tier.backend.open(call) as reply:
+            target = self.tier.targets[0].of(exchange)
+            with aside(target):
+                async with target.backend.open(call) as reply:
                     attempt.status = reply.status
                     attempt.usage = reply.usage or estimated(call.request, reply)
                     score = self._read(reply)

@@ -90,7 +90,7 @@ class Climber:
         tried = Tried.of(exchange) if exchange.attempts else Tried()
         for step in _fitting(steps, tried.failures):
             for target in step.tier.order(exchange):
-                committed = await self._persist(step, target, exchange, tried)
+                committed = await self._persist(step, target.of(exchange), exchange, tried)
                 if committed is not None:
                     return committed
                 if tried.is_final or (tried.failures and self._left(exchange) <= 0):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Set
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -35,6 +36,7 @@ class Backends:
 
     Attributes:
         by_name: The backends.
+        private: Those of clients with keys of their own, by the backend's and the client's name.
 
     Raises:
         ConfigError: If a file that a section names cannot be used; all faults at once.
@@ -54,6 +56,7 @@ class Backends:
                 problems += error.problems
             except (OSError, ValueError) as error:
                 problems.append(f"backends.{name}: {error}")
+        self.private: Mapping[str, Mapping[str, Backend]] = self._private(problems)
         if problems:
             raise ConfigError(problems)
         self.by_name: Mapping[str, Backend] = by_name
@@ -83,7 +86,23 @@ class Backends:
     def _key(self, section: BackendSection) -> Secret | None:
         return obtain(section.key_source, self._resources.environ, self._folder)
 
-    def _backend(self, name: str, section: BackendSection) -> Backend:
+    def _private(self, problems: list[str]) -> dict[str, dict[str, Backend]]:
+        """Make the backends of clients who bring keys; what is wrong is added to *problems*."""
+        private: dict[str, dict[str, Backend]] = defaultdict(dict)
+        for client in self._config.clients:
+            for name, source in (client.upstream_keys or {}).items():
+                key = obtain(source, self._resources.environ, self._folder)
+                if key is None:
+                    problems.append(f"clients: {client.name!r} has no key for {name!r}")
+                    continue
+                section = self._config.backends[name]
+                private[name][client.name] = self._backend(name, section, client.name, key)
+        return private
+
+    def _backend(
+        self, name: str, section: BackendSection, owner: str = "", key: Secret | None = None
+    ) -> Backend:
+        """Make a backend; *key* is its owner's, or the gateway's own is sent."""
         if section.provider == "mock":
             settings = mock_settings(section, self._folder)
             codec = BACKEND_DIALECTS[PROVIDERS["mock"].dialect]
@@ -93,10 +112,10 @@ class Backends:
         quirks = _quirks(section, base_url)
         origin = self._origin(section, base_url)
         client = self._resources.client(
-            origin, section.connect_timeout_ms / 1000, section.pool_idle_ms / 1000
+            origin, section.connect_timeout_ms / 1000, section.pool_idle_ms / 1000, owner
         )
         self._clients.add(client)
-        headers = [*_fixed_headers(section, quirks, self._key(section)), _AGENT]
+        headers = [*_fixed_headers(section, quirks, key or self._key(section)), _AGENT]
         fixed = frozenset(name for name, _ in headers)
         defaults = tuple(header for header in quirks.headers if header[0] not in fixed)
         codec = BACKEND_DIALECTS[provider.dialect]

@@ -15,6 +15,7 @@ from lmgateway.governance.addresses import Proxies
 from lmgateway.governance.admission import Admission
 from lmgateway.governance.keys import Keys
 from lmgateway.governance.limits import Limits
+from lmgateway.routing.chaos import Chaos
 from lmgateway.routing.router import Router
 from lmgateway.service.port import Place, Port, limits_of
 from lmgateway.service.resources import Resources
@@ -88,7 +89,9 @@ class ClientParts:
         policies = self.router.directory.policies.values()
         return Intake(
             gateway=Gateway(
-                self.resources.traffic.recording, self.admission.admit, self.router.open
+                self.resources.traffic.recording,
+                self.admission.admit,
+                Chaos(self.router.open, self.router.climber).open,
             ),
             dialects=BACKEND_DIALECTS,
             wheel=self.resources.wheel,

@@ -95,6 +95,7 @@ def principal_of(client: ClientSection) -> Principal:
         name=client.name,
         profile=client.profile,
         expert=client.expert,
+        chaos=client.chaos,
         allow_profiles=client.allow_profiles,
         allow_models=client.allow_models,
         allow_endpoints=client.allow_endpoints,

@@ -69,7 +69,7 @@ def assemble(
     backends = Backends(config, resources)
     clients = Clients(config, resources)
     prices = Prices.of(config, resources.wall())
-    tiers = Tiers(config, backends.by_name, resources, prices)
+    tiers = Tiers(config, backends.by_name, resources, prices, backends.private)
     ladder = tiers.ladder
     directory = Directory(ladder=ladder, policies=policies_of(config, ladder), open=config.is_open)
     budgets = Budgets.of(

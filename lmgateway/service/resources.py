@@ -59,7 +59,7 @@ class Reactor(IReactorTime, IReactorTCP, IReactorCore, IReactorThreads):
 
 Result = TypeVar("Result")
 
-AgentKey = tuple[Origin, tuple[bytes, ...], float, float]
+AgentKey = tuple[Origin, tuple[bytes, ...], float, float, str]
 
 
 @define(kw_only=True, eq=False)
@@ -195,14 +195,19 @@ class Resources:
         text = "Access log lines that were left out as the sample says."
         yield Family("lmg_access_left_out", "counter", text, (), [((), self.access.left_out)])
 
-    def client(self, origin: Origin, connect_seconds: float, idle_seconds: float) -> WireClient:
+    def client(
+        self, origin: Origin, connect_seconds: float, idle_seconds: float, owner: str = ""
+    ) -> WireClient:
         """
         Give the client of one upstream; the same one, with its connections, if it is known.
+
+        Args:
+            owner: Whose key is sent over those connections; empty for the gateway's.
 
         Raises:
             OSError: If a certificate file cannot be read.
         """
-        key = (origin, _contents(origin), connect_seconds, idle_seconds)
+        key = (origin, _contents(origin), connect_seconds, idle_seconds, owner)
         if key not in self._clients:
             agent = WireAgent(
                 self.reactor,

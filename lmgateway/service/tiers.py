@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping
 
+from attrs import evolve
+
 from lmgateway.backends.base import Backend
 from lmgateway.backends.breaker import BreakerLimits
 from lmgateway.config.schema import BackendSection, Config, TargetSection, TierSection
@@ -34,9 +36,11 @@ class Tiers:
         backends: Mapping[str, Backend],
         resources: Resources,
         prices: Prices,
+        private: Mapping[str, Mapping[str, Backend]],
     ) -> None:
         self._config = config
         self._backends = backends
+        self._private = private
         self._resources = resources
         self._prices = prices
         self._queues = queue_limits(config.tiers)
@@ -76,7 +80,7 @@ class Tiers:
 
     def _target(self, tier: TierSection, target: TargetSection) -> Target:
         limited = target.backend in self._bulkheads
-        return Target(
+        shared = Target(
             backend=self._backends[target.backend],
             model=target.model,
             weight=target.weight,
@@ -84,6 +88,12 @@ class Tiers:
             health=self._resources.health.target(target.backend, target.model),
             bulkhead=self._resources.bulkheads.gate(target.backend) if limited else None,
         )
+        private = self._private.get(target.backend)
+        if not private:
+            return shared
+        # What a provider says to one client's key tells nothing of how it does for others.
+        own = {name: evolve(shared, backend=each, health=None) for name, each in private.items()}
+        return evolve(shared, private=own)
 
     def _price(self, tier: TierSection, target: TargetSection) -> float | None:
         """The price of a million tokens of the usual mixture; ``None`` if nobody knows."""

@@ -77,9 +77,9 @@ class StrictTests(SynchronousTestCase):
             'f:3: gateway.client_prot: unknown key; did you mean "client_port"?',
             'f:5: profiles.p.rules[0].wen: unknown key; did you mean "when"?',
             'f:6: profiles.p.zzz: unknown key; allowed here: "mode", "classifier", '
-            '"max_auto_tier", "expert_requires_flag", "rate_limit_rpm", "classifier_prompt", '
-            '"classifier_think", "classifier_timeout_ms", "classifier_context", '
-            '"classifier_fallback", "system_prompt", "rules", ...',
+            '"max_auto_tier", "expert_requires_flag", "rate_limit_rpm", "rate_limit_tpm", '
+            '"rate_limit_usd_per_minute", "burst", "max_concurrent", "enforce", '
+            '"classifier_prompt", "classifier_think", ...',
             'f:9: clients[0].key: unknown key; did you mean "key_env"?',
         )
 
