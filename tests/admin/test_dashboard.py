@@ -143,6 +143,7 @@ class DashboardTests(GatewayCase):
                 "clients",
                 "spend",
                 "config",
+                "audit",
             ):
                 await self.browser.run("location.hash = arguments[0]", view)
                 await self.browser.until("document.title.startsWith(arguments[0])", view)

@@ -4,6 +4,7 @@ import { ask, session } from "./api.js";
 import { fill, h, toast } from "./dom.js";
 import { count } from "./format.js";
 import { Live } from "./live.js";
+import { audit } from "./audit.js";
 import { overview } from "./overview.js";
 import { traffic } from "./traffic.js";
 import { backends } from "./backends.js";
@@ -12,7 +13,7 @@ import { quality } from "./quality.js";
 import { spend } from "./spend.js";
 import { config } from "./config.js";
 
-const VIEWS = { overview, traffic, backends, quality, clients, spend, config };
+const VIEWS = { overview, traffic, backends, quality, clients, spend, config, audit };
 const RANKS = ["viewer", "operator", "admin"];
 
 const main = document.getElementById("main");
