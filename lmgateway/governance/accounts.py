@@ -39,7 +39,7 @@ class ExchangeAccount:
         self._limits = limits
         self._bill = bill
         self._record = record
-        self._claim = Claim(exchange, limits)
+        self._claim: Claim | None = None
 
     # Limits ----------------------------------------------------------------
     def open(self) -> None:
@@ -51,21 +51,31 @@ class ExchangeAccount:
             MalformedRequest: If the request's own bound on its cost is no amount of money.
         """
         self._bill.open()
-        self._claim.open()
+        scopes = self._limits.scopes(self._exchange)
+        if scopes:
+            self._claimed().open(scopes)
 
     def enter(self, profile: str) -> None:
         """Count the request for the profile that routes it, once."""
         self._bill.enter(profile)
         if self._limits.profiles:
-            self._claim.enter(profile)
+            self._claimed().enter(profile)
+
+    def _claimed(self) -> Claim:
+        claim = self._claim
+        if claim is None:
+            claim = self._claim = Claim(self._exchange, self._limits)
+        return claim
 
     def limit(self, attempt: Attempt) -> LimitError | None:
         """Say which limit of its tier or backend refuses an attempt now."""
-        return self._claim.limit(attempt) if self._limits.of_targets else None
+        return self._claimed().limit(attempt) if self._limits.of_targets else None
 
     def standings(self) -> Sequence[Standing]:
         """Say how the limits that apply stand, the tightest of each kind."""
-        return self._claim.standings()
+        if self._claim is None and self._limits.address is None:
+            return ()
+        return self._claimed().standings()
 
     # Money -----------------------------------------------------------------
     def reserve(self, attempt: Attempt, request: ChatRequest) -> int | None:
@@ -78,11 +88,12 @@ class ExchangeAccount:
         """
         if not self._limits.of_targets:
             return self._bill.reserve(attempt, request)
-        self._claim.begin(attempt)
+        claim = self._claimed()
+        claim.begin(attempt)
         try:
             return self._bill.reserve(attempt, request)
         except BudgetExhausted:
-            self._claim.forget(attempt)
+            claim.forget(attempt)
             raise
 
     def refusal(self, attempt: Attempt, request: ChatRequest) -> BudgetExhausted | None:
@@ -102,7 +113,7 @@ class ExchangeAccount:
         """Note what an attempt cost."""
         self._bill.settle(attempt)
         if self._limits.of_targets:
-            self._claim.end(attempt)
+            self._claimed().end(attempt)
         self._record(self._exchange, attempt)
 
     def price(self, attempt: Attempt, usage: Usage | None) -> int | None:
@@ -118,4 +129,5 @@ class ExchangeAccount:
             error: What the exchange ended with.
         """
         self._bill.close()
-        self._claim.close(error)
+        if self._claim is not None or error is not None:
+            self._claimed().close(error)

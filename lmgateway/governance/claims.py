@@ -31,20 +31,18 @@ class Claim:
         self._ask: Ask | None = None
         self._taken = 0.0
 
-    def open(self) -> None:
+    def open(self, scopes: tuple[Scope, ...]) -> None:
         """
         Count the request for whoever makes it.
 
         Raises:
             LimitError: If one of them has had too many.
         """
-        scopes = self._limits.scopes(self._exchange)
-        if scopes:
-            try:
-                self._join(scopes)
-            except LimitError:
-                self._limits.unknock(self._exchange.peer, self._exchange.admitted)
-                raise
+        try:
+            self._join(scopes)
+        except LimitError:
+            self._limits.unknock(self._exchange.peer, self._exchange.admitted)
+            raise
 
     def enter(self, profile: str) -> None:
         """
@@ -78,13 +76,12 @@ class Claim:
 
     def _admitted(self, scopes: tuple[Scope, ...], ask: Ask, now: float) -> tuple[Scope, ...]:
         """Take a place in all scopes, or in none; give those that count it."""
-        over = None
         for scope in scopes:
             if not scope.admits(ask, now):
-                over = [scope] if over is None else [*over, scope]
-        if over is not None:
-            self._refuse(over, ask, now)
-            scopes = tuple(scope for scope in scopes if scope not in over)
+                over = [each for each in scopes if not each.admits(ask, now)]
+                self._refuse(over, ask, now)
+                scopes = tuple(each for each in scopes if each not in over)
+                break
         for scope in scopes:
             scope.take(ask, now)
         return scopes
@@ -161,8 +158,6 @@ class Claim:
     def standings(self) -> Sequence[Standing]:
         """Say how the limits that apply stand, the tightest of each kind."""
         limits = self._limits
-        if not self._asked and limits.address is None:
-            return ()
         now = limits.now()
         told = [*limits.at_the_door(self._exchange.peer)]
         for scope in self._asked:

@@ -84,6 +84,7 @@ class Limits:
         profiles: The scope of each profile that is limited.
         tiers: Of each tier that is limited.
         backends: Of each backend that is limited.
+        of_targets: Whether attempts are counted.
         sliding: Whether sliding windows are used.
         enforced: Whether any limit refuses anything.
         meaning: What a model name stands for.
@@ -104,7 +105,12 @@ class Limits:
     enforced: bool = True
     meaning: Meaning = _no_meaning
     tell: Callable[..., None] = _tell_nobody
+    of_targets: bool = field(init=False)
     _known: dict[str, Bounds] = field(factory=dict, init=False)
+
+    @of_targets.default
+    def _counts_attempts(self) -> bool:
+        return bool(self.tiers or self.backends)
 
     @classmethod
     def of(
@@ -141,11 +147,6 @@ class Limits:
             tiers=limits.scopes_of("tier", tiers),
             backends=limits.scopes_of("backend", backends),
         )
-
-    @property
-    def of_targets(self) -> bool:
-        """Whether attempts are counted."""
-        return bool(self.tiers or self.backends)
 
     # Scopes ----------------------------------------------------------------
     def scopes_of(self, kind: str, allowed: Mapping[str, Allowance]) -> dict[str, Scope]:

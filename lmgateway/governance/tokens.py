@@ -64,15 +64,14 @@ def _answers(hub: Document) -> int:
 def _bytes(rest: list[Any]) -> int:
     """Give the bytes of all text in *rest*, which is used up."""
     total = 0
-    while rest:
-        part = rest.pop()
-        if isinstance(part, str):
+    for part in rest:  # which grows meanwhile
+        if type(part) is str:
             if part.startswith("data:"):
                 total += TOKENS_PER_FILE * BYTES_PER_TOKEN
             else:
                 total += len(part) if part.isascii() else len(part.encode("utf-8", "replace"))
-        elif isinstance(part, dict):
+        elif type(part) is dict:
             rest += part.values()
-        elif isinstance(part, list):
+        elif type(part) is list:
             rest += part
     return total

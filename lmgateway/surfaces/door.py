@@ -7,7 +7,7 @@ from collections.abc import Callable
 from attrs import frozen
 
 from lmgateway.errors import GatewayError, Unauthenticated, UnsupportedMediaType
-from lmgateway.exchange import Exchange, Principal
+from lmgateway.exchange import Exchange
 from lmgateway.governance.addresses import Proxies
 from lmgateway.governance.keys import Keys, check_path
 from lmgateway.governance.limits import Limits
@@ -73,25 +73,23 @@ class ClientDoor:
         """
         if head.path in OPEN_PATHS or head.method == b"OPTIONS":
             return _NOTHING
-        address = self.proxies.client_of(head)
+        proxies, keys = self.proxies, self.keys
+        address = proxies.client_of(head) if proxies.networks else head.peer
         self.limits.knock(address)
-        principal = self._identified(head, address)
-        if principal.allow_endpoints is not None:
-            check_path(principal, head.path.decode("latin-1"))
-        if head.method == b"POST":
-            _refuse_kind(head)
-        return Pass(self.max_body, principal, address, self.seconds())
-
-    def _identified(self, head: Head, address: str) -> Principal:
         # Where nobody has a key, what is shown may be meant for a proxy before us.
-        shown = None if self.keys.is_open else shown_key(head)
+        shown = None if keys.is_open else shown_key(head)
         try:
-            return self.keys.identify(shown)
+            principal = keys.identify(shown)
         except Unauthenticated as error:
             refusal = self.limits.stumble(address) if shown else None
             if refusal is not None:
                 raise refusal from error
             raise
+        if principal.allow_endpoints is not None:
+            check_path(principal, head.path.decode("latin-1"))
+        if head.method == b"POST":
+            _refuse_kind(head)
+        return Pass(self.max_body, principal, address, self.seconds())
 
     def refuse(self, head: Head | None, error: GatewayError) -> Refusal:
         """Give the answer to a request that is not let in."""
@@ -123,11 +121,12 @@ def shown_key(head: Head) -> str | None:
     Raises:
         Unauthenticated: If there is an ``Authorization`` of another scheme.
     """
-    if head.path.startswith(b"/v1/"):
-        key = head.get(b"x-api-key")
-        if key:
-            return key.decode("latin-1")
-    value = head.get(b"authorization")
+    value = None
+    for name, given in head.headers:
+        if name == b"authorization":
+            value = given if value is None else value
+        elif name == b"x-api-key" and given and head.path.startswith(b"/v1/"):
+            return given.decode("latin-1")
     if value is None:
         return None
     if value[:7].lower() != _BEARER:
@@ -142,10 +141,13 @@ def _refuse_kind(head: Head) -> None:
     Ollama's own server does not look, and its examples leave ``curl -d`` to declare a form: so
     that passes on its paths, unless a browser may have sent it for a page of another site.
     """
-    if (head.get(b"content-encoding") or b"identity").lower() != b"identity":
-        raise UnsupportedMediaType("A compressed body is not accepted.")
-    value = head.get(b"content-type")
-    if value is None:
+    value = None
+    for name, given in head.headers:
+        if name == b"content-encoding" and given.lower() not in (b"", b"identity"):
+            raise UnsupportedMediaType("A compressed body is not accepted.")
+        if name == b"content-type" and value is None:
+            value = given
+    if value is None or value == b"application/json":
         return
     kind = value.partition(b";")[0].strip().lower()
     if kind == b"application/json" or kind.endswith(b"+json"):

@@ -19,7 +19,6 @@ from lmgateway.governance.limits import Limits
 from lmgateway.governance.overrides import Asked, chosen
 
 BODY = b'{"model": "m", "messages": [{"role": "user", "content": "hi"}], "max_tokens": 10}'
-REQUEST = OPENAI.parse(BODY, "chat")
 
 
 class Door:
@@ -37,11 +36,11 @@ class Door:
     def ask(self, principal: Principal, path: str = "/v1/chat/completions") -> Claim | None:
         """Let one in; ``None`` if it is refused."""
         exchange = Exchange(id="x", surface="openai", path=path, peer="1.1.1.1", started=0, wall=0)
-        exchange.principal, exchange.request = principal, REQUEST
+        exchange.principal, exchange.request = principal, OPENAI.parse(BODY, "chat")
         claim = Claim(exchange, self.limits)
         self.exchange = exchange
         try:
-            claim.open()
+            claim.open(self.limits.scopes(exchange))
             claim.enter(principal.profile)
         except LimitError as error:
             claim.close(error)
