@@ -118,6 +118,8 @@ class GatewayService(Service):
             client=self.client.address,
             admin=self.admin.address,
         )
+        for warning in self._graph.config.warnings:
+            self._log.warn("{warning}", warning=warning)
         self._warn_of_descriptors()
         self.resources.notifier.ready(self._status())
 

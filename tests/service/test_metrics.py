@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from treq.content import collect
+from twisted.internet import reactor as the_reactor
+
 from lmgateway.errors import ConfigError
-from tests.fakes import STREAM, Asked, completion
+from tests.fakes import STREAM, Asked, completion, until
 from tests.harness import GatewayCase
 from tests.telemetry.scraping import Found, read, value
+
+reactor: Any = the_reactor
 
 REFERENCE = {
     "lmg_window_size",
@@ -63,6 +70,26 @@ class MetricsTests(GatewayCase):
         self.assertEqual(value(found, "lmg_build_info"), 1)
         self.assertGreater(value(found, "process_resident_memory_bytes"), 1e6)
 
+    async def test_M4_1_a_stream_that_breaks_counts_as_failed(self) -> None:
+        """Its status was 200 already; it is told as a failure, of the backend, all the same."""
+        self.backend.script = lambda request, asked: _broken(request)
+        self.start()
+        response = await self.begin(
+            "POST",
+            "/v1/chat/completions",
+            {"model": "hint:fast", "messages": [{"role": "user", "content": "hi"}], "stream": True},
+        )
+        collect(response, lambda data: None).addErrback(lambda failure: None)
+        assert self.service is not None
+        traffic = self.service.resources.traffic
+        await until(lambda: traffic.total == 1)
+        found = await self.scraped()
+        ended = {"status": "200", "outcome": "stream_interrupted"}
+        self.assertEqual(value(found, "lmg_http_requests_total", **ended), 1)
+        counted = "lmg_http_request_duration_seconds_count"
+        self.assertEqual(value(found, counted, result="failed", backend="mock"), 1)
+        self.assertEqual(value(found, "lmg_streams_aborted_total", by="backend"), 1)
+
     async def test_R_N09_the_reference_s_families(self) -> None:
         """The six families of the reference have their names and the right numbers."""
         self.start()
@@ -94,6 +121,12 @@ class MetricsTests(GatewayCase):
         self.assertEqual(value(found, "lmg_config_generation"), 2)
         self.assertEqual([facts["ok"] for facts in told], [True, False])
         self.assertIn("nonsense", str(told[1]["error"]))
+
+
+def _broken(request: Any) -> None:
+    request.setHeader("content-type", "text/event-stream")
+    request.write(STREAM[0] + STREAM[1])
+    reactor.callLater(0.02, request.transport.abortConnection)
 
 
 def _as_asked(request: object, asked: Asked) -> object:
