@@ -125,6 +125,25 @@ class ProcessTests(SynchronousTestCase):
         self.assertTrue(response.readline().startswith(b"data:"))
         return response, connection
 
+    def test_a_bad_config_is_told_of_before_the_rest_is_imported(self) -> None:
+        """So that the message does not wait for what is not needed to find it."""
+        code = (
+            "import sys\n"
+            "from lmgateway.service.start import makeService\n"
+            "try:\n"
+            "    makeService({'config': '/not/there'})\n"
+            "except SystemExit:\n"
+            "    assert 'klein' not in sys.modules and 'twisted.web' not in sys.modules\n"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            env={**os.environ, "PYTHONPATH": str(CHECKOUT)},
+            capture_output=True,
+            timeout=60,
+        )
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn(b"/not/there", done.stderr)
+
     def test_bad_config_ends_with_one_report(self) -> None:
         """A bad config ends the process with 78 and names every fault."""
         self.config.write_text("[gateway]\nclient_prot = 1\n[[tiers]]\nname = 'x'\n")
@@ -275,10 +294,10 @@ class ProcessTests(SynchronousTestCase):
     def test_O1_wall_clock_moves_no_timer(self) -> None:
         """Timers come from the monotonic clock."""
         probe = (
-            "import os, time, pathlib\n"
+            "import time\n"
             "from twisted.internet import reactor\n"
-            "from lmgateway.service.tap import make_service\n"
-            f"make_service(pathlib.Path({str(self.config)!r}), os.environ, reactor)\n"
+            "from lmgateway.service.start import makeService\n"
+            f"makeService({{'config': {str(self.config)!r}}})\n"
             "assert reactor.seconds is time.monotonic\n"
         )
         done = subprocess.run(
