@@ -296,11 +296,16 @@ class Budgets:
         own = (self._owned(name, principal.name, principal.group) for name in names)
         return (*(budget for budget in own if budget is not None), *self.everyone)
 
-    def stands(self) -> Iterator[tuple[str, Stand]]:
-        """Say how every share of every budget stands, and whose it is."""
+    def shares(self) -> Iterator[Budget]:
+        """Give every share of every budget that anything was spent from, or may be."""
         for (name, owner), purse in [*self.purses.purses.items()]:
             if (terms := self.terms.get(name)) is not None:
-                yield owner, Budget(terms, owner, purse).stand(self.wall())
+                yield Budget(terms, owner, purse)
+
+    def stands(self) -> Iterator[tuple[str, Stand]]:
+        """Say how every share of every budget stands, and whose it is."""
+        for budget in self.shares():
+            yield budget.owner, budget.stand(self.wall())
 
     def of_target(self, tier: str, model: str) -> tuple[Budget, ...]:
         """Give the budgets of a tier and a model."""
@@ -330,9 +335,8 @@ class Budgets:
                     budget.purse.turn(budget.terms.period, row.at)
                     budget.purse.spend(row.cost, budget.terms.period, row.at)
         wall = self.wall()
-        for (name, owner), purse in self.purses.purses.items():
-            if (terms := self.terms.get(name)) is not None:
-                Budget(terms, owner, purse).recall(wall)
+        for budget in self.shares():
+            budget.recall(wall)
 
     def since(self) -> float:
         """Say from when on a ledger's rows matter; seconds since the epoch."""

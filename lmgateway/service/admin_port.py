@@ -12,6 +12,7 @@ from lmgateway.admin.analytics import AnalyticsRoutes
 from lmgateway.admin.answers import Fallback
 from lmgateway.admin.audit import AuditRoutes
 from lmgateway.admin.backends import BackendRoutes
+from lmgateway.admin.budgets import BudgetRoutes
 from lmgateway.admin.clients import ClientRoutes
 from lmgateway.admin.config import ConfigRoutes
 from lmgateway.admin.cookies import Cookies
@@ -147,6 +148,7 @@ class AdminParts:
                 lambda: [*wellness.overrides(), *resources.log_levels.overrides()],
             ),
             ClientRoutes(self.sheets),
+            BudgetRoutes(self.scrape.budgets),
             KeyRoutes(resources.issued, config.is_open),
             MetricsRoutes(self.scrape.text),
             UsageRoutes(resources.ledger),
