@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import AbstractAsyncContextManager, contextmanager
 
+from attrs import evolve
+
 from lmgateway.backends.base import Reply
 from lmgateway.backends.health import Watch
 from lmgateway.chat import ChatRequest, Usage
@@ -59,7 +61,7 @@ class Settlement:
             self._watch.end(error)
         if error is not None:
             attempt.outcome = getattr(error, "kind", "cancelled")
-        attempt.usage = reply.usage or estimated(exchange.request, reply)
+        attempt.usage = taken(exchange.request, reply)
         exchange.usage = attempt.usage
         source = reply.reader if reply.answer is None else reply.answer
         exchange.finish_reason = None if source is None else source.finish_reason
@@ -87,6 +89,24 @@ def aside(target: Target) -> Iterator[None]:
         raise
     if watch is not None:
         watch.end(None)
+
+
+def taken(request: ChatRequest | None, reply: Reply) -> Usage:
+    """
+    Give what an answer took, as far as it came.
+
+    What a backend tells before the end of a stream holds only a guess of the output
+    (Anthropic's ``message_start``): of a stream that broke off, what came is counted.
+    """
+    told, reader = reply.usage, reply.reader
+    if told is None:
+        return estimated(request, reply)
+    if reader is None or reader.finish_reason is not None:
+        return told
+    output = -(-reader.output_bytes // 4)
+    if output <= told.output_tokens:
+        return told
+    return evolve(told, output_tokens=output, estimated=True)
 
 
 def estimated(request: ChatRequest | None, reply: Reply) -> Usage:

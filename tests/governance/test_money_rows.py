@@ -18,6 +18,8 @@ from tests.harness import GatewayCase, Got
 from tests.wire.sockets import in_thread, read_all
 
 CY = ANN.replace("ann", "cy").replace("ANN", "CY")
+STREAMED = {"model": "paid", "stream": True, "messages": [{"role": "user", "content": "hi"}]}
+EMPTY = {"type": "text", "text": ""}
 CLOSED = '[state]\nkeys = "memory"\n'
 BOB = {"name": "bob", "profile": "default"}
 CY_KEY: dict[str, Any] = {"Authorization": "Bearer key-of-cy"}
@@ -110,11 +112,7 @@ class MoneyRows(GatewayCase):
             request.write(chunk({"content": "x" * 400}))
 
         self.backend.script = begin
-        response = await self.begin(
-            "POST",
-            "/v1/chat/completions",
-            {"model": "paid", "stream": True, "messages": [{"role": "user", "content": "hi"}]},
-        )
+        response = await self.begin("POST", "/v1/chat/completions", STREAMED)
         response.deliverBody(Leaving())
         await until(lambda: len(service.resources.ledger.newest) == 1)
         (record,) = service.resources.ledger.newest
@@ -125,6 +123,37 @@ class MoneyRows(GatewayCase):
         (told,) = (await self.ask("GET", "/v1/me")).json["budgets"]
         self.assertEqual(told["reserved_usd"], 0)
         self.assertEqual(round(told["spent_usd"] * 10**9), record.cost)
+
+    async def test_L6_2_first_guesses(self) -> None:
+        """What a backend tells at the beginning is not what a stream that broke off took."""
+        start = {"type": "message", "role": "assistant", "content": [], "model": "m", "id": "msg_1"}
+        events = (
+            {
+                "type": "message_start",
+                "message": start | {"usage": {"input_tokens": 20, "output_tokens": 1}},
+            },
+            {"type": "content_block_start", "index": 0, "content_block": EMPTY},
+            {
+                "type": "content_block_delta",
+                "index": 0,
+                "delta": {"type": "text_delta", "text": "x" * 400},
+            },
+        )
+
+        def begin(request: Any, asked: Asked) -> None:
+            request.setHeader("content-type", "text/event-stream")
+            for event in events:
+                kind = str(event["type"]).encode()
+                request.write(b"event: %b\ndata: %b\n\n" % (kind, json.dumps(event).encode()))
+
+        self.backend.script = begin
+        service = self.start(PRICED, backends='provider = "anthropic"')
+        response = await self.begin("POST", "/v1/chat/completions", STREAMED)
+        response.deliverBody(Leaving())
+        await until(lambda: len(service.resources.ledger.newest) == 1)
+        (record,) = service.resources.ledger.newest
+        self.assertEqual((record.input_tokens, record.output_tokens), (20, 100))
+        self.assertTrue(record.estimated)
 
     async def test_L6_2_answers_given_again(self) -> None:
         """What is told a second time from memory costs nothing."""
@@ -291,3 +320,35 @@ class SizeRows(GatewayCase):
         with socket.create_connection(("127.0.0.1", self.client_port), timeout=10) as client:
             client.sendall(data)
             return read_all(client)
+
+
+class RuleRows(GatewayCase):
+    """Tests for L10.5: rules by path, model and client."""
+
+    async def test_L10_5_the_most_specific_holds(self) -> None:
+        """The one that names more; what it limits is counted by itself."""
+        self.environ["ANN"] = "key-of-ann"
+        rules = (
+            "rate_limit_rpm = 6\n"
+            '[[clients.limits]]\npath = "/v1/*"\nrate_limit_rpm = 2\n'
+            '[[clients.limits]]\npath = "/v1/*"\nmodel = "local:*"\nrate_limit_rpm = 4\n'
+        )
+        self.start(more=ANN + rules)
+
+        async def codes(path: str, model: str) -> list[int]:
+            body = {"model": model, "stream": False, "messages": [{"role": "user", "content": "h"}]}
+            return [(await self.ask("POST", path, body, **KEY)).code for _ in range(4)]
+
+        chat = "/v1/chat/completions"
+        self.assertEqual(await codes(chat, "local:fast"), [200, 200, 429, 429])
+        self.assertEqual(await codes(chat, "cloud:economy"), [200, 429, 429, 429])
+        self.assertEqual(await codes("/api/chat", "local:fast"), [200, 200, 200, 429])
+
+    async def test_L10_5_endpoints_and_models(self) -> None:
+        """What a key may ask at all is looked at first: path, then model."""
+        self.environ["ANN"] = "key-of-ann"
+        rules = 'allow_endpoints = ["/v1/*"]\nallow_models = ["local:*"]\n'
+        self.start(more=ANN + rules)
+        self.assertEqual((await self.ask("POST", "/api/chat", {}, **KEY)).code, 403)
+        self.assertEqual((await self.chat("cloud:economy", **KEY)).code, 404)
+        self.assertEqual((await self.chat("local:fast", **KEY)).code, 200)
