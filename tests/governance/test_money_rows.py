@@ -352,3 +352,34 @@ class RuleRows(GatewayCase):
         self.assertEqual((await self.ask("POST", "/api/chat", {}, **KEY)).code, 403)
         self.assertEqual((await self.chat("cloud:economy", **KEY)).code, 404)
         self.assertEqual((await self.chat("local:fast", **KEY)).code, 200)
+
+
+class GovernanceRows(GatewayCase):
+    """Tests for M2.2, MB4 and MX14: accounting that nobody talks round."""
+
+    def setUp(self) -> None:
+        """Answers take 1000 and 500 tokens."""
+        super().setUp()
+        self.backend.script = used
+
+    async def test_M2_2_a_request_id_is_no_discount(self) -> None:
+        """Two requests of one id are two charges: records have ids of our own."""
+        service = self.start(PRICED)
+        for _ in range(2):
+            self.assertEqual((await self.chat("paid", X_Request_ID="same")).code, 200)
+        (one, other) = service.resources.ledger.newest
+        self.assertEqual((one.cost, other.cost), (60_000_000, 60_000_000))
+        self.assertEqual((one.request_id, other.request_id), ("same", "same"))
+        self.assertNotEqual(one.id, other.id)
+
+    async def test_MX14_unpriced(self) -> None:
+        """A model without price is served, but where a budget denies it."""
+        budget = '[[budgets]]\nname = "b"\nscope = "global"\nlimit_usd = 5\n'
+        parts = {"backends": "local = false", "profile": "failover = false"}
+        service = self.start(PRICED, more=budget, **parts)
+        self.assertEqual((await self.chat("unpriced")).code, 200)
+        self.write(PRICED, more=budget + 'unpriced = "deny"\n', **parts)
+        service.reload()
+        got = await self.chat("unpriced")
+        self.assertEqual((got.code, got.headers["x-lmg-error"]), (402, "budget_exhausted"))
+        self.assertEqual((await self.chat("dear", max_tokens=500)).code, 200)

@@ -109,6 +109,14 @@ class PurseTests(SynchronousTestCase):
             self.assertGreaterEqual(spent, sum(a for at, a in log if at > now - 3600))
             self.assertLessEqual(spent, sum(a for at, a in log if at > now - 3660))
 
+    def test_MX4_no_job_is_needed(self) -> None:
+        """A period that is over is noticed by whoever asks next, at the calendar's own time."""
+        purse, period = Purse(), Period.of("day")
+        self.spend(purse, period, 5, NOON)
+        self.assertEqual(self.spend(purse, period, 0, NOON + DAY / 2 - 1), 5)
+        self.assertEqual(self.spend(purse, period, 0, NOON + DAY / 2), 0)
+        self.assertEqual(self.spend(purse, period, 0, NOON + 400 * DAY), 0)
+
     def test_clock_set_back(self) -> None:
         """Nobody gets new money for it."""
         purse, period = Purse(), Period.of("day")

@@ -255,7 +255,7 @@ class DowngradeTests(ScopeCases):
         """Start with a budget that leaves to another tier what it cannot pay for."""
         return self.budgeted(limit, self.MORE.format(to=to), **parts)
 
-    async def test_downgraded(self) -> None:
+    async def test_MB4_downgraded(self) -> None:
         """Instead of 402: another tier, a header that says so, an entry, and one event."""
         self.downgrading(0.07)
         events: list[Event] = []
@@ -279,7 +279,7 @@ class DowngradeTests(ScopeCases):
         got = await self.chat("paid", max_tokens=500, stream=True)
         self.assertEqual((got.code, got.headers["x-lmg-downgraded"]), (200, "b"))
 
-    async def test_explained(self) -> None:
+    async def test_MB4_explained(self) -> None:
         """The explanation goes the same way."""
         self.downgrading(0)
         body = {"model": "paid", "messages": [{"role": "user", "content": "hi"}]}

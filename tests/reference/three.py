@@ -22,16 +22,19 @@ THREE = """
 
     [backends.openai]
     base_url = "{backend}"
+    probe_interval_ms = 0
     api_key_env = "KEY"
     {openai}
     [backends.anthropic]
     provider = "anthropic"
     base_url = "{backend}"
+    probe_interval_ms = 0
     api_key_env = "KEY"
     {anthropic}
     [backends.ollama]
     provider = "ollama"
     base_url = "{backend}"
+    probe_interval_ms = 0
     {ollama}
 
     [[tiers]]
