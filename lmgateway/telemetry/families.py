@@ -280,6 +280,13 @@ def _rarities(meters: Meters) -> Iterator[Family]:
         ("scope", "limit"),
         [(tuple(name.partition(":")[::2]), count) for name, count in meters.refusals.items()],
     )
+    yield Family(
+        "lmg_limit_shadowed",
+        "counter",
+        "Requests over a limit that is not enforced, by whose it is and of what.",
+        ("scope", "limit"),
+        [(tuple(name.partition(":")[::2]), count) for name, count in meters.shadowed.items()],
+    )
     text = "Requests that went to another tier, since the queue of theirs was too long."
     yield Family("lmg_overflowed", "counter", text, (), [((), meters.overflowed)])
 

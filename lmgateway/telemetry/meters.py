@@ -66,6 +66,7 @@ class Meters:
         attempts: All since the start.
         climbs: By tier left, tier reached and reason.
         refusals: By limit.
+        shadowed: Those that there would have been, by limits that are not enforced.
         overflowed: Exchanges that went elsewhere because of a queue.
         history: The last day.
         objectives: What profiles promise, by name.
@@ -81,6 +82,7 @@ class Meters:
         self.attempts: Attempts = {}
         self.climbs: Climbs = {}
         self.refusals: dict[str, int] = {}
+        self.shadowed: dict[str, int] = {}
         self.overflowed = 0
         self.objectives: Mapping[str, SloSection] = {}
 
@@ -101,7 +103,7 @@ class Meters:
         _take_usage(cell, entry)
         if entry.attempts:
             self._take_attempts(entry)
-        if entry.climbs or entry.overflowed or entry.limit is not None:
+        if entry.climbs or entry.overflowed or entry.limit is not None or entry.over_limits:
             self._take_rarities(entry)
 
     def _judge(self, cell: ExchangeCell, entry: Entry) -> None:
@@ -165,6 +167,8 @@ class Meters:
             _count(self.climbs, step, (OTHER, OTHER, OTHER))
         if entry.limit is not None:
             _count(self.refusals, entry.limit, OTHER)
+        for limit in entry.over_limits or ():
+            _count(self.shadowed, limit, OTHER)
         self.overflowed += entry.overflowed
 
     def window(self, seconds: float) -> dict[QualityKey, Quality]:

@@ -103,6 +103,8 @@ CONFIG = """
     profile = "default"
     allow_profiles = ["*"]
     budgets = ["all"]
+    rate_limit_rpm = 1
+    enforce = false
     [[clients]]
     name = "two"
     key_env = "TWO"

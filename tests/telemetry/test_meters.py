@@ -128,6 +128,15 @@ class MetersTests(SynchronousTestCase):
         reached = {"scope": "client", "limit": "tokens"}
         self.assertEqual(value(self.found(), "lmg_limit_refused_total", **reached), 1)
 
+    def test_limits_that_are_not_enforced(self) -> None:
+        """Whom they would have refused is told apart."""
+        self.meters(structs.replace(entry(), over_limits=("client:tokens", "global:requests")))
+        found = self.found()
+        for scope, limit in (("client", "tokens"), ("global", "requests")):
+            told = value(found, "lmg_limit_shadowed_total", scope=scope, limit=limit)
+            self.assertEqual(told, 1)
+        self.assertEqual(value(found, "lmg_limit_refused_total"), 0)
+
     def test_streams_that_were_cut(self) -> None:
         """A stream that broke is told by who broke it; one that never began is not."""
         for outcome in ("client_closed", "stream_interrupted", "client_closed"):
