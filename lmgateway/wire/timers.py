@@ -56,7 +56,8 @@ class Wheel:
         """Call *expire* once, *seconds* from now or up to a tick later."""
         now = self.now()
         if self._call is None:
-            self._seen = int(now / self._tick)
+            if not self.pending:  # else a turn is under way, and has not seen what became due since
+                self._seen = int(now / self._tick)
             self._call = self.clock.callLater(self._tick, self._turn)
         due = max(ceil((now + seconds) / self._tick), self._seen + 1)
         slot = self._slots.get(due)
