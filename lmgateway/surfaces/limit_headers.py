@@ -71,9 +71,10 @@ def _moment(seconds: float) -> str:
 
 def _span(seconds: float) -> str:
     """Give a duration as OpenAI writes it: ``120ms``, ``1.5s``, ``6m0s``, ``1h0m0s``."""
-    if seconds < 1:
-        return f"{-int(-seconds * 1000 // 1)}ms"
-    minutes, rest = divmod(-(-seconds * 1000 // 1) / 1000, 60)
+    milliseconds = -int(-seconds * 1000 // 1)
+    if milliseconds < 1000:
+        return f"{milliseconds}ms"
+    minutes, rest = divmod(milliseconds / 1000, 60)
     hours, minutes = divmod(int(minutes), 60)
     text = f"{rest:.3f}".rstrip("0").rstrip(".") + "s"
     if hours:

@@ -18,6 +18,7 @@ class HeaderTests(SynchronousTestCase):
         for seconds, text in (
             (0, b"0ms"),
             (0.0171, b"18ms"),
+            (0.9995, b"1s"),
             (1, b"1s"),
             (8.64, b"8.64s"),
             (59.9999, b"1m0s"),
