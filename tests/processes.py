@@ -58,7 +58,7 @@ class Telling:
         self.said.append(dict(line.split("=", 1) for line in lines))
         return self.said[-1]
 
-    def wait_for(self, key: str, seconds: float = 10) -> dict[str, str]:
+    def wait_for(self, key: str, seconds: float = 60) -> dict[str, str]:
         """Wait for a message that has *key*; raises ``AssertionError`` if none comes."""
         end = time.monotonic() + seconds
         while (message := self.hear(end - time.monotonic())) is not None:

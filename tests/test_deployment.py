@@ -119,7 +119,7 @@ class SystemdTests(SynchronousTestCase):
                 {"NOTIFY_SOCKET": telling.address, **KEYS},
             )
             with ended(process):
-                status = telling.wait_for("READY", 30)["STATUS"]
+                status = telling.wait_for("READY")["STATUS"]
             for listener in (client, admin):
                 self.assertIn(f"127.0.0.1:{listener.getsockname()[1]}", status)
 

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable
 
 _PAUSE = 0.02
-_PATIENCE = 30.0
+_PATIENCE = 60.0
 
 
 class Load:

@@ -58,7 +58,7 @@ class _Supervised:
             {"NOTIFY_SOCKET": self.telling.address},
             stderr=subprocess.DEVNULL,
         )
-        self.telling.wait_for("READY", 20)
+        self.telling.wait_for("READY")
 
     def stop(self) -> None:
         """End it, and note how long that takes."""
@@ -72,8 +72,8 @@ class _Supervised:
         """Have it read its config again, and wait until it has."""
         assert self.process is not None, "started first"
         self.process.send_signal(signal.SIGHUP)
-        self.telling.wait_for("RELOADING", 20)
-        self.telling.wait_for("READY", 20)
+        self.telling.wait_for("RELOADING")
+        self.telling.wait_for("READY")
 
     def descriptors(self) -> int:
         """Count its open files."""

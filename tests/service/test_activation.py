@@ -53,9 +53,9 @@ class ActivationTests(SynchronousTestCase):
     def get(self, path: str, family: int = socket.AF_INET) -> bytes:
         """Make one request on a new connection."""
         address = (self.client if family == socket.AF_INET else self.admin).getsockname()
-        connection = http.client.HTTPConnection("localhost", timeout=10)
+        connection = http.client.HTTPConnection("localhost", timeout=60)
         connection.sock = socket.socket(family)
-        connection.sock.settimeout(10)
+        connection.sock.settimeout(60)
         connection.sock.connect(address)
         self.addCleanup(connection.close)
         connection.request("GET", path)
@@ -86,19 +86,19 @@ class ActivationTests(SynchronousTestCase):
         self.assertEqual(
             self.telling.wait_for("STOPPING")["EXTEND_TIMEOUT_USEC"], str(10 * 1000 * 1000)
         )
-        self.assertEqual(process.wait(timeout=10), 0)
+        self.assertEqual(process.wait(timeout=60), 0)
 
     def test_O7_the_next_process_serves_who_waits(self) -> None:
         """A connection that comes while no gateway runs is served by the next one."""
         first = self.start()
         self.telling.wait_for("READY")
         first.send_signal(signal.SIGTERM)
-        self.assertEqual(first.wait(timeout=10), 0)
+        self.assertEqual(first.wait(timeout=60), 0)
         waiting = socket.create_connection(self.client.getsockname(), 5)
         self.addCleanup(waiting.close)
         waiting.sendall(b"GET /healthz HTTP/1.1\r\nhost: a\r\n\r\n")
         self.start()
-        waiting.settimeout(10)
+        waiting.settimeout(60)
         self.assertTrue(waiting.recv(4096).startswith(b"HTTP/1.1 200"))
 
     def test_what_others_can_reach_must_be_guarded(self) -> None:
@@ -107,7 +107,7 @@ class ActivationTests(SynchronousTestCase):
         self.client = listening(address=("0.0.0.0", 0))  # refused, as it should be
         self.addCleanup(self.client.close)
         process = self.start()
-        _, err = process.communicate(timeout=10)
+        _, err = process.communicate(timeout=60)
         self.assertEqual(process.returncode, 1)
         self.assertIn(b"gateway.client_listen: others can reach the client port", err)
         self.assertIsNone(self.telling.hear(0))
@@ -116,7 +116,7 @@ class ActivationTests(SynchronousTestCase):
         """The start fails with one message."""
         process = spawn(["lmgateway", "serve", "--config", str(self.config)])
         with ended(process):
-            _, err = process.communicate(timeout=10)
+            _, err = process.communicate(timeout=60)
         self.assertEqual(process.returncode, 1)
         self.assertIn(b"gateway.client_listen: no such socket was handed over", err)
 

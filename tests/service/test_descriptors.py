@@ -66,7 +66,7 @@ class LimitTests(SynchronousTestCase):
         limited = ["tests.limited", str(LIMIT), "lmgateway", "serve", "--config", str(config)]
         process = spawn(limited, [(listener, "")], {"NOTIFY_SOCKET": telling.address})
         with ended(process):
-            telling.wait_for("READY", 30)
+            telling.wait_for("READY")
             clients = [socket.create_connection(listener.getsockname(), 5) for _ in range(LIMIT)]
             try:
                 clients[80].settimeout(10)
