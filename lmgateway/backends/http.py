@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 
-from attrs import frozen
+from attrs import field, frozen
 
 from lmgateway.backends.base import Call, Reply
 from lmgateway.backends.batches import BodyBatches, Splitter
@@ -72,6 +72,7 @@ class HTTPBackend:
         listing: Where a free listing is had, to see whether the backend is well.
         defaults: Headers of requests that do not bring their own.
         fixed: Names of headers that the targets have and no client may add.
+        credentials: What is sent that nobody else may see, not even if the backend repeats it.
     """
 
     name: str
@@ -85,6 +86,14 @@ class HTTPBackend:
     patience: Patience
     defaults: tuple[tuple[bytes, bytes], ...] = ()
     fixed: frozenset[bytes] = frozenset()
+    credentials: tuple[bytes, ...] = field(default=(), repr=False)
+
+    def masked(self, text: bytes) -> bytes:
+        """Give what the backend said without what is nobody else's business."""
+        for credential in self.credentials:
+            if credential in text:
+                text = text.replace(credential, b"***")
+        return text
 
     @property
     def dialect(self) -> str:
@@ -117,7 +126,8 @@ class HTTPBackend:
         finally:
             body.abort()
         if response.code >= 300:
-            refusal = self.codec.read_error(response.code, dict(response.raw_headers), listing)
+            said = self.masked(listing)
+            refusal = self.codec.read_error(response.code, dict(response.raw_headers), said)
             refusal.upstream_status = response.code
             raise refusal
         return response.code
@@ -195,7 +205,8 @@ class _Attempt:
             text = await body.whole(MAX_REFUSAL, left, certain=False)
         except BackendError:
             text = b""
-        refusal = codec.read_error(response.code, dict(response.raw_headers), text)
+        said = self._backend.masked(text)
+        refusal = codec.read_error(response.code, dict(response.raw_headers), said)
         refusal.upstream_status = response.code
         return refusal
 
@@ -206,7 +217,7 @@ class _Attempt:
         answer = await body.whole(MAX_ANSWER, _left(due, backend.wheel.now()))
         reply = Reply(
             dialect=codec.name,
-            headers=_passed_on(response),
+            headers=_passed_on(response, backend.masked),
             body=answer,
             answer=codec.read_answer(answer),
         )
@@ -228,7 +239,7 @@ class _Attempt:
         await batches.commit(due)
         return Reply(
             dialect=codec.name,
-            headers=_passed_on(response),
+            headers=_passed_on(response, backend.masked),
             verbatim=not tagged(request, backend.quirks),
             reader=reader,
             batches=batches,
@@ -278,5 +289,5 @@ def _dropped(codec: Dialect, call: Call, quirks: Quirks) -> tuple[str, ...]:
     return dropped
 
 
-def _passed_on(response: Response) -> dict[bytes, bytes]:
-    return {name: value for name, value in response.raw_headers if name in _PASSED_ON}
+def _passed_on(response: Response, masked: Callable[[bytes], bytes]) -> dict[bytes, bytes]:
+    return {name: masked(value) for name, value in response.raw_headers if name in _PASSED_ON}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from collections.abc import Mapping, Set
 from pathlib import Path
@@ -27,6 +28,8 @@ from lmgateway.surfaces.grammars import BACKEND_DIALECTS, CALLS
 from lmgateway.wire.client import Origin, Target, WireClient
 
 _JSON = (b"content-type", b"application/json")
+SHORT = 8
+"""Fixed header values of fewer characters are taken for no secret."""
 _AGENT = (b"user-agent", b"lmgateway")
 
 
@@ -115,7 +118,8 @@ class Backends:
             origin, section.connect_timeout_ms / 1000, section.pool_idle_ms / 1000, owner
         )
         self._clients.add(client)
-        headers = [*_fixed_headers(section, quirks, key or self._key(section)), _AGENT]
+        key = key or self._key(section)
+        headers = [*_fixed_headers(section, quirks, key), _AGENT]
         fixed = frozenset(name for name, _ in headers)
         defaults = tuple(header for header in quirks.headers if header[0] not in fixed)
         codec = BACKEND_DIALECTS[provider.dialect]
@@ -137,6 +141,7 @@ class Backends:
             ),
             defaults=defaults,
             fixed=fixed,
+            credentials=_credentials(section, key),
             patience=Patience(
                 whole=section.timeout_ms / 1000,
                 first_output=section.first_byte_timeout_ms / 1000,
@@ -198,6 +203,15 @@ def _fixed_headers(
     if key is not None:
         headers[quirks.auth_header] = quirks.auth_prefix + key.reveal().encode()
     return list(headers.items())
+
+
+def _credentials(section: BackendSection, key: Secret | None) -> tuple[bytes, ...]:
+    """Give what must not come back: the key, and whatever of the headers is long enough to be."""
+    values = {value for value in section.headers.values() if len(value) >= SHORT}
+    if key is not None:
+        values.add(key.reveal())
+    escaped = {json.dumps(value)[1:-1] for value in values}
+    return tuple(v.encode() for v in sorted(values | escaped, key=len, reverse=True))
 
 
 def mock_settings(section: BackendSection, folder: Path) -> MockSettings:

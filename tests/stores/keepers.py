@@ -135,12 +135,13 @@ class FakeInfisical(Keeper):
         super().__init__()
         self.secrets: dict[tuple[str, str, str, str], str] = {}
         self.tokens: set[str] = set()
+        self.credential = "canary-client-secret"
         self._made = 0
 
     def answer(self, asked: Asked) -> Answer:
         """Do as Infisical does."""
         if asked.path == "/api/v1/auth/universal-auth/login":
-            if asked.body != {"clientId": "gateway", "clientSecret": "canary-client-secret"}:
+            if asked.body != {"clientId": "gateway", "clientSecret": self.credential}:
                 return 401, {"message": "Invalid credentials"}
             self._made += 1
             self.tokens.add(f"access-{self._made}")
