@@ -12,15 +12,12 @@ from collections.abc import AsyncIterator, Sequence
 from attrs import frozen
 
 from lmgateway.commands.scorecard import Row, skipped
-from lmgateway.commands.selftest_config import PATIENCE_MS
 from lmgateway.commands.standin import RETRY_AFTER, Fault
 from lmgateway.commands.trials import Asker, Trials, is_error, judged
 from lmgateway.config.schema import TierSection
 
 MOST_TIERS = 12
 """Tiers that are tried one by one; the first of the ladder."""
-SLOW_MS = 800
-"""How long a backend is waited for where it is meant to be too slow."""
 _LATE_SECONDS = 10.0
 """What may come on top of all deadlines."""
 
@@ -158,8 +155,7 @@ class Routes:
     ) -> Row:
         backend = tier.all_targets[0].backend
         others = self._others(plan, backend)
-        patience = SLOW_MS if trouble.fault is Fault.SLOW else PATIENCE_MS
-        async with self._trials.stage({backend: trouble.fault}, patience) as stage:
+        async with self._trials.stage({backend: trouble.fault}) as stage:
             heard = await stage.ask(tier.name, asker.key, stream=trouble.stream)
         if others:
             fits = heard.is_answer and heard.tier in others

@@ -53,21 +53,22 @@ class Substituted:
     def __attrs_post_init__(self) -> None:
         self.config = load(self.source, self.environ, self._alter)
 
-    def on(self, origins: Mapping[str, str], patience_ms: int = PATIENCE_MS) -> Config:
+    def on(self, origins: Mapping[str, str], patience: Mapping[str, int] | None = None) -> Config:
         """
         Put every backend at an origin, and cut all waiting short.
 
         Args:
             origins: Scheme, host and port of each backend.
-            patience_ms: How long a backend is waited for.
+            patience: The milliseconds for which some of them are waited for.
         """
+        patience = patience or {}
         config = self.config
         gateway = config.gateway
         whole = gateway.request_timeout_ms or PATIENCE_MS
         return evolve(
             config,
             backends={
-                name: _moved(section, origins[name], patience_ms)
+                name: _moved(section, origins[name], patience.get(name, PATIENCE_MS))
                 for name, section in config.backends.items()
             },
             gateway=evolve(
@@ -82,8 +83,8 @@ class Substituted:
                 name: evolve(
                     profile,
                     expose_routing=None,
-                    hold_ms=min(profile.hold_ms, patience_ms),
-                    classifier_timeout_ms=min(profile.classifier_timeout_ms, patience_ms),
+                    hold_ms=min(profile.hold_ms, PATIENCE_MS),
+                    classifier_timeout_ms=min(profile.classifier_timeout_ms, PATIENCE_MS),
                 )
                 for name, profile in config.profiles.items()
             },

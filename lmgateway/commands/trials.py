@@ -12,13 +12,15 @@ from attrs import define, field, frozen
 from lmgateway.chat import Document
 from lmgateway.commands.explain import Asking, explained_under
 from lmgateway.commands.scorecard import Row
-from lmgateway.commands.selftest_config import PATIENCE_MS, Substituted
+from lmgateway.commands.selftest_config import Substituted
 from lmgateway.commands.stage import PATH, Heard, Stage
 from lmgateway.commands.standin import Fault, StandIns
 from lmgateway.config.schema import Config
 from lmgateway.errors import GatewayError
 from lmgateway.service.resources import Resources
 
+SLOW_MS = 800
+"""How long a backend is waited for where it is meant to be too slow."""
 MOST_ASKERS = 50
 """Clients that are tried to find one who may ask for something; alike ones count once."""
 
@@ -71,18 +73,16 @@ class Trials:
         """The config, its backends still where the operator has them."""
         return self.subject.config
 
-    def served(
-        self, faults: Mapping[str, Fault] | None = None, patience_ms: int = PATIENCE_MS
-    ) -> Config:
-        """Give the config on stand-ins, some of which fail."""
-        return self.subject.on(self.stand_ins.origins(faults or {}), patience_ms)
+    def served(self, faults: Mapping[str, Fault] | None = None) -> Config:
+        """Give the config on stand-ins, some of which fail; who is slow is not waited for long."""
+        faults = faults or {}
+        slow = {name: SLOW_MS for name, fault in faults.items() if fault is Fault.SLOW}
+        return self.subject.on(self.stand_ins.origins(faults), slow)
 
     @asynccontextmanager
-    async def stage(
-        self, faults: Mapping[str, Fault] | None = None, patience_ms: int = PATIENCE_MS
-    ) -> AsyncIterator[Stage]:
+    async def stage(self, faults: Mapping[str, Fault] | None = None) -> AsyncIterator[Stage]:
         """Serve the config while the scope lasts."""
-        async with Stage(self.reactor, self.served(faults, patience_ms)) as stage:
+        async with Stage(self.reactor, self.served(faults)) as stage:
             yield stage
 
     def way(self, model: str, asker: Asker, config: Config | None = None) -> Document | None:

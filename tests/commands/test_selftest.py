@@ -117,7 +117,7 @@ class SubstitutedTests(SynchronousTestCase):
 class SelftestTests(TestCase):
     """The scenarios, in this process."""
 
-    timeout = 60
+    timeout = 300
 
     async def card(self, text: str) -> Card:
         """Try everything with a config."""
@@ -172,7 +172,7 @@ class CommandTests(SynchronousTestCase):
             env={**os.environ, "PYTHONPATH": str(CHECKOUT)},
             capture_output=True,
             text=True,
-            timeout=110,
+            timeout=300,
         )
 
     def test_the_card_as_a_document(self) -> None:
