@@ -66,10 +66,12 @@ class Flight:
     Attributes:
         exchange: The exchange; ``None`` until somebody begins it.
         interruption: Why the gateway itself gave it up, if it did.
+        clock: Whose time counts.
     """
 
     def __init__(self, ticket: Ticket, flights: Flights) -> None:
         self.ticket = ticket
+        self.clock = flights.clock
         self.exchange: Exchange | None = None
         self.interruption: GatewayError | None = None
         self.tape = Tape(self._desert, self._grew)

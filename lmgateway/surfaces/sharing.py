@@ -15,14 +15,17 @@ from contextlib import AbstractAsyncContextManager, nullcontext
 from hashlib import sha256
 
 from attrs import evolve, frozen
+from twisted.internet.defer import Deferred, TimeoutError
+from twisted.internet.interfaces import IReactorTime
 
 from lmgateway.backends.base import Reply
 from lmgateway.chat import ChatRequest
 from lmgateway.dialects.base import SurfaceDialect
-from lmgateway.errors import GatewayError, MalformedRequest
+from lmgateway.errors import BackendTimeout, GatewayError, MalformedRequest
 from lmgateway.exchange import Exchange
 from lmgateway.gateway import Gateway
 from lmgateway.governance.pricing import usd
+from lmgateway.routing.deadline import DEADLINE_HEADER, deadline
 from lmgateway.surfaces.flights import Flight, Flights, Ticket
 from lmgateway.surfaces.responder import Responder
 from lmgateway.surfaces.tape import Reader
@@ -140,14 +143,19 @@ class Replay:
         Send what was written, and what is still to come.
 
         Raises:
+            MalformedRequest: If this client's deadline is none.
+            BackendTimeout: If the answer has not begun by then.
             GatewayError: What the first client was told, once this one was told it too.
         """
+        within = _by_deadline(exchange, self._flight.clock)
         self._exchange = exchange
         exchange.cache = self._flight.ticket.kind
         flight = self._flight
         self._reader = Reader(flight.tape, self._request, self._headers, flight.interrupted)
         try:
-            await self._reader.play()
+            await self._reader.play(within)
+        except TimeoutError as late:
+            raise BackendTimeout from late
         finally:
             exchange.status = flight.tape.status
             exchange.bytes_out = self._reader.offset
@@ -169,6 +177,16 @@ class Replay:
             await self._own.fail(exchange, error)
         else:
             await farewell(self._reader, self._request, self._dialect, self._own, exchange, error)
+
+
+def _by_deadline(
+    exchange: Exchange, clock: IReactorTime
+) -> Callable[[Deferred[None]], object] | None:
+    """Give what ends a wait at the client's own deadline, if it has one."""
+    if DEADLINE_HEADER not in exchange.headers:
+        return None
+    due = exchange.started + deadline(exchange.headers[DEADLINE_HEADER])
+    return lambda waiting: waiting.addTimeout(max(due - clock.seconds(), 0), clock)
 
 
 def _free(header: tuple[bytes, bytes]) -> tuple[bytes, bytes]:

@@ -231,12 +231,20 @@ class Reader:
         self.offset = 0
         tape.join(self)
 
-    async def play(self) -> None:
-        """Send what is written, as it is written, until the end."""
+    async def play(self, within: Callable[[Deferred[None]], object] | None = None) -> None:
+        """
+        Send what is written, as it is written, until the end.
+
+        Args:
+            within: Bounds the wait for its beginning.
+        """
         tape, request = self._tape, self._request
         try:
             while not tape.status and not tape.ended:
-                await tape.more()
+                more = tape.more()
+                if within is not None:
+                    within(more)
+                await more
             if not tape.has(self.at):
                 raise Overloaded("The beginning of this answer is gone.", retry_after=5)
             outlet = Outlet(request)

@@ -188,6 +188,28 @@ class IdempotencyCases(SharedCase):
         self.assertEqual((first.code, first.body), (200, second.body))
         self.assertEqual(len(self.backend.asked), 1)
 
+    async def test_C10_each_waits_as_long_as_it_will(self) -> None:
+        """Who shortens the deadline is told in time, and the others are answered."""
+        self.start()
+        self.backend.script = hang
+        first = ensure(self.keyed())
+        await until(lambda: len(self.backend.asked) == 1)
+        second = await self.keyed(X_LMG_Deadline="50")
+        self.assertEqual((second.code, second.headers["x-lmg-error"]), (504, "backend_timeout"))
+        self.answer(0)
+        self.assertEqual((await first).code, 200)
+        self.assertEqual(readers(self), 0)
+        entries = await self.recorded(2)
+        self.assertEqual([entry["outcome"] for entry in entries], ["backend_timeout", "ok"])
+
+    async def test_C10_a_bad_deadline_is_refused_as_ever(self) -> None:
+        """It is so for who is answered from what was kept, too."""
+        self.start()
+        await self.keyed()
+        self.assertEqual((await self.keyed(X_LMG_Deadline="60000")).code, 200)
+        got = await self.keyed(X_LMG_Deadline="soon")
+        self.assertEqual((got.code, got.json["error"]["param"]), (400, "X-LMG-Deadline"))
+
     async def test_C10_the_work_goes_on_for_who_stays(self) -> None:
         """The first client leaves; the second has the answer all the same."""
         self.start()
