@@ -70,6 +70,10 @@ GUARDED = """
     profile = "closed"
 """  # fmt: skip
 
+HASTY = "[gateway]\ndrain_timeout_ms = 0\n" + GUARDED[GUARDED.index("[backends.local]") :].replace(
+    "rate_limit_rpm = 600", "max_concurrent = 1"
+)
+
 
 class Folder:
     """A folder with a config."""
@@ -150,6 +154,15 @@ class SelftestTests(TestCase):
         self.patch(scenarios, "TROUBLES", ())
         card = await self.card(text)
         self.assertTrue(card.passed, card.text())
+
+    async def test_one_at_a_time_and_no_time_to_drain(self) -> None:
+        """What the config says of places and of the drain is what is expected of it."""
+        self.patch(scenarios, "TROUBLES", ())
+        card = await self.card(HASTY)
+        self.assertTrue(card.passed, card.text())
+        rows = self.rows(card)
+        reload = rows["process", "a reload with the same file, during a stream"]
+        self.assertEqual(reload.happened, "both are answered")
 
     async def test_what_does_not_hold_is_told(self) -> None:
         """A row that is not as expected fails the card, and says both."""

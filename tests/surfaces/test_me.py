@@ -58,7 +58,8 @@ class MeTests(GatewayCase):
         requests, tokens = told["limits"]["requests"], told["limits"]["tokens"]
         self.assertEqual((requests["limit"], requests["remaining"]), (10, 4))
         self.assertLess(requests["reset"], 6.1)
-        self.assertEqual((tokens["limit"], tokens["remaining"]), (1000, 992))
+        self.assertEqual(tokens["limit"], 1000)
+        self.assertIn(tokens["remaining"], range(992, 1000))  # one more comes each 60 ms
         self.assertEqual(told["limits"]["concurrency"], {"limit": 4, "remaining": 4, "reset": 0.0})
         self.assertEqual((told["budgets"], told["spend_usd"]), ([], 0.0))
 
