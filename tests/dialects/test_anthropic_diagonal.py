@@ -116,11 +116,7 @@ class DiagonalTests(SynchronousTestCase):
         )
         request = ANTHROPIC.parse(raw, "chat")
         out = ANTHROPIC.render(request, Overrides(model="m"), QUIRKS)
-        self.assertEqual(
-            out,
-            b'{"max_tokens":10,"temperature":1.0,"vendor":{"x": 1e2, "y": "\\u00fc"},'
-            b'"messages":[ {"role": "user", "content": "a"} ],"model":"m"}',
-        )
+        self.assertEqual(out, raw.replace(b'"asked"', b'"m"'))
 
     def test_vectors(self) -> None:
         """Every Anthropic request of the vectors goes through as it is."""

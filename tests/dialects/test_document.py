@@ -61,6 +61,9 @@ REFUSED_BODIES: dict[str, bytes] = {
 }
 
 
+Style = tuple[str, str]
+
+
 class ReadTests(SynchronousTestCase):
     """Tests for ``read``."""
 
@@ -116,6 +119,26 @@ class ReadTests(SynchronousTestCase):
         for name, (start, end) in spans.items():
             self.assertEqual(json.loads(raw[start:end]), document[name])
         self.assertEqual(set(spans), set(document))
+
+    @given(
+        st.lists(
+            st.tuples(st.sampled_from(["a", "b", "model"]), st.sampled_from(["1", '"x"'])),
+            max_size=4,
+        ),
+        st.sampled_from([(":", ","), (": ", ", "), (" :", " ,"), (": ", ",")]),
+    )
+    def test_doubles_in_every_style(self, members: list[tuple[str, str]], style: Style) -> None:
+        """A member that is there twice is refused, however the body is laid out."""
+        colon, comma = style
+        text = comma.join(f'"{name}"{colon}{value}' for name, value in members)
+        names = [name for name, _ in members]
+        raw = f"{{{text}}}".encode()
+        if len({*names}) < len(names):
+            self.assertRaises(MalformedRequest, read, raw)
+        else:
+            spans = read(raw)[1]
+            told = {name: raw[start:end].decode() for name, (start, end) in spans.items()}
+            self.assertEqual(told, dict(members))
 
 
 class SpliceTests(SynchronousTestCase):
