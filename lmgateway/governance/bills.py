@@ -127,7 +127,8 @@ class Bill:
         ask, price = ask_of(request), self._prices.price(attempt)
         is_bounded = ask.output or request.endpoint == "embeddings"
         bound = None if is_bounded else self._prices.bounds.get(attempt.tier, MAX_OUTPUT)
-        most = Ask(ask.prompt * CAUTION, ask.output or bound or 0)
+        output = ask.output or (bound or 0) * ask.answers
+        most = Ask(max(1, ask.prompt) * CAUTION, output)
         return None if price is None else price.most(most), bound
 
     def settle(self, attempt: Attempt) -> None:

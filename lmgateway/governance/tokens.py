@@ -17,8 +17,13 @@ BYTES_PER_TOKEN = 4
 TOKENS_PER_FILE = 1000
 """For an image, a sound, a document, however large."""
 
-_PROMPT = ("messages", "prompt", "input", "tools")
+_PROMPT = ("messages", "prompt", "input", "prediction", "suffix")
+_DECLARED = ("tools", "functions", "response_format")
+"""Read by a model, or by what binds it, with the names of their members."""
+
 _OUTPUT = ("max_completion_tokens", "max_tokens")
+_ANSWERS = ("n", "best_of")
+_FILES = ("audio_url", "file", "image_url", "input_audio", "video_url")
 
 
 @frozen
@@ -29,10 +34,12 @@ class Ask:
     Attributes:
         prompt: What it brings along.
         output: The most that it wants; 0 if it sets no bound.
+        answers: How many answers it wants at once.
     """
 
     prompt: int
     output: int
+    answers: int = 1
 
 
 NOTHING = Ask(0, 0)
@@ -42,36 +49,52 @@ def ask_of(request: ChatRequest) -> Ask:
     """Estimate a request; what only counts tokens asks for none."""
     if request.endpoint == "count_tokens":
         return NOTHING
-    hub = request.hub
-    prompt = _bytes([hub[name] for name in _PROMPT if name in hub])
-    return Ask(-(-prompt // BYTES_PER_TOKEN), _output(hub))
+    # Of a completion's prompts the hub has the first one only.
+    said = request.document if request.endpoint == "completions" else request.hub
+    prompt = _bytes([said[name] for name in _PROMPT if name in said])
+    prompt += _bytes([said[name] for name in _DECLARED if name in said], named=True)
+    answers = _answers(said)
+    return Ask(-(-prompt // BYTES_PER_TOKEN), _output(said) * answers, answers)
 
 
-def _output(hub: Document) -> int:
-    for name in _OUTPUT:
-        bound = hub.get(name)
-        if isinstance(bound, int) and bound > 0:
-            return bound * _answers(hub)
-    return 0
+def _output(said: Document) -> int:
+    """Give the bound on one answer; the larger one of two, as nobody knows which is heeded."""
+    return max(_count(said.get(name)) for name in _OUTPUT)
 
 
-def _answers(hub: Document) -> int:
-    """Give how many answers are asked for at once."""
-    number = hub.get("n")
-    return number if isinstance(number, int) and number > 1 else 1
+def _answers(said: Document) -> int:
+    """Give how many answers are made at once: so many for each prompt."""
+    prompt = said.get("prompt")
+    is_many = isinstance(prompt, list) and not any(type(part) is int for part in prompt[:1])
+    prompts = len(prompt) if isinstance(prompt, list) and is_many else 1
+    return max(1, prompts) * max(1, *(_count(said.get(name)) for name in _ANSWERS))
 
 
-def _bytes(rest: list[Any]) -> int:
-    """Give the bytes of all text in *rest*, which is used up."""
+def _count(value: Any) -> int:
+    return value if type(value) is int and value > 0 else 0
+
+
+def _bytes(rest: list[Any], *, named: bool = False) -> int:
+    """
+    Give the bytes of all text in *rest*, which is used up; a number, as a token's, is a token.
+
+    Args:
+        named: Whether the names of members count; else files are looked for.
+    """
     total = 0
     for part in rest:  # which grows meanwhile
-        if type(part) is str:
-            if part.startswith("data:"):
+        kind = type(part)
+        if kind is str:
+            total += len(part) if part.isascii() else len(part.encode("utf-8", "replace"))
+        elif kind is dict:
+            if named:
+                rest += part
+            elif (file := part.get("type")) in _FILES and file in part:
                 total += TOKENS_PER_FILE * BYTES_PER_TOKEN
-            else:
-                total += len(part) if part.isascii() else len(part.encode("utf-8", "replace"))
-        elif type(part) is dict:
+                part = {name: value for name, value in part.items() if name != file}
             rest += part.values()
-        elif type(part) is list:
+        elif kind is list:
             rest += part
+        elif kind is int or kind is float:
+            total += BYTES_PER_TOKEN
     return total

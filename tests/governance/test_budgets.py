@@ -225,5 +225,23 @@ class BudgetCases(GatewayCase):
         self.assertEqual(got.code, 200)
         self.assertNotIn("max_tokens", self.backend.asked[0].body)
 
+    async def test_prompts_of_tokens_are_paid(self) -> None:
+        """A prompt that the client encoded is not for nothing."""
+        self.budgeted(0.01)
+        for prompt in ([7] * 200, [[7] * 200], [[7] * 200, "hi"]):
+            body = {"model": "paid", "input": prompt}
+            got = await self.ask("POST", "/v1/embeddings", body, **KEY)
+            self.assertEqual((got.code, got.headers["x-lmg-error"]), (402, "budget_exhausted"))
+
+    async def test_several_answers_are_reserved(self) -> None:
+        """Each as long as the bound that is sent."""
+        self.budgeted(0.5)  # one answer of 4096 tokens may cost 0.25
+        self.assertEqual((await self.chat("paid", n=3, **KEY)).code, 402)
+        body: dict[str, Any] = {"model": "paid", "prompt": ["a", "b", "c"]}
+        self.assertEqual((await self.ask("POST", "/v1/completions", body, **KEY)).code, 402)
+        body = {"model": "paid", "prompt": "a", "best_of": 3}
+        self.assertEqual((await self.ask("POST", "/v1/completions", body, **KEY)).code, 402)
+        self.assertEqual(self.backend.asked, [])
+
 
 USER = {"role": "user", "content": "hi"}
