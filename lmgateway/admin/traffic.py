@@ -31,11 +31,12 @@ class Which(Query, frozen=True):
         limit: How many at most.
         cursor: Where the page before ended: its ``next_cursor``.
         client: The client's name; ``-`` for those without one.
-        model: What the client asked for, or what it got.
+        model: What the client asked for, what it got, or what was tried for it.
+        tier: Where it was answered, or was tried; ``backend`` likewise.
         status: A status, or a class of them as ``5xx``.
         outcome: ``ok``, ``error`` (anything else), ``client_closed``, or the kind of an error.
         min_latency_ms: Those that took at least so long.
-        error: Text within the error, in upper or lower case.
+        error: Text within the error or its kind, in upper or lower case.
         since: From then on: seconds since the epoch, or a time with its zone.
         until: Before then.
     """
@@ -47,7 +48,7 @@ class Which(Query, frozen=True):
     model: str | None = None
     tier: str | None = None
     backend: str | None = None
-    status: Annotated[str, Meta(pattern=r"^([1-9](\d\d|xx))?$")] | None = None
+    status: Annotated[str, Meta(pattern="^([1-5]([0-9]{2}|xx|XX))?$")] | None = None
     outcome: str | None = None
     min_latency_ms: Annotated[float, Meta(ge=0)] | None = None
     error: str | None = None
@@ -137,18 +138,23 @@ def _names(query: Which) -> Iterator[Test]:
     if profile := query.profile:
         yield lambda entry: entry.profile == profile
     if tier := query.tier:
-        yield lambda entry: entry.tier == tier
+        yield lambda entry: any(one.tier == tier for one in (entry, *entry.attempts))
     if backend := query.backend:
-        yield lambda entry: entry.backend == backend
+        yield lambda entry: any(one.backend == backend for one in (entry, *entry.attempts))
     if client := query.client:
         yield lambda entry: (entry.client or "-") == client
     if model := query.model:
-        yield lambda entry: model in (entry.requested_model, entry.model)
+        yield (
+            lambda entry: (
+                model == entry.requested_model
+                or any(one.model == model for one in (entry, *entry.attempts))
+            )
+        )
 
 
 def _results(query: Which) -> Iterator[Test]:
     if status := query.status:
-        digits = status.rstrip("x")
+        digits = status.rstrip("xX")
         yield lambda entry: str(entry.status).startswith(digits)
     if query.outcome == "error":
         yield lambda entry: not entry.success
@@ -158,7 +164,13 @@ def _results(query: Which) -> Iterator[Test]:
         yield lambda entry: entry.latency_ms >= least
     if text := query.error:
         words = text.lower()
-        yield lambda entry: words in (entry.error or "").lower()
+        yield lambda entry: not entry.success and words in _failure(entry)
+
+
+def _failure(entry: Entry) -> str:
+    """Give all that is said of a failure: its text, and its kind with and without underscores."""
+    kind = entry.outcome
+    return f"{entry.error or ''} {kind} {kind.replace('_', ' ')}".lower()
 
 
 def _times(query: Which) -> Iterator[Test]:
