@@ -119,6 +119,7 @@ class Standing(NamedTuple):
         limit: How many a minute, or at once.
         remaining: How many more now.
         reset: Seconds until all of it can be used again.
+        most: How many can be left; less than *limit* where a minute's worth does not fit at once.
     """
 
     what: str
@@ -126,6 +127,7 @@ class Standing(NamedTuple):
     limit: int
     remaining: int
     reset: float
+    most: int = 0
 
 
 @define(kw_only=True)

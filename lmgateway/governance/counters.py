@@ -199,7 +199,7 @@ class Scope:
                 yield standing(what, self.kind, meter, now)
         if self.concurrent is not None:
             left = max(0, self.concurrent - self.counter.concurrent)
-            yield Standing("concurrency", self.kind, self.concurrent, left, 0.0)
+            yield Standing("concurrency", self.kind, self.concurrent, left, 0.0, self.concurrent)
 
 
 def held(ask: Ask, rate: Rate) -> int:
@@ -212,7 +212,7 @@ def standing(what: str, kind: str, meter: Meter, now: float) -> Standing:
     """Say how one limit stands."""
     rate, used = meter
     left = room(rate, used.level(rate, now))
-    return Standing(what, kind, rate.per_minute, left, used.reset(rate, now))
+    return Standing(what, kind, rate.per_minute, left, used.reset(rate, now), rate.capacity)
 
 
 def tightest(standings: Iterable[Standing]) -> tuple[Standing, ...]:

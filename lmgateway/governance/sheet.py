@@ -16,11 +16,17 @@ from lmgateway.governance.pricing import NANO
 
 
 class LimitLine(msgspec.Struct, frozen=True):
-    """A limit: how many a minute or at once, how many more now, and seconds until all of them."""
+    """
+    A limit: how many a minute or at once, how many more now, and seconds until all of them.
+
+    Attributes:
+        most: What ``remaining`` is while nothing is used.
+    """
 
     limit: int
     remaining: int
     reset: float
+    most: int
 
 
 class BudgetLine(msgspec.Struct, frozen=True):
@@ -71,7 +77,7 @@ def sheet_of(principal: Principal, admission: Admission) -> Sheet:
 def limit_lines(standings: Iterable[Standing]) -> LimitLines:
     """Give the tightest limit of each kind."""
     lines = {
-        each.what: LimitLine(each.limit, each.remaining, round(each.reset, 3))
+        each.what: LimitLine(each.limit, each.remaining, round(each.reset, 3), each.most)
         for each in tightest(standings)
         if each.what in LimitLines.__struct_fields__
     }

@@ -25,12 +25,18 @@ function card(client) {
   return h("section.panel",
     h("header", h("h2", client.name), client.group && h("span.pill.plain", client.group), h("span.grow"), h("span.small.soft", client.profile)),
     h("div.view", [
-      ...Object.entries(client.limits ?? {}).filter(([, limit]) => limit).map(([name, limit]) => bound(name,
-        limit.limit - limit.remaining, limit.limit, count, `of ${count(limit.limit)}${name === "concurrency" ? " at once" : " a minute"}`)),
-      ...(client.budgets ?? []).map((budget) => bound(budget.name, budget.spent_usd + budget.reserved_usd, budget.limit_usd, usd,
+      ...Object.entries(client.limits).filter(([, limit]) => limit).map(([name, limit]) => bound(name,
+        limit.most - limit.remaining, limit.most, count, rate(name, limit))),
+      ...client.budgets.map((budget) => bound(budget.name, budget.spent_usd + budget.reserved_usd, budget.limit_usd, usd,
         `of ${usd(budget.limit_usd)}${budget.resets_at ? `, anew ${moment(budget.resets_at)}` : ""}`)),
-      h("div.row.small.soft", h("span", `spent ${usd(client.spend_usd)}`), client.saved_usd ? h("span", `saved ${usd(client.saved_usd)}`) : null),
+      h("div.row.small.soft", h("span", `spent ${usd(client.spend_usd)}`)),
     ]));
+}
+
+/** A bucket may hold less than a minute's worth. */
+function rate(name, { limit, most }) {
+  if (name === "concurrency") return `of ${count(limit)} at once`;
+  return most === limit ? `of ${count(limit)} a minute` : `of ${count(most)} at once, ${count(limit)} a minute`;
 }
 
 const bound = (name, used, most, unit, note) => h("div",
@@ -38,14 +44,20 @@ const bound = (name, used, most, unit, note) => h("div",
 
 const keyColumns = (page, refresh) => [
   ["Key", (key) => h("code", `${key.prefix}…`)],
-  ["Name", (key) => h("b", key.may.name)],
-  ["Profile", (key) => key.may.profile ?? NONE],
-  ["Group", (key) => key.may.group || NONE],
-  ["State", (key) => (key.problem ? pill("of no use", "bad") : key.blocked ? pill("blocked", "bad") : pill("good", "good"))],
+  ["Name", (key) => h("b", key.may.name), "wide"],
+  ["Profile", (key) => key.may.profile ?? NONE, "wide"],
+  ["Group", (key) => key.may.group || NONE, "wide"],
+  ["State", (key) => pill(...state(key))],
   ["Last used", (key) => (key.last_used_at ? ago(key.last_used_at) : "never")],
   ["Expires", (key) => (key.may.expires ? moment(key.may.expires) : NONE)],
   ["", (key) => page.may("admin") && keyButtons(key, page, refresh)],
 ];
+
+function state(key) {
+  if (key.problem) return ["of no use", "bad"];
+  if (key.blocked) return ["blocked", "bad"];
+  return key.may.expires && new Date(key.may.expires) <= Date.now() ? ["expired", "bad"] : ["good", "good"];
+}
 
 function keyButtons(key, page, refresh) {
   const path = `admin/keys/${encodeURIComponent(key.id)}`;
@@ -55,10 +67,10 @@ function keyButtons(key, page, refresh) {
     if (done?.key) shown(page, done);
     if (done) refresh();
   };
-  return h("span.row",
-    h("button", { onclick: act(blocked ? "Unblock" : "Block", blocked ? "/unblock" : "/block", "POST") }, blocked ? "Unblock" : "Block"),
-    h("button", { onclick: act("Rotate", "/rotate", "POST", "Make a new secret? The old one works for its grace time.") }, "Rotate"),
-    h("button.danger", { onclick: act("Delete", "", "DELETE", `Delete the key ${name}? It stops working at once.`) }, "Delete"));
+  return h("span.row.still",
+    h("button", { "data-of": `block ${key.id}`, onclick: act(blocked ? "Unblock" : "Block", blocked ? "/unblock" : "/block", "POST") }, blocked ? "Unblock" : "Block"),
+    h("button", { "data-of": `rotate ${key.id}`, onclick: act("Rotate", "/rotate", "POST", "Make a new secret? The old one works for its grace time.") }, "Rotate"),
+    h("button.danger", { "data-of": `delete ${key.id}`, onclick: act("Delete", "", "DELETE", `Delete the key ${name}? It stops working at once.`) }, "Delete"));
 }
 
 function askNew(page, refresh) {
