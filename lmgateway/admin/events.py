@@ -12,8 +12,8 @@ from lmgateway.admin.feed import MEDIA, Feed
 
 topic = Topic("events")
 
-_FOR_ADMINS = ("audit",)
-"""Kinds that only an admin is told of."""
+_NOT_FOR_VIEWERS = ("audit", "denied")
+"""Kinds that are told to those who may read the audit log, and not to viewers."""
 
 
 class Kinds(Query, frozen=True):
@@ -45,5 +45,5 @@ class EventRoutes:
         An ``exchange`` carries its traffic entry; any other kind ``{"at": seconds, "facts": {}}``.
         """
         kinds = [kind for kind in query.kinds.split(",") if kind]
-        hidden = () if call.operator.role == "admin" else _FOR_ADMINS
+        hidden = _NOT_FOR_VIEWERS if call.operator.role == "viewer" else ()
         await self.feed.serve(call.request, kinds, hidden, call.id)

@@ -11,13 +11,24 @@ from lmgateway.admin import feed
 from tests.fakes import until
 from tests.harness import GatewayCase
 
+TOKENS = """
+    [[admin_tokens]]
+    name = "looker"
+    token_env = "LOOK"
+
+    [[admin_tokens]]
+    name = "ops"
+    token_env = "OPS"
+    role = "operator"
+"""
+
 
 class EventTests(GatewayCase):
     """Tests for ``/admin/events``."""
 
-    async def listen(self, query: str = "") -> list[bytes]:
+    async def listen(self, query: str = "", **headers: Any) -> list[bytes]:
         """Begin to listen; give what will have come."""
-        response = await self.begin("GET", f"/admin/events{query}", admin=True)
+        response = await self.begin("GET", f"/admin/events{query}", admin=True, **headers)
         self.assertEqual(response.code, 200)
         got: list[bytes] = []
         self.ended = collect(response, got.append)
@@ -52,6 +63,17 @@ class EventTests(GatewayCase):
         await until(lambda: bool(self.events(got)))
         ((kind, event),) = self.events(got)
         self.assertEqual((kind, event["facts"]), ("breaker", {"backend": "mock", "to": "open"}))
+
+    async def test_viewers_are_not_told_who_did_what(self) -> None:
+        """What the audit log holds is told to those who may read it: the same roles."""
+        self.environ |= {"LOOK": "viewer" * 4, "OPS": "operator" * 3}
+        service = self.start(more=TOKENS)
+        for role, told in (("LOOK", ["key"]), ("OPS", ["audit", "denied", "key"])):
+            got = await self.listen(Authorization=f"Bearer {self.environ[role]}")
+            for kind in ("audit", "denied", "key"):
+                service.resources.events.tell(kind, ok=True)
+            await until(lambda got=got: any(kind == "key" for kind, _ in self.events(got)))  # type: ignore[misc]
+            self.assertEqual([kind for kind, _ in self.events(got)], told)
 
     async def test_nothing_listens_when_nobody_does(self) -> None:
         """The last listener that leaves takes the cost with it; the number of them is bounded."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, ClassVar
 
 from attrs import frozen
@@ -143,9 +144,31 @@ class GuardTests(RouteCase):
             )
             self.assertEqual(facts["actor"], {"viewer": "vera", "operator": "otto"}[role])
 
+    async def test_M4_2_no_change_is_left_out(self) -> None:
+        """Each route that may change something is told once, whatever came of it."""
+        self.begin_with_tokens()
+        for one in self.declared():
+            if not one.changes or one.quiet or one.role == "public":
+                continue
+            self.told.clear()
+            body = BODIES.get(one.path) if one.body else None
+            await self.ask_as("admin", one.method, sample(one), body)
+            rows = [facts["route"] for kind, facts in self.told if kind == "audit"]
+            self.assertEqual(rows, [f"{one.method} {one.path}"])
+
 
 class DocumentTests(RouteCase):
     """Tests for the OpenAPI document."""
+
+    def test_the_page_names_every_route(self) -> None:
+        """Whoever reads docs/admin.md finds each path."""
+        self.begin_with_tokens()
+        page = Path(__file__).parents[2].joinpath("docs", "admin.md").read_text()
+        for one in self.declared():
+            path = one.path.replace("<", "{").replace(">", "}")
+            near = ("breaker", "drain", "undrain", "rotate", "unblock")  # named after others
+            short = path if path.rpartition("/")[2] not in near else path.rpartition("/")[2]
+            self.assertIn(short, page, f"{one.method} {one.path}")
 
     async def test_every_answer_is_as_documented(self) -> None:
         """Each route is called, well and badly, and each answer fits the document."""
