@@ -7,7 +7,9 @@ from typing import Any
 from twisted.internet import reactor as the_reactor
 from twisted.internet.task import deferLater
 
+from lmgateway.admin import feed
 from tests.browser import Browser, missing
+from tests.fakes import status
 from tests.harness import GatewayCase
 
 reactor: Any = the_reactor
@@ -128,6 +130,47 @@ class DashboardTests(GatewayCase):
             "return fetch('admin/reload', {method: 'POST'}).then(answer => answer.status)"
         )
         self.assertEqual(refused, 403)
+
+    async def test_lost_and_back(self) -> None:
+        """Also after an answer that is no stream the page comes back, and lacks nothing."""
+        await self.log_in("boss-token-1")
+        await self.see("traffic")
+        await self.chat("local:fast")
+        await self.browser.until("document.querySelectorAll('tbody tr').length == 1")
+        self.patch(feed, "MAX_LISTENERS", 0)
+        assert self.service is not None
+        self.service.resources.feed.close()
+        await self.browser.until("document.querySelector('#pulse').innerText == 'offline'")
+        await deferLater(reactor, 2)  # the browser has tried by itself, and has given up
+        await self.chat("cloud:economy")
+        self.patch(feed, "MAX_LISTENERS", 32)
+        await self.browser.until("document.querySelector('#pulse').innerText.includes('live')")
+        await self.browser.until("document.querySelectorAll('tbody tr').length == 2")
+        await self.browser.console()
+
+    async def test_focus_is_kept(self) -> None:
+        """Who goes by keyboard stays where they are while the page shows newer figures."""
+        await self.log_in("boss-token-1")
+        await self.see("backends")
+        find = "[...document.querySelectorAll('button')].find(b => b.innerText == 'Drain')"
+        await self.browser.until(find)
+        await self.browser.run(f"window.before = {find}; window.before.focus()")
+        await self.browser.until("!window.before.isConnected")
+        self.assertEqual(await self.browser.run("return document.activeElement.innerText"), "Drain")
+
+    async def test_failures_are_found(self) -> None:
+        """A filter finds what was tried in vain too; one that is half typed is no mistake."""
+        self.backend.script = status(500)
+        await self.log_in("looker-token-1")
+        await self.see("traffic")
+        await self.chat("cloud:economy")
+        await self.browser.type("input[name=tier]", "cloud:economy")
+        await self.browser.type("input[name=status]", "5")
+        await deferLater(reactor, 1)
+        self.assertIn("backend failed", await self.browser.text("tbody tr"))
+        await self.chat("cloud:economy")
+        await self.browser.until("document.querySelectorAll('tbody tr').length == 2")
+        self.assertFalse(await self.browser.run("return !!document.querySelector('.view > .bad')"))
 
     async def test_every_view_on_a_phone(self) -> None:
         """No view is wider than a phone, and all of them show without a complaint."""

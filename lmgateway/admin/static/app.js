@@ -2,7 +2,7 @@
 
 import { ask, session } from "./api.js";
 import { fill, h, toast } from "./dom.js";
-import { count } from "./format.js";
+import { count, percent } from "./format.js";
 import { Live } from "./live.js";
 import { audit } from "./audit.js";
 import { overview } from "./overview.js";
@@ -126,7 +126,9 @@ async function start() {
 function told(event) {
   if (event.kind === "reload") toast(event.ok ? "The configuration was reloaded." : `Reload failed: ${event.error}`, !event.ok);
   if (event.kind === "breaker") toast(`${event.backend}: breaker ${event.from} → ${event.to}`, event.to === "open");
-  if (event.kind === "budget") toast(`Budget ${event.name ?? event.budget}: ${event.what ?? "threshold reached"}`, true);
+  if (event.kind === "budget") toast(`Budget ${event.budget}${event.owner ? ` of ${event.owner}` : ""}: ${event.what === "exceeded" ? "spent" : `${percent(event.threshold, 0)} spent`}.`, true);
+  if (event.kind === "alarm") toast(`${event.ip} is guessing at tokens of this port.`, true);
+  if (event.kind === "secret" && event.state === "stale") toast(`A secret cannot be read anew: ${event.text}`, true);
 }
 
 async function logout() {

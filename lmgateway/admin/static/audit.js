@@ -15,6 +15,9 @@ export async function audit(box, page) {
   const more = h("button.quiet", { onclick: () => load(next) }, "Older");
   const kind = h("select", { "aria-label": "Kind", onchange: () => load() },
     KINDS.map((one) => h("option", { value: one }, one || "everything")));
+  const open = (row) => page.open(
+    h("header", h("div.grow", h("h1.clip", about(row.facts)), h("p.soft", moment(row.at))), h("button", { onclick: page.close, "aria-label": "Close" }, "✕")),
+    h("section", h("h2", "As it was written down"), h("pre", JSON.stringify(row, null, 2))));
   let next = null;
   fill(box, h("header", h("h1", "Audit"), h("span.grow"), kind), list, h("div.row", more));
 
@@ -22,9 +25,14 @@ export async function audit(box, page) {
     const answer = await ask(`admin/audit${query({ limit: 100, kind: kind.value, cursor })}`);
     next = answer.next_cursor;
     more.hidden = !next;
-    fill(list, table(COLUMNS, answer.rows, { empty: "Nothing was written down." }));
+    fill(list, table(COLUMNS, answer.rows, { open, empty: "Nothing was written down." }));
   }
   await load();
+}
+
+/** What a row is about: the path that was asked for, with the names in it; or what changed. */
+function about({ route, path, what, error, changed = [] }) {
+  return route ? `${route.split(" ")[0]} ${path ?? route.split(" ")[1]}` : path ?? what ?? error ?? changed.join(", ");
 }
 
 const good = (facts) => facts.ok ?? (facts.status === undefined ? false : facts.status < 400);
@@ -34,7 +42,7 @@ const COLUMNS = [
   ["Kind", (row) => tag(row.kind)],
   ["Who", (row) => h("b", row.facts.actor ?? row.facts.client ?? NONE)],
   ["From", (row) => row.facts.ip ?? NONE],
-  ["What", (row) => h("code.small", row.facts.route ?? row.facts.path ?? row.facts.what ?? row.facts.error ?? (row.facts.changed ?? []).join(", ")), "wide"],
+  ["What", (row) => h("code.small", about(row.facts)), "wide"],
   ["Outcome", (row) => (row.kind === "alarm" ? pill("alarm", "bad")
     : pill(String(row.facts.status ?? (good(row.facts) ? "applied" : "refused")), good(row.facts) ? "good" : "bad"))],
 ];

@@ -40,13 +40,14 @@ const TIERS = [
 ];
 
 const flightColumns = (page, refresh) => [
-  ["Client", (one) => one.client || h("span.faint", "anonymous")],
+  ["Client", (one) => one.client || h("span.faint", "anonymous"), "wide"],
   ["Asked for", (one) => one.requested_model ?? one.model ?? NONE, "wide"],
   ["Tier", (one) => one.tier || NONE],
   ["Phase", (one) => tag(one.phase)],
   ["Written", (one) => (one.tokens_out ? `${count(one.tokens_out)} tokens` : NONE), "num"],
   ["For", (one) => ms(one.age_ms), "num"],
   ["", (one) => page.may("operator") && h("button.danger", {
+    "data-of": `cancel ${one.id}`,
     onclick: () => page.act("Cancel", `admin/inflight/${encodeURIComponent(one.id)}/cancel`, { sure: "Cut this request short? Its client is told." }).then(refresh),
   }, "Cancel")],
 ];
@@ -76,8 +77,9 @@ function card(backend, known, page, refresh) {
     backend.targets.length ? targets(backend) : null,
     page.may("operator") && h("div.row.buttons",
       h("button", { onclick: act("Check", "check") }, "Check"),
-      backend.drained ? h("button.main", { onclick: act("Undrain", "undrain") }, "Undrain")
-        : h("button", { onclick: act("Drain", "drain", { seconds: 3600 }, `Send nothing new to ${name} for an hour?`) }, "Drain"),
+      backend.drained ? h("button.main", { "data-of": `drain ${name}`, onclick: act("Undrain", "undrain") }, "Undrain")
+        : h("button", { "data-of": `drain ${name}`, onclick: act("Drain", "drain", { seconds: 3600 }, `Send nothing new to ${name} for an hour?`) }, "Drain"),
+      h("span.small.soft", "Breaker:"),
       h("button", { onclick: act("Open the breaker of", "breaker", { state: "forced_open" }, `Refuse all of ${name} for ten minutes?`) }, "Open"),
       h("button", { onclick: act("Close the breaker of", "breaker", { state: "forced_closed" }, `Send to ${name} for ten minutes whatever happens?`) }, "Close"),
       h("button.quiet", { onclick: act("Let the breaker of", "breaker", { state: "auto" }) }, "Auto")));

@@ -39,11 +39,28 @@ function put(element, children) {
   }
 }
 
-/** Replaces what is in *element*. */
+/** Replaces what is in *element*; what had the focus there has it again, if it is still there. */
 export function fill(element, ...children) {
+  const find = focused(element);
   element.replaceChildren();
   put(element, children);
+  find?.()?.focus({ preventScroll: true });
   return element;
+}
+
+/** Says how to find what has the focus within *element*: by its "data-of", or else by its place. */
+function focused(element) {
+  let node = document.activeElement;
+  if (!node || node === element || !element.contains(node)) return null;
+  const of = node.dataset.of;
+  if (of) return () => [...element.querySelectorAll("[data-of]")].find((one) => one.dataset.of === of);
+  const said = node.tagName + node.textContent;
+  const path = [];
+  for (; node !== element; node = node.parentNode) path.unshift([...node.parentNode.children].indexOf(node));
+  return () => {
+    const found = path.reduce((at, index) => at?.children[index], element);
+    return found && found.tagName + found.textContent === said ? found : null;
+  };
 }
 
 /** A table; columns are [heading, cell(row), class?]. With *open*, rows can be chosen. */

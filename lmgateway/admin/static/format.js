@@ -57,5 +57,5 @@ export const pace = (value) => (!known(value) ? "" : value < 500 ? "good" : valu
 export function verdict(entry) {
   if (entry.outcome === "ok" || entry.success) return entry.escalated ? ["escalated", "warn"] : ["ok", "good"];
   if (entry.outcome === "client_closed") return ["client left", "faint"];
-  return [(entry.error || entry.outcome || "error").replaceAll("_", " "), "bad"];
+  return [(entry.outcome || "error").replaceAll("_", " "), "bad"];
 }

@@ -4,11 +4,13 @@ import { ask, askOr } from "./api.js";
 import { chart, spark } from "./charts.js";
 import { fill, h, line, pill, table } from "./dom.js";
 import { compact, count, ms, percent, usd } from "./format.js";
+import { mark } from "./live.js";
 import { COLUMNS, inspect } from "./rows.js";
 import { backendState } from "./backends.js";
 
 const ROWS = 12;
 const HOUR = 60;
+const SAID = 3;
 
 export async function overview(box, page) {
   const [tiles, banner, graphs, strip, list] = [h("div.tiles"), h("div"), h("div.halves"), h("div"), h("div")];
@@ -19,11 +21,18 @@ export async function overview(box, page) {
   const open = (entry) => inspect(page, entry.id);
   const [health, setup, recent] = await Promise.all([
     ask("admin/health"), ask("admin/setup"), ask(`admin/traffic?limit=${ROWS}`)]);
-  page.live.seed(recent.entries);
+  let held;
+  const latest = ({ entries }) => {
+    page.live.seed(entries);
+    held = new Set(entries.map(mark));
+    fill(list, table(COLUMNS, entries, { open, empty: "Nothing was asked yet. Point a client at the client port, and it shows here at once." }));
+  };
   fill(banner, hints(health.ready, setup.hints));
-  fill(list, table(COLUMNS, recent.entries, { open, empty: "Nothing was asked yet. Point a client at the client port, and it shows here at once." }));
+  latest(recent);
 
-  page.watch((fresh) => {
+  page.watch((all, _, missed) => {
+    if (missed) { ask(`admin/traffic?limit=${ROWS}`).then(latest).catch(() => null); return; }
+    const fresh = all.filter((entry) => !held.has(mark(entry)));
     if (!fresh.length) return;
     const body = list.querySelector("tbody");
     if (!body) { fill(list, table(COLUMNS, page.live.entries.slice(0, ROWS), { open })); return; }
@@ -57,10 +66,15 @@ const SHADES = { error: "bad", warning: "warn", info: "soft" };
 function hints(ready, all) {
   if (ready && !all.length) return null;
   const calm = ready && all.every((hint) => hint.level === "info");
+  const todos = [...new Set(all.map((hint) => hint.todo))].map((todo) => all.filter((hint) => hint.todo === todo));
   return h("section.panel.notice", { class: calm ? "calm" : "" },
     h("h2", ready ? "Worth a look" : "Not ready to serve"),
-    h("ul", all.map((hint) => h("li", h("span", { class: SHADES[hint.level] }, hint.text), h("div.small.soft", hint.todo)))));
+    h("ul", todos.map((alike) => h("li",
+      said(alike.slice(0, SAID)), h("div.small.soft", alike[0].todo),
+      alike.length > SAID && h("details", h("summary.small", `${alike.length - SAID} more like these`), said(alike.slice(SAID)))))));
 }
+
+const said = (all) => all.map((hint) => h("div", { class: SHADES[hint.level] }, hint.text));
 
 function summary(points) {
   const hour = points.slice(-HOUR);

@@ -7,9 +7,9 @@ import { bytes, count, moment, ms, NONE, pace, time, usd, verdict } from "./form
 /** The columns of a list of exchanges; see `table` in dom.js. */
 export const COLUMNS = [
   ["Time", (entry) => h("span.soft", time(entry.timestamp))],
-  ["Client", (entry) => entry.client || h("span.faint", "anonymous")],
+  ["Client", (entry) => entry.client || h("span.faint", "anonymous"), "wide"],
   ["Asked for", (entry) => entry.requested_model || NONE, "wide"],
-  ["Tier", (entry) => (entry.tier ? [h("b", entry.tier), h("span.faint", ` ${entry.backend ?? ""}`)] : NONE), "wide"],
+  ["Tier", where, "wide"],
   ["Mode", (entry) => h("span.soft", entry.routing_mode || NONE)],
   ["Tokens", (entry) => (entry.input_tokens === null && entry.output_tokens === null ? NONE
     : `${count(entry.input_tokens ?? 0)} → ${count(entry.output_tokens ?? 0)}`), "num"],
@@ -18,6 +18,13 @@ export const COLUMNS = [
   ["Took", (entry) => h("span", { class: pace(entry.latency_ms) }, ms(entry.latency_ms)), "num"],
   ["Outcome", (entry) => pill(...verdict(entry))],
 ];
+
+/** Where an exchange was answered; or, fainter, where it was tried last. */
+function where(entry) {
+  if (entry.tier) return [h("b", entry.tier), h("span.faint", ` ${entry.backend ?? ""}`)];
+  const tried = entry.attempts[entry.attempts.length - 1];
+  return tried ? h("span.faint", `${tried.tier} ${tried.backend}`) : NONE;
+}
 
 /** Opens one exchange in the drawer. */
 export async function inspect(page, id) {

@@ -3,6 +3,7 @@
 import { ask, query } from "./api.js";
 import { fill, h, line, table } from "./dom.js";
 import { count } from "./format.js";
+import { mark } from "./live.js";
 import { COLUMNS, inspect } from "./rows.js";
 
 const SHOWN = 150;
@@ -15,6 +16,7 @@ export async function traffic(box, page, [id]) {
   const filters = {};
   let paused = false;
   let older = null;
+  let held = new Set();
 
   const pause = h("button", { "aria-pressed": "false", onclick: () => {
     paused = !paused;
@@ -38,18 +40,21 @@ export async function traffic(box, page, [id]) {
   const open = (entry) => inspect(page, entry.id).catch((error) => fill(list, h("p.empty.bad", error.message)));
 
   async function load(cursor) {
-    const answer = await ask(`admin/traffic${query({ limit: SHOWN, ...filters, cursor })}`).catch((error) => ({ error }));
+    const answer = await ask(`admin/traffic${query({ limit: SHOWN, ...whole(filters), cursor })}`).catch((error) => ({ error }));
     if (answer.error) { fill(note, h("span.bad", answer.error.message)); return; }
     older = answer.next_cursor ?? null;
+    held = new Set(answer.entries.map(mark));
     more.hidden = !older;
     fill(list, table(COLUMNS, answer.entries, { open, empty: "No exchange matches. Send one, or loosen the filters." }));
     fill(note, cursor ? "older entries; Pause is on" : "");
     if (cursor && !paused) pause.click();
   }
 
-  page.watch((fresh) => {
-    if (paused || !fresh.length) return;
-    const wanted = fresh.filter((entry) => fits(entry, filters));
+  page.watch((fresh, _, missed) => {
+    if (paused) return;
+    if (missed) { load(); return; }
+    const wanted = fresh.filter((entry) => fits(entry, whole(filters)) && !held.has(mark(entry)));
+    if (fresh.length) held = new Set();
     const body = list.querySelector("tbody");
     if (!body) { if (wanted.length) load(); return; }
     const shown = wanted.slice(0, SHOWN);
@@ -67,13 +72,22 @@ export async function traffic(box, page, [id]) {
 }
 
 function fits(entry, filters) {
-  const has = (value, wanted) => !wanted || String(value ?? "").toLowerCase().includes(wanted.toLowerCase());
-  return (!filters.client || entry.client === filters.client)
-    && (has(entry.model, filters.model) || has(entry.requested_model, filters.model))
-    && (!filters.tier || entry.tier === filters.tier)
-    && (!filters.status || statusFits(entry.status, filters.status))
+  const failed = entry.success ? "" : `${entry.error ?? ""} ${entry.outcome} ${entry.outcome.replaceAll("_", " ")}`;
+  return (!filters.client || (entry.client || "-") === filters.client)
+    && (!filters.model || [entry.requested_model, entry.model, ...entry.attempts.map((one) => one.model)].includes(filters.model))
+    && (!filters.tier || [entry, ...entry.attempts].some((one) => one.tier === filters.tier))
+    && (!filters.status || String(entry.status).startsWith(filters.status.replaceAll("x", "")))
     && (!filters.min_latency_ms || entry.latency_ms >= Number(filters.min_latency_ms))
-    && has(`${entry.error ?? ""} ${entry.outcome ?? ""}`, filters.error);
+    && (!filters.error || failed.toLowerCase().includes(filters.error.toLowerCase()));
 }
 
-const statusFits = (status, wanted) => (/^[1-5]xx$/i.test(wanted) ? String(status)[0] === wanted[0] : String(status) === wanted);
+/** The filters as the server takes them, without what is not typed to its end yet. */
+function whole(filters) {
+  const status = (filters.status ?? "").toLowerCase();
+  const least = filters.min_latency_ms;
+  return {
+    ...filters,
+    status: /^[1-5]([0-9]{2}|xx)$/.test(status) ? status : "",
+    min_latency_ms: Number(least) >= 0 ? least : "",
+  };
+}
