@@ -13,7 +13,7 @@ from lmgateway.admin.answers import Query, Shape
 from lmgateway.admin.declared import Call, Topic
 from lmgateway.admin.reasons import Span, reasons_of, spans_of
 from lmgateway.errors import MalformedRequest, NotFound
-from lmgateway.telemetry.traffic import Entry, Stats, Traffic
+from lmgateway.telemetry.traffic import AttemptEntry, Entry, Stats, Traffic
 
 topic = Topic("traffic")
 DEFAULT_LIMIT = 100
@@ -138,16 +138,15 @@ def _names(query: Which) -> Iterator[Test]:
     if profile := query.profile:
         yield lambda entry: entry.profile == profile
     if tier := query.tier:
-        yield lambda entry: any(one.tier == tier for one in (entry, *entry.attempts))
+        yield lambda entry: any(one.tier == tier for one in _places(entry))
     if backend := query.backend:
-        yield lambda entry: any(one.backend == backend for one in (entry, *entry.attempts))
+        yield lambda entry: any(one.backend == backend for one in _places(entry))
     if client := query.client:
         yield lambda entry: (entry.client or "-") == client
     if model := query.model:
         yield (
             lambda entry: (
-                model == entry.requested_model
-                or any(one.model == model for one in (entry, *entry.attempts))
+                model == entry.requested_model or any(one.model == model for one in _places(entry))
             )
         )
 
@@ -165,6 +164,11 @@ def _results(query: Which) -> Iterator[Test]:
     if text := query.error:
         words = text.lower()
         yield lambda entry: not entry.success and words in _failure(entry)
+
+
+def _places(entry: Entry) -> tuple[Entry | AttemptEntry, ...]:
+    """Give where it was answered, and where that was tried."""
+    return (entry, *entry.attempts)
 
 
 def _failure(entry: Entry) -> str:
