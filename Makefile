@@ -15,6 +15,9 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 CONFIG ?= etc/config.toml
 TESTS ?= tests
 ROWS ?=
+SLOW ?= 1000
+CANCELS ?= 1000
+SOAK_S ?= 300
 BENCH ?=
 
 VENV := .venv
@@ -27,7 +30,7 @@ find_python := for python in python3 python3.14 python3.13 python3.12 python3.11
 	$$python -c '$(fits); print(sys._base_executable)' 2>/dev/null && break; done
 PYTHON ?= $(shell $(find_python))
 
-.PHONY: run test check bench faults fuzz-api gate-restart gate-starts lock wheel clean help
+.PHONY: run test check bench faults fuzz-api gates gate-slow gate-cancel gate-soak gate-restart gate-starts lock wheel clean help
 .DEFAULT_GOAL := help
 
 run: $(VENV)/installed ## Serve CONFIG (etc/config.toml) on the built-in mock backend
@@ -55,6 +58,18 @@ bench: $(VENV)/installed ## Measure against nginx (BENCH="--quick" for a short l
 faults: $(VENV)/installed $(VENV)/test-tools ## Run the fault matrix three times (ROWS="7 8" for some)
 	@mkdir -p build
 	@$(BIN)/python -m tests.faults $(ROWS)
+
+gates: $(VENV)/installed $(VENV)/test-tools ## Run all the gates below, with a summary
+	@$(BIN)/python -m tests.gates all --clients $(SLOW) --cancels $(CANCELS) --seconds $(SOAK_S)
+
+gate-slow: $(VENV)/installed $(VENV)/test-tools ## SLOW=1000 clients dawdle: all shut, others unhurt
+	@$(BIN)/python -m tests.gates slow --clients $(SLOW)
+
+gate-cancel: $(VENV)/installed $(VENV)/test-tools ## CANCELS=1000 clients leave: backends are left at once
+	@$(BIN)/python -m tests.gates cancel --cancels $(CANCELS)
+
+gate-soak: $(VENV)/installed $(VENV)/test-tools ## SOAK_S=300 seconds of load and faults: nothing may grow
+	@$(BIN)/python -m tests.gates soak --seconds $(SOAK_S)
 
 gate-restart: $(VENV)/installed $(VENV)/test-tools ## Restart and reload under load: nothing may fail
 	@$(BIN)/python -m tests.gates restart

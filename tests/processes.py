@@ -86,6 +86,7 @@ def spawn(
     sockets: Sequence[tuple[socket.socket, str]] = (),
     environ: Mapping[str, str] | None = None,
     stderr: int = subprocess.PIPE,
+    talking: bool = False,
 ) -> subprocess.Popen[bytes]:
     """
     Start ``python -m COMMAND`` from this checkout.
@@ -95,6 +96,7 @@ def spawn(
         sockets: Handed over as systemd does it, each with its name or none.
         environ: Added to the environment.
         stderr: Where its log goes.
+        talking: Whether it is talked to, by its standard input and output.
     """
     line = [sys.executable, "-m", *command]
     if sockets:
@@ -109,8 +111,9 @@ def spawn(
             **(environ or {}),
         },
         pass_fds=[s.fileno() for s, _ in sockets],
-        stdout=subprocess.DEVNULL,
-        stderr=stderr,
+        stdin=subprocess.PIPE if talking else None,
+        stdout=subprocess.PIPE if talking else subprocess.DEVNULL,
+        stderr=None if talking else stderr,
     )
 
 
