@@ -186,7 +186,7 @@ def turns(*scripts: Script) -> Script:
     return script
 
 
-async def until(condition: Callable[[], bool], seconds: float = 2.0) -> None:
+async def until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
     """Wait on the real reactor until *condition* holds; fail if it does not in time."""
     end = reactor.seconds() + seconds
     while not condition():

@@ -9,16 +9,11 @@ from typing import Any, Literal
 
 import msgspec
 from attrs import field, frozen
-from hypothesis import HealthCheck, settings
 
 from lmgateway.chat import Chunk, Document, Event
 from lmgateway.dialects.base import Mark, StreamReader
 from lmgateway.wire import ndjson
 from lmgateway.wire import sse as server_sent
-
-# The first draw of text builds a table, which a busy machine does not do in time.
-settings.register_profile("codecs", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("codecs")
 
 VECTORS = Path(__file__).parent / "vectors"
 
