@@ -41,7 +41,7 @@ from lmgateway.dialects.openai import OPENAI
 from lmgateway.errors import GatewayError
 from lmgateway.exchange import Attempt, Exchange
 from lmgateway.routing.conversation import is_tool_turn, question_of
-from lmgateway.routing.holding import aside, estimated, is_barred
+from lmgateway.routing.holding import aside, estimated, is_barred, placed
 from lmgateway.routing.ladder import Climber, Tier
 from lmgateway.routing.needs import messages_of, text_of
 from lmgateway.routing.policy import Policy
@@ -238,17 +238,22 @@ class Classifier:
         self, tier: Tier, policy: Policy, exchange: Exchange, shown: str
     ) -> Reading | None:
         """Ask one classifier; ``None`` if it may not be asked, fails, whyever, or says nothing."""
-        if is_barred(tier.targets[0].of(exchange)):
+        target, wheel = tier.targets[0].of(exchange), self.climber.wheel
+        if is_barred(target):
             return None
-        request = _request(policy, shown)
+        request, now = _request(policy, shown), wheel.now()
+        due = min(now + policy.classifier_seconds, self.climber.commit_by(exchange))
         try:
-            answer = await self._answer(tier, policy, request, exchange)
+            async with placed(target, exchange, wheel, due - now):
+                if is_barred(target):  # since it waited
+                    return None
+                answer = await self._answer(tier, policy, request, exchange, due)
         except GatewayError:
             return None
         return read_label(answer)
 
     async def _answer(
-        self, tier: Tier, policy: Policy, request: ChatRequest, exchange: Exchange
+        self, tier: Tier, policy: Policy, request: ChatRequest, exchange: Exchange, due: float
     ) -> str:
         now = self.climber.wheel.now()
         attempt = Attempt(
@@ -264,7 +269,6 @@ class Classifier:
         except GatewayError as error:
             attempt.outcome, attempt.settled = error.kind, True
             raise
-        due = min(now + policy.classifier_seconds, self.climber.commit_by(exchange))
         call = Call(
             request=request,
             overrides=Overrides(model=tier.model, think=policy.classifier_think),

@@ -20,11 +20,11 @@ from lmgateway.backends.base import Call, Reply
 from lmgateway.chat import ChatRequest, Document, Overrides
 from lmgateway.dialects.base import Dialect
 from lmgateway.dialects.document import encode
-from lmgateway.errors import BackendError, GatewayError
+from lmgateway.errors import BackendError, GatewayError, TooManyConcurrent
 from lmgateway.exchange import Attempt, Exchange
 from lmgateway.routing.gate_answer import asked, said
 from lmgateway.routing.gates import Finding
-from lmgateway.routing.holding import aside, estimated, is_barred
+from lmgateway.routing.holding import aside, estimated, is_barred, placed
 from lmgateway.routing.ladder import Tier
 from lmgateway.wire.timers import Wheel
 
@@ -73,9 +73,8 @@ class Judge:
         assert request is not None, "only parsed requests are answered"
         if answer.tool_calls or answer.bears_more or seconds <= 0:
             return None
-        if is_barred(self.tier.targets[0].of(exchange)):
-            return None
-        score = await self._score(self._request(request, answer.text), exchange, wheel, seconds)
+        due = wheel.now() + min(seconds, self.seconds)
+        score = await self._placed(self._request(request, answer.text), exchange, wheel, due)
         if score is None or score >= self.min_score:
             return None
         return Finding("judge", f"scored {score} of 10, {self.min_score:g} needed")
@@ -94,8 +93,25 @@ class Judge:
         }
         return self.dialects[_HUB].parse(encode(document), "chat")
 
+    async def _placed(
+        self, request: ChatRequest, exchange: Exchange, wheel: Wheel, due: float
+    ) -> int | None:
+        """Make the attempt once there is a place; the one of a judged answer will do."""
+        target = self.tier.targets[0].of(exchange)
+        if is_barred(target):
+            return None
+        if exchange.backend == target.backend.name:
+            return await self._score(request, exchange, wheel, due)
+        try:
+            async with placed(target, exchange, wheel, due - wheel.now()):
+                if is_barred(target):  # since it waited
+                    return None
+                return await self._score(request, exchange, wheel, due)
+        except TooManyConcurrent:
+            return None
+
     async def _score(
-        self, request: ChatRequest, exchange: Exchange, wheel: Wheel, seconds: float
+        self, request: ChatRequest, exchange: Exchange, wheel: Wheel, due: float
     ) -> int | None:
         """Make the attempt; ``None`` where it gives no score."""
         tier, now = self.tier, wheel.now()
@@ -107,7 +123,6 @@ class Judge:
             purpose="judge",
         )
         exchange.attempts.append(attempt)
-        due = now + min(seconds, self.seconds)
         call = Call(
             request=request,
             overrides=Overrides(model=tier.model, think=False),

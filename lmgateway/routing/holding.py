@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import AbstractAsyncContextManager, contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 
 from attrs import evolve
 
@@ -14,6 +14,7 @@ from lmgateway.errors import BackendTimeout
 from lmgateway.exchange import Attempt, Exchange
 from lmgateway.routing.balance import Target
 from lmgateway.routing.queues import Permit
+from lmgateway.wire.timers import Wheel
 
 
 class Hold:
@@ -71,6 +72,30 @@ class Settlement:
 def is_barred(target: Target) -> bool:
     """Say whether no attempt may be made at a target now."""
     return target.health is not None and target.health.blocked_for() > 0
+
+
+@asynccontextmanager
+async def placed(
+    target: Target, exchange: Exchange, wheel: Wheel, seconds: float
+) -> AsyncIterator[None]:
+    """
+    Hold a place of a target's backend for a call on the side, as every attempt does.
+
+    Raises:
+        TooManyConcurrent: If none is free for so long.
+    """
+    if target.bulkhead is None:
+        yield
+        return
+    since = wheel.now()
+    try:
+        permit = await target.bulkhead.enter(exchange.priority, seconds)
+    finally:
+        exchange.waited += wheel.now() - since
+    try:
+        yield
+    finally:
+        permit.release()
 
 
 @contextmanager

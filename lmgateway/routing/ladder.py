@@ -80,6 +80,7 @@ class Climber:
 
         Raises:
             BackendError: The last attempt's, if all failed; of several limits the shortest.
+            BackendTimeout: If a classifier or an earlier answer has left no time for any.
             TooManyConcurrent: If there was no place for any attempt.
             LadderExhausted: If nothing could be tried.
         """
@@ -87,7 +88,7 @@ class Climber:
 
     async def ascend(self, steps: Iterable[Step], exchange: Exchange) -> tuple[Reply, Hold]:
         """Find the step that commits; give its reply and what it holds."""
-        tried = Tried.of(exchange) if exchange.attempts else Tried()
+        tried = self._go_on(exchange) if exchange.attempts else Tried()
         for step in _fitting(steps, tried.failures):
             for target in step.tier.order(exchange):
                 committed = await self._persist(step, target.of(exchange), exchange, tried)
@@ -101,6 +102,14 @@ class Climber:
         if committed is not None:
             return committed
         raise tried.verdict(exchange)
+
+    def _go_on(self, exchange: Exchange) -> Tried:
+        """Begin after earlier attempts of the exchange, if they left any time."""
+        if self._left(exchange) > 0:
+            return Tried.of(exchange)
+        error = BackendTimeout()
+        error.attempts = tuple(exchange.attempts)
+        raise error
 
     async def _persist(
         self, step: Step, target: Target, exchange: Exchange, tried: Tried

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -414,7 +415,9 @@ def failing(script: Callable[[Any, Asked], Any]) -> Callable[[Any, Asked], Any]:
 
 
 class FailureCases(ClassifyCase):
-    """Tests for classifiers that fail."""
+    """Tests for classifiers that fail, or are slow."""
+
+    at_once = 0
 
     async def test_R_K24_classifier_fails(self) -> None:
         """The request is answered all the same, by the cheapest tier."""
@@ -432,6 +435,58 @@ class FailureCases(ClassifyCase):
         await until(lambda: 0 in self.backend.lost)
         (entry,) = await self.entries()
         self.assertEqual([a["outcome"] for a in entry["attempts"]], ["backend_timeout", "ok"])
+
+    def answer(self, number: int) -> None:
+        """Have the backend answer a request that hangs, and note how many it works at."""
+        self.at_once = max(self.at_once, len(self.backend.asked) - number)
+        request = self.backend.requests[number]
+        request.setHeader("content-type", "application/json")
+        request.write(json.dumps(completion(f"fast {LONG}")).encode())
+        request.finish()
+
+    async def test_classifier_takes_all_the_time(self) -> None:
+        """No attempt is made in no time, and held against a target that was never asked."""
+        self.serve(gateway="request_timeout_ms = 150")
+        self.backend.script = failing(hang)
+        for _ in range(3):
+            got = await self.chat()
+            self.assertEqual((got.code, got.headers["x-lmg-error"]), (504, "backend_timeout"))
+            attempts = (await self.entries())[0]["attempts"]
+            self.assertEqual([a["purpose"] for a in attempts], ["classify"])
+        self.says("instant")
+        self.assertEqual(await self.tier(), "local:instant")
+
+    async def test_classifier_needs_a_place(self) -> None:
+        """``max_concurrent`` of a backend bounds what it classifies, too; each has its turn."""
+        self.serve(backends="max_concurrent = 1")
+        self.backend.script = hang
+        both = [ensureDeferred(self.chat()) for _ in "ab"]
+        for number in range(4):
+            await until(lambda: len(self.backend.asked) == number + 1)  # noqa: B023  # awaited here
+            self.answer(number)
+        self.assertEqual([(await one).code for one in both], [200, 200])
+        self.assertEqual(self.at_once, 1)
+
+    async def test_classifier_finds_no_place(self) -> None:
+        """One that cannot be asked in its time is one that failed."""
+        self.serve(
+            backends="max_concurrent = 1",
+            profile="classifier_timeout_ms = 100",
+            more='[profiles.direct]\n    classifier = "cloud:pro"',
+        )
+        self.backend.script = hang
+        first = ensureDeferred(self.chat("direct"))
+        await until(lambda: len(self.backend.asked) == 1)
+        second = ensureDeferred(self.chat())
+        assert self.service is not None
+        (gate,) = self.service.resources.bulkheads
+        await until(lambda: (gate.late, gate.pending) == (1, 1))
+        self.answer(0)
+        await until(lambda: len(self.backend.asked) == 2)
+        self.answer(1)
+        self.assertEqual([(await one).code for one in (first, second)], [200, 200])
+        entry = (await self.entries())[0]
+        self.assertEqual([a["purpose"] for a in entry["attempts"]], ["answer"])
 
     async def test_R_K24_cheapest_has_another_name(self) -> None:
         """It is the cheapest tier, not the middle one, whatever it is called."""

@@ -18,8 +18,22 @@ from tests.fakes import (
     turns,
     until,
 )
-from tests.harness import BASE, GatewayCase
+from tests.harness import BASE, GatewayCase, ensureDeferred
 
+JUDGING = """
+    [backends.judge]
+    base_url = "{url}"
+    max_concurrent = 1
+
+    [[tiers]]
+    name = "judging"
+    backend = "judge"
+    model = "judge-model"
+
+    [profiles.judged]
+    classifier = "judging"
+    failover = false
+"""
 ESCALATE = BASE.replace('mode = "dispatch"', 'mode = "escalate"')
 REFUSALS = (
     "i don't know",
@@ -269,6 +283,28 @@ class EscalateCases(GatewayCase):
             self.assertEqual((await self.chat()).headers["x-lmg-tier"], "local:fast")
             attempts = (await self.entry())["attempts"]
             self.assertEqual([a["outcome"] for a in attempts], ["ok", outcome])
+
+    async def test_judge_on_a_backend_with_one_place(self) -> None:
+        """It needs no second place where the answer that it judges has the only one."""
+        judge = 'gates = { judge = { tier = "local:fast", min_score = 7 } }'
+        scripts = (says(LONG), says("3"), says(LONG), says("9"))
+        self.begin_with(*scripts, profile=judge, backends="max_concurrent = 1")
+        self.assertEqual((await self.chat()).headers["x-lmg-tier"], "cloud:economy")
+
+    async def test_judge_that_finds_no_place(self) -> None:
+        """A judge whose backend is full is not asked, and lets the answer pass."""
+        judge = 'gates = { judge = { tier = "judging", timeout_ms = 100 } }'
+        other, url = self.another(hang)
+        more = JUDGING.format(url=url)
+        self.start(ESCALATE, profile=judge, more=more)
+        self.backend.script = says(LONG)
+        waiting = ensureDeferred(self.chat("judged"))
+        await until(lambda: len(other.asked) == 1)
+        got = await self.chat()
+        self.assertEqual((got.code, len(other.asked)), (200, 1))
+        self.assertEqual([a["purpose"] for a in (await self.entry())["attempts"]], ["answer"])
+        other.requests[0].finish()
+        await waiting
 
     async def test_embeddings_are_not_judged(self) -> None:
         """Embeddings go where their name says."""
