@@ -9,6 +9,7 @@ not see is as unknown to it as what does not exist.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from fnmatch import fnmatchcase
 from typing import Literal
 
@@ -152,12 +153,17 @@ class Directory:
         return policy
 
     def meaning(self, principal: Principal, requested: str | None) -> tuple[str, str]:
-        """Give the tier and the profile that a model name means; no tier where it is none's."""
+        """Give the tier and the profile that a model name means; no tier where that depends."""
         named = self.profile_named(principal, requested)
-        name = requested or ""
-        tier = self.ladder.find(name) or self.ladder.find(name.removesuffix(":latest"))
-        profile = self.policy(principal.profile) if named is None else named
-        return "" if tier is None else tier.name, profile.name
+        if named is not None:
+            tier = named.fallback if named.mode == "dispatch" else None
+            return "" if tier is None else tier.name, named.name
+        own = self.policy(principal.profile)
+        tier = self.ladder.find(self._known(requested) or "")
+        if tier is None and own.mode == "dispatch":
+            with suppress(UnknownModel):
+                tier = self._tier(own, principal, requested)
+        return "" if tier is None else tier.name, own.name
 
     def visible(self, principal: Principal) -> tuple[list[Tier], list[str], list[str]]:
         """Give the tiers, aliases and profiles that a client may name."""
@@ -194,9 +200,8 @@ class Directory:
         return policy.fallback
 
     def _tier(self, policy: Policy, principal: Principal, requested: str | None) -> Tier:
-        name = (requested or "").removesuffix(":latest")
-        tier = self.ladder.find(requested or "") or self.ladder.find(name)
-        if tier is None and name == AUTO:
+        tier = self.ladder.find(self._known(requested) or "")
+        if tier is None and (requested or "").removesuffix(":latest") == AUTO:
             tiers = self.ladder.tiers
             return next((t for t in tiers if self._within(policy, principal, t)), tiers[0])
         if tier is None and policy.reject_unknown:
@@ -211,8 +216,14 @@ class Directory:
         gated = policy.expert_requires_flag and tier.index > policy.ceiling.index
         if gated and self.open and not expert:
             raise Forbidden(f"The tier {tier.name!r} needs the header 'X-LMG-Expert: true'.")
-        if not self._within(policy, principal, tier, name):
+        if not self._within(policy, principal, tier, self._known(name)):
             raise _unknown(name)
+
+    def _known(self, requested: str | None) -> str | None:
+        """Give the tier or alias that is named; ``None`` where it is neither."""
+        name = requested or ""
+        names = (name, name.removesuffix(":latest"))
+        return next((each for each in names if self.ladder.find(each) is not None), None)
 
     def _within(
         self, policy: Policy, principal: Principal, tier: Tier, name: str | None = None

@@ -125,6 +125,8 @@ class Routes:
             except HTTPException:
                 continue
             else:
+                if not rule.arguments:
+                    continue  # another spelling of a fixed path, which has but one
                 return partial(_execute, app, rule.endpoint, values)
         if allow:
             return partial(fallback.method_not_allowed, allow=tuple(sorted(allow)))

@@ -74,6 +74,22 @@ class PermissionTests(SynchronousTestCase):
         self.check(principal("local", "expert"), ["local", "hint:local"])
         self.check(principal("expert"), ["expert", "hint:expert"], gate=False)
 
+    def test_what_is_no_name_is_not_listed(self) -> None:
+        """A glob that fits a name which stands for nothing is no way to the fallback tier."""
+        where = directory()
+        for name in ("hint:nothing", "hint:nothing:latest"):
+            with self.assertRaises(UnknownModel):
+                where.choose(principal("hint:cloud", "hint:*"), name, expert=False)
+        _, tier = where.choose(principal("hint:cloud"), "hint:cloud:latest", expert=False)
+        self.assertEqual(tier and tier.name, "cloud")
+
+    def test_what_a_name_means(self) -> None:
+        """For limits on models: the tier that serves it, if that does not depend on more."""
+        where, who = directory(), principal()
+        named = ("cloud", "hint:cloud:latest", "auto", "nothing", None, "default")
+        meant = [where.meaning(who, name)[0] for name in named]
+        self.assertEqual(meant, ["cloud", "cloud", "local", "local", "local", "local"])
+
     def test_a_listed_alias_is_seen(self) -> None:
         """An alias may be listed without its tier: it is then seen and served by itself."""
         self.check(principal("hint:cloud"), ["hint:cloud"])

@@ -65,6 +65,10 @@ class DispatchTests(SynchronousTestCase):
             self.assertEqual(statuses(self._ask(path)), [404], path)
         self.assertEqual(self.flushLoggedErrors(), [])
 
+    def test_another_spelling(self) -> None:
+        """What limits and keys say of a path holds for the only spelling that it has."""
+        self.assertEqual(statuses(self._ask(b"/%65cho")), [404])
+
     def test_plain_klein_route(self) -> None:
         """A handler that uses Twisted's own request methods works."""
         answer = self.client.send(post(b"/plain", b"body"))
