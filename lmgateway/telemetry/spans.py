@@ -63,6 +63,7 @@ class Record(NamedTuple):
         facts: Attributes that several exchanges may share, in the order of ``_FACTS``.
         asked: What the client set, of what says nothing about its conversation.
         error: What went wrong; ``None`` if nothing did.
+        finish: Why the answer ended, as the backend says.
     """
 
     id: str
@@ -79,6 +80,7 @@ class Record(NamedTuple):
     cost: int | None
     usage: Usage | None
     error: str | None
+    finish: str | None
 
 
 _FACTS = (
@@ -143,6 +145,7 @@ def record_of(exchange: Exchange) -> Record | None:
         exchange.cost,
         exchange.usage,
         None if exchange.outcome == "ok" else exchange.outcome,
+        exchange.finish_reason and exchange.finish_reason[:MAX_NAME],
     )
 
 
@@ -213,7 +216,8 @@ class SpanWriter:
         told = [
             _known(_FACTS, record.facts),
             _listed(record.asked),
-            _attribute("http.request.method", "POST"),
+            "" if record.facts[-1] is None else _attribute("http.request.method", "POST"),
+            _finished(record.finish),
             _once("lmg.request_id", record.id),
             _once("lmg.cost_usd", None if record.cost is None else record.cost / 1e9),
             _attribute("error.type", record.error),
@@ -252,6 +256,8 @@ class SpanWriter:
             "" if attempt.usage is None else _listed(_used(attempt.usage)),
             _listed(record.asked[1:]) if attempt.purpose == "answer" else "",
         ]
+        if done:
+            told.append(_finished(record.finish))
         if done and record.first_output is not None:
             wait = record.first_output - attempt.started
             told.append(_once("gen_ai.response.time_to_first_chunk", wait))
@@ -322,6 +328,15 @@ def _known(names: tuple[str, ...], values: tuple[Value, ...]) -> str:
 
 # Typed, since 1, 1.0 and True are written each in its way.
 _attribute = lru_cache(maxsize=4096, typed=True)(_once)
+
+
+@lru_cache(maxsize=64)
+def _finished(reason: str | None) -> str:
+    """Write why an answer ended; the conventions want a list, one for each choice."""
+    if reason is None:
+        return ""
+    values = f'{{"values":[{{"stringValue":{_quoted(reason)}}}]}}'
+    return f'{{"key":"gen_ai.response.finish_reasons","value":{{"arrayValue":{values}}}}}'
 
 
 @lru_cache(maxsize=1024)

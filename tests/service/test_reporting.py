@@ -191,11 +191,28 @@ class SpanTests(ReportingCase):
         whole_found = attributes(whole)
         self.assertEqual(whole_found["lmg.tier"], "local:fast")
         self.assertEqual(whole_found["gen_ai.request.model"], "hint:fast")
+        self.assertEqual(whole_found["http.request.method"], "POST")
+        for said in (found, whole_found):
+            reasons = said["gen_ai.response.finish_reasons"]
+            self.assertEqual(reasons, {"values": [{"stringValue": "stop"}]})
         (entry,) = await self.entries()
         self.assertEqual((entry["trace_id"], entry["span_id"]), (TRACE, whole["spanId"]))
         text = self.collector.asked[0].raw.decode()
         self.assertNotIn("perfectly fine", text)
         self.assertNotIn('"hi"', text)
+
+    async def test_what_is_no_model_request_says_no_method(self) -> None:
+        """A stranger's GET is a trace too, and does not look like a POST."""
+        self.environ["KEY"] = "k" * 24
+        self.start(
+            more=f'[otel]\nendpoint = "{self.url}"\n'
+            '[[clients]]\nname = "ann"\nkey_env = "KEY"\nprofile = "default"'
+        )
+        await self.ask("GET", "/v1/models")
+        await until(lambda: bool(self.collector.asked), 5)
+        found = attributes(self.spans()[0])
+        self.assertEqual(found["error.type"], "unauthenticated")
+        self.assertNotIn("http.request.method", found)
 
     async def test_a_sample_keeps_what_went_wrong(self) -> None:
         """Of traces that are not recorded, only those of failures are exported."""
