@@ -21,7 +21,7 @@ TASTE = 16
 _GONE = select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
 _SEGMENT = 1000
 _ESTABLISHED = "01"
-_LOOK = 0.2
+_LOOK = 0.5
 """How often it is looked up who of the readers is shut: they themselves are not told."""
 
 _HEAD = (

@@ -41,7 +41,7 @@ provider = "mock"
 
 [backends.big]
 provider = "mock"
-mock = { style = "scripted", fixtures = "big.json" }
+mock = { style = "scripted", fixtures = "big.json", tokens_per_second = 50 }
 
 [[tiers]]
 name = "t"
@@ -74,7 +74,7 @@ class Plan:
 
     clients: int = 1000
     rounds: int = 3
-    deadline: int = 5
+    deadline: int = 10
     calm: float = 5.0
     timed: bool = True
 
@@ -148,7 +148,7 @@ def _compared(kind: Kind, rounds: Sequence[_Round]) -> Figure:
 
 def _round(kind: Kind, plan: Plan, clients: int, port: int, goods: Goods) -> _Round:
     calm = _in_calm(goods, plan.calm)
-    dawdlers = Dawdlers(port, kind, clients, opening=float(plan.deadline))
+    dawdlers = Dawdlers(port, kind, clients, opening=0.9 * plan.deadline)  # all at once for a while
     dawdlers.run(patience=plan.deadline + 30.0)
     return _Round(dawdlers, calm, goods.seen())
 
@@ -165,5 +165,5 @@ def _p99(seen: Seen) -> float:
     return percentile(seen.took, 0.99)
 
 
-_BIG = json.dumps({"fixtures": [{"answers": [{"chunks": ["x" * 8000] * 200}]}]}).encode()
-"""What slow readers are answered: far more than the kernels hold for them."""
+_BIG = json.dumps({"fixtures": [{"answers": [{"chunks": ["x" * 40_000] * 12}]}]}).encode()
+"""What slow readers are answered: more than is held for them, in a few large events."""
