@@ -14,6 +14,7 @@ from pathlib import Path
 
 from benchmarks.insides import chat
 from benchmarks.micro_admission import KEYS, LIMITS, admission_runs, bytes_per_key
+from benchmarks.micro_attempts import attempt_runs
 from benchmarks.micro_routing import RULES, TIERS, routing_runs
 from benchmarks.micro_telemetry import SERIES, scraping, telemetry_runs
 from benchmarks.report import Goal, Row
@@ -33,7 +34,7 @@ FLAT = Goal(1.5)
 
 MEASURED_KEYS = 1000
 
-TELEMETRY_US, SCRAPE_MS = Goal(10), Goal(5)
+TELEMETRY_US, SCRAPE_MS, WATCH_US = Goal(10), Goal(5), Goal(10)
 _TELEMETRY_ON = ("telemetry_meters_us", "telemetry_trace_us", "telemetry_access_us")
 _TELEMETRY = {
     "telemetry_meters_us": "counting a request",
@@ -61,6 +62,7 @@ def rows() -> tuple[Row, ...]:
         *(_event_row(pair) for pair in pairs()),
         *(row for kind in _ROUTES for row in _route_rows(kind)),
         *(row for limits in LIMITS for row in _admit_rows(limits)),
+        Row("attempt_watched_us", "watching over an attempt that goes well (us)", 1, WATCH_US),
         *_telemetry_rows(),
     )
 
@@ -88,6 +90,8 @@ def measure(pace: Pace, folder: Path, say: Callable[[str], None]) -> Values:
         yield from admitted.items()
         yield f"admit_{limits}_flat", flatness(admitted, f"admit_{limits}", KEYS)
         yield f"key_{limits}_bytes", bytes_per_key(folder, limits, MEASURED_KEYS)
+    say("attempts")
+    yield from microseconds(attempt_runs(folder), pace).items()
     say("telemetry")
     counted = microseconds(telemetry_runs(), pace)
     yield from counted.items()

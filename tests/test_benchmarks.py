@@ -15,6 +15,7 @@ from benchmarks import micro, run
 from benchmarks.load import Requests, Streams, read_all_open, read_requests, read_streams
 from benchmarks.measure import GROUPS, Plan, Record
 from benchmarks.micro_admission import KEYS, LIMITS, callers, config, entrance, let_through
+from benchmarks.micro_attempts import attempt_runs
 from benchmarks.micro_routing import asked, first_step, router, routing_runs, rules_text, tiers_text
 from benchmarks.micro_telemetry import answered, telemetry_runs
 from benchmarks.processes import BenchmarkError, cpu_ticks
@@ -203,6 +204,7 @@ class MicroTests(SynchronousTestCase):
                 ("admit", "<= 10"),
                 ("admit", "<= 1.5"),
                 ("key", "<= 1024"),
+                ("attempt", "<= 10"),
                 ("telemetry", "<= 10"),
                 ("scrape", "<= 5"),
             },
@@ -212,7 +214,7 @@ class MicroTests(SynchronousTestCase):
         """The names of rows are those of what is timed."""
         names = {*micro.calibration_runs(), *routing_runs(self.folder)}
         names |= {f"admit_{limits}_{count}_us" for limits in LIMITS for count in KEYS}
-        names |= {*telemetry_runs(), "telemetry_on_us"}
+        names |= {*telemetry_runs(), "telemetry_on_us", *attempt_runs(self.folder)}
         wanted = {row.measure for row in micro.rows() if row.measure.endswith("_us")}
         self.assertEqual({name for name in wanted if not name.startswith("event_")}, names)
 
