@@ -87,6 +87,24 @@ class DashboardTests(GatewayCase):
         self.assertIn(got.headers["x-request-id"], whole)
         await self.browser.shoot("waterfall")
 
+    async def test_one_request_on_a_phone(self) -> None:
+        """What is wide is wrapped, and can be closed; a request that is gone hides no other."""
+        self.backend.script = status(500)
+        await self.chat("cloud:economy", X_Request_ID="r" * 128)
+        await self.log_in("looker-token-1")
+        await self.browser.resize(390, 844)
+        await self.see("traffic")
+        await self.browser.click("tbody tr")
+        await self.browser.until("document.querySelector('#drawer')?.innerText.includes('rrr')")
+        await self.browser.shoot("waterfall-phone")
+        wide = "const d = document.querySelector('#drawer'); return d.scrollWidth - d.clientWidth"
+        self.assertEqual(await self.browser.run(wide), 0)
+        await self.browser.click("#drawer header button")
+        await self.browser.until("document.querySelector('#drawer').hidden")
+        await self.browser.go(f"{self.url}#traffic/gone")
+        await self.browser.until("document.querySelector('#toasts').innerText.includes('pushed')")
+        self.assertIn("cloud:economy", await self.browser.text("tbody tr"))
+
     async def test_filter(self) -> None:
         """The rows are those of the filter, of what was and of what comes."""
         await self.log_in("looker-token-1")

@@ -71,10 +71,15 @@ async function show() {
   const box = h(`section.view.${view}`);
   fill(main, box);
   try {
-    await VIEWS[view](box, page, rest.map(decodeURIComponent));
+    await VIEWS[view](box, page, rest.map(decoded));
   } catch (error) {
     fill(box, h("p.empty.bad", error.message));
   }
+}
+
+/** A part of the address; as it is where it was not escaped well. */
+function decoded(part) {
+  try { return decodeURIComponent(part); } catch { return part; }
 }
 
 function pulse() {

@@ -11,7 +11,7 @@ export async function clients(box, page) {
       page.may("admin") && h("button.main", { onclick: () => askNew(page, refresh) }, "New key")), keys));
 
   async function refresh() {
-    const [known, made] = await Promise.all([ask("admin/clients"), askOr("admin/keys", null)]);
+    const [known, made] = await Promise.all([ask("admin/clients"), page.may("operator") ? askOr("admin/keys", null) : null]);
     fill(cards, known.clients.length ? known.clients.map(card)
       : h("p.empty", "No clients are configured: whoever reaches the client port is served."));
     fill(keys, made ? table(keyColumns(page, refresh), made.keys, { empty: "None. Keys of the config file are above." })

@@ -2,7 +2,7 @@
 
 import { ask, askOr } from "./api.js";
 import { chart, spark } from "./charts.js";
-import { fill, h, line, pill, table } from "./dom.js";
+import { fill, h, line, pill, table, toast } from "./dom.js";
 import { compact, count, ms, percent, usd } from "./format.js";
 import { mark } from "./live.js";
 import { COLUMNS, inspect } from "./rows.js";
@@ -18,7 +18,7 @@ export async function overview(box, page) {
     h("section.panel", h("header", h("h2", "Backends"), h("span.grow"), h("a", { href: "#backends" }, "All")), strip),
     h("section.panel.flush", h("header", h("h2", "Latest"), h("span.grow"), h("a", { href: "#traffic" }, "All traffic")), list));
 
-  const open = (entry) => inspect(page, entry.id);
+  const open = (entry) => inspect(page, entry.id).catch((error) => toast(error.message, true));
   const [health, setup, recent] = await Promise.all([
     ask("admin/health"), ask("admin/setup"), ask(`admin/traffic?limit=${ROWS}`)]);
   let held;

@@ -36,7 +36,7 @@ export async function inspect(page, id) {
 
 function title(entry, page) {
   return h("header",
-    h("div.grow", h("h1.clip", entry.requested_model || entry.path), h("p.soft.mono.clip", entry.id)),
+    h("div.grow", h("h1.clip", entry.requested_model || entry.path), h("p.mono.clip", h("a", { href: `#traffic/${encodeURIComponent(entry.id)}`, title: "The address of this request" }, entry.id))),
     pill(...verdict(entry)),
     h("button", { onclick: page.close, "aria-label": "Close" }, "✕"));
 }

@@ -1,7 +1,7 @@
 // Live traffic: the newest exchanges, filtered here as they come and by the server for the past.
 
 import { ask, query } from "./api.js";
-import { fill, h, line, table } from "./dom.js";
+import { fill, h, line, table, toast } from "./dom.js";
 import { count } from "./format.js";
 import { mark } from "./live.js";
 import { COLUMNS, inspect } from "./rows.js";
@@ -37,7 +37,8 @@ export async function traffic(box, page, [id]) {
 
   let timer;
   const later = () => { clearTimeout(timer); timer = setTimeout(load, 200); };
-  const open = (entry) => inspect(page, entry.id).catch((error) => fill(list, h("p.empty.bad", error.message)));
+  const open = (entry) => show(entry.id);
+  const show = (wanted) => inspect(page, wanted).catch((error) => toast(error.message, true));
 
   async function load(cursor) {
     const answer = await ask(`admin/traffic${query({ limit: SHOWN, ...whole(filters), cursor })}`).catch((error) => ({ error }));
@@ -68,7 +69,7 @@ export async function traffic(box, page, [id]) {
   });
 
   await load();
-  if (id) await inspect(page, id);
+  if (id) await show(id);
 }
 
 function fits(entry, filters) {
