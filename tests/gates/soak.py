@@ -83,6 +83,11 @@ class Plan:
     stalled: int = 100
     timed: bool = True
 
+    @property
+    def warm_up(self) -> float:
+        """Give the seconds in which memory may grow yet, until all that is kept has its size."""
+        return min(max(self.seconds / 5, 90.0), self.seconds / 2)
+
 
 @frozen
 class _Sample:
@@ -107,9 +112,9 @@ def _loaded(plan: Plan) -> Iterator[Figure]:
         load = Mixture(subject.client_port, plan.rate)
         load.start()
         try:
-            _watch(subject, plan.seconds / 5)
+            _watch(subject, plan.warm_up)
             before, cpu = subject.metrics(), subject.cpu()
-            samples = _watch(subject, plan.seconds * 4 / 5)
+            samples = _watch(subject, plan.seconds - plan.warm_up)
             after, cpu = subject.metrics(), subject.cpu() - cpu
         finally:
             load.stop()
