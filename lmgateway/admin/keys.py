@@ -14,6 +14,8 @@ from lmgateway.admin.answers import Answer, Conflict, Fault, Order, Query, Shape
 from lmgateway.admin.declared import Call, Topic
 from lmgateway.errors import ConfigError, MalformedRequest
 from lmgateway.governance.issued import GRACE_SECONDS, Issued, IssuedKeys, Made
+from lmgateway.governance.ledger import Ledger, Sum, grouped
+from lmgateway.governance.pricing import NANO
 
 topic = Topic("keys")
 
@@ -108,6 +110,21 @@ class Key(Shape, frozen=True, kw_only=True, omit_defaults=False):
     problem: str | None
 
 
+class KeyUsage(Shape, frozen=True, kw_only=True):
+    """What was used under a key's name; ``cost_usd`` is of what has a price."""
+
+    requests: int
+    input_tokens: int
+    output_tokens: int
+    cost_usd: float
+
+
+class ShownKey(Key, frozen=True, kw_only=True, omit_defaults=False):
+    """A key, and what its holder used."""
+
+    usage: KeyUsage
+
+
 class NewKey(Key, frozen=True, kw_only=True):
     """
     A key that was just made.
@@ -148,6 +165,7 @@ class KeyRoutes:
     """
 
     keys: IssuedKeys
+    ledger: Ledger
     is_open: bool
     topic: ClassVar[Topic] = topic
 
@@ -180,12 +198,25 @@ class KeyRoutes:
         return await self._made(call, self.keys.create(_members(body)), 201)
 
     @topic.route(
-        "GET", "/admin/keys/<identity>", role="operator", answer=Key, errors=(404,),
+        "GET", "/admin/keys/<identity>", role="operator", answer=ShownKey, errors=(404,),
         summary="Show a key",
     )  # fmt: skip
-    def show(self, call: Call, identity: str) -> Key:
-        """Show one key, without its secret."""
-        return _told(self.keys.get(identity))
+    def show(self, call: Call, identity: str) -> ShownKey:
+        """Show one key, without its secret, and what was used under its name."""
+        issued = self.keys.get(identity)
+        usage = self._usage(issued.record.members["name"])
+        return ShownKey(usage=usage, **structs.asdict(_told(issued)))
+
+    def _usage(self, name: str) -> KeyUsage:
+        total = Sum()
+        for _, each in grouped(self.ledger.sums, (), lambda key: key.client == name):
+            total.add(each)
+        return KeyUsage(
+            requests=total.requests,
+            input_tokens=total.input_tokens,
+            output_tokens=total.output_tokens,
+            cost_usd=total.cost / NANO,
+        )
 
     @topic.route(
         "PATCH", "/admin/keys/<identity>", role="admin", body=KeyChanges, answer=Key,

@@ -67,6 +67,11 @@ class Admission:
     now: Callable[[], float]
     fail_closed: bool = False
 
+    @property
+    def unrecordable(self) -> bool:
+        """Whether nobody is let in, since it could not be taken down what they use."""
+        return self.fail_closed and self.ledger.failing
+
     def wait(self) -> float:
         """Estimate after how many seconds somebody who finds the gateway full finds a place."""
         return min(max(self.tally.held / self.max_in_flight, SHORTEST_WAIT), LONGEST_WAIT)
@@ -99,7 +104,7 @@ class Admitted:
             LimitError: If whoever asks has had too much.
         """
         admission, tally = self._admission, self._admission.tally
-        if admission.fail_closed and admission.ledger.failing:
+        if admission.unrecordable:
             raise Unrecordable("Usage cannot be recorded now.", retry_after=1)
         if tally.in_flight >= admission.max_in_flight:
             raise Overloaded("The gateway is full.", retry_after=admission.wait())

@@ -32,7 +32,9 @@ _ALWAYS = Period("total")
 @define
 class Spending:
     """
-    What each client spent since the start, in nano-dollars; outlives every config.
+    What each client spent, in nano-dollars; outlives every config.
+
+    It is since the start, or since the first day that a ledger knows of.
 
     Attributes:
         saved: What each spent less than the baseline.

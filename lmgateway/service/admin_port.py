@@ -149,7 +149,7 @@ class AdminParts:
             ),
             ClientRoutes(self.sheets),
             BudgetRoutes(self.scrape.budgets),
-            KeyRoutes(resources.issued, config.is_open),
+            KeyRoutes(resources.issued, resources.ledger, config.is_open),
             MetricsRoutes(self.scrape.text),
             UsageRoutes(resources.ledger),
             AuditRoutes(resources.audit),

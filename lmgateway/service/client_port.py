@@ -126,6 +126,7 @@ class ClientParts:
             uptime=resources.uptime,
             missing_keys=self.missing_keys,
             leaving=lambda: resources.leaving,
+            refusing=lambda: self.admission.unrecordable,
         )
         models = Models(directory, answers, resources.wall() - resources.uptime())
         surfaces = (

@@ -55,9 +55,13 @@ class Records:
         self.resources.audit.keep(self.audit, _teller("audit", self.resources))
 
     def restore(self, budgets: Budgets) -> None:
-        """Have budgets know what earlier runs spent, once in the life of the process; blocks."""
+        """Make known what earlier runs spent, once in the life of the process; blocks."""
         if budgets.purses.restored:
             return
+        spending = self.resources.tally.spending
+        for key, total in self.resources.ledger.sums.items():
+            for sums, amount in ((spending.clients, total.cost), (spending.saved, total.saved)):
+                sums[key.client] = sums.get(key.client, 0) + amount
         with suppress(OSError):  # the ledger has told of it
             budgets.restore(self.resources.ledger.history(budgets.since()))
 

@@ -30,6 +30,7 @@ class HealthSurface:
         uptime: Seconds since the start.
         missing_keys: How many backends name a key that is not there.
         leaving: Whether the gateway is about to stop.
+        refusing: Whether it serves nobody, since usage cannot be recorded.
     """
 
     answers: Answers
@@ -37,6 +38,7 @@ class HealthSurface:
     uptime: Callable[[], float]
     missing_keys: Callable[[], int]
     leaving: Callable[[], bool]
+    refusing: Callable[[], bool]
     app: ClassVar[Klein] = Klein()
 
     @app.route("/healthz", methods=["GET"])
@@ -56,6 +58,8 @@ class HealthSurface:
         """Say whether traffic is wanted."""
         if self.leaving():
             self.answers.json(request, 503, b'{"status":"draining"}')
+        elif self.refusing():
+            self.answers.json(request, 503, b'{"status":"unrecordable"}')
         else:
             self.answers.json(request, 200, b'{"status":"ready"}')
 

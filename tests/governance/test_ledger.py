@@ -186,6 +186,7 @@ class LedgerCases(GatewayCase):
         self.assertNotIn("canary", text)
         self.start(PRICED, more='[state]\nusage = "jsonl:usage.jsonl"')
         self.assertEqual([total.cost for total in self.ledger().sums.values()], [390000])
+        self.assertEqual((await self.ask("GET", "/v1/me")).json["spend_usd"], 0.00039)
 
     async def test_budgets_go_on(self) -> None:
         """What was spent before a restart is spent still."""
@@ -251,8 +252,10 @@ class LedgerCases(GatewayCase):
         got = await self.chat("paid")
         self.assertEqual((got.code, got.headers["x-lmg-error"]), (503, "unrecordable"))
         self.assertEqual(got.headers["retry-after"], "1")
+        self.assertEqual((await self.ask("GET", "/readyz")).code, 503)
         (self.folder / "u").mkdir()
         await until(lambda: not self.ledger().failing, 10)
+        self.assertEqual((await self.ask("GET", "/readyz")).code, 200)
         self.assertEqual((await self.chat("paid")).code, 200)
         self.assertEqual(self.ledger().dropped, 0)
 

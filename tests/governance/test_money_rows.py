@@ -270,6 +270,8 @@ class KeyRows(RouteCase):
         self.assertEqual(told, (1, 3, 5, 0))
         shown = (await self.admin("GET", f"/admin/keys/{made['id']}")).json
         self.assertIsNotNone(shown["last_used_at"])
+        used = {"requests": 1, "input_tokens": 3, "output_tokens": 5, "cost_usd": 0.0}
+        self.assertEqual(shown["usage"], used)
 
     async def test_L6b_5_rate_limit(self) -> None:
         """A key's own, changed while it is in use."""
