@@ -15,6 +15,7 @@ KINDS = (
     "audit",
     "breaker",
     "budget",
+    "denied",
     "key",
     "ledger",
     "limit",
@@ -23,6 +24,7 @@ KINDS = (
     "probe",
     "reload",
     "secret",
+    "start",
 )
 """What can happen: see ``lmgateway.telemetry.events``."""
 
