@@ -53,6 +53,8 @@ from lmgateway.wire.timers import Wheel
 __all__ = ["Climber", "Ladder", "Overflow", "Step", "Tier"]
 
 MAX_PAUSE = 2.0
+_FREE = ("closed", "forced_closed")
+"""The states of a breaker in which no attempt is a trial."""
 
 
 @frozen(kw_only=True)
@@ -118,7 +120,8 @@ class Climber:
         if tried.bars(target, step.tier.queue):
             return None
         health = target.health
-        tries = 1 if health is not None and health.state != "closed" else step.tries
+        on_trial = health is not None and health.state not in _FREE
+        tries = 1 if on_trial else step.tries
         for number in range(tries):
             if number and not await self._may_retry(number, step, target, exchange, tried):
                 break

@@ -96,6 +96,15 @@ class RetryCases(AttemptCase):
         self.backend.script = turns(status(503), status(503), well)
         self.assertEqual((await self.chat()).code, 200)
 
+    async def test_retries_where_the_operator_forced_the_breaker(self) -> None:
+        """A breaker that is forced closed is no trial: retries are made as ever."""
+        self.start(gateway="max_retries = 2\nretry_delay_ms = 1\nfailover = false")
+        forced = {"state": "forced_closed"}
+        await self.ask("POST", "/admin/backends/mock/breaker", forced, admin=True)
+        self.backend.script = turns(status(500), status(500), well)
+        self.assertEqual((await self.chat()).code, 200)
+        self.assertEqual(len(self.backend.asked), 3)
+
     async def test_row_17_retry_budget(self) -> None:
         """Row 17: a backend that always fails is asked at most a fifth more for retries."""
         self.start(
