@@ -37,8 +37,14 @@ from lmgateway.dialects.base import Answer, Quirks, StreamReader, StreamWriter
 from lmgateway.dialects.document import encode, read, splice
 from lmgateway.dialects.hub import objects
 from lmgateway.dialects.hub_extensions import plain
-from lmgateway.dialects.openai_stream import OpenAIReader, OpenAIWriter, UsageMember
-from lmgateway.errors import BackendError, GatewayError, MalformedRequest, ProtocolError
+from lmgateway.dialects.openai_stream import FAILED, OpenAIReader, OpenAIWriter, UsageMember
+from lmgateway.errors import (
+    BackendError,
+    BackendFailed,
+    GatewayError,
+    MalformedRequest,
+    ProtocolError,
+)
 
 _BOUNDS: Mapping[str, tuple[float, float]] = {
     "temperature": (0, 2),
@@ -187,6 +193,8 @@ class OpenAI:
             reason = choices[0].get("finish_reason")
         elif "data" not in document:
             raise ProtocolError("The model backend's answer has no choices.")
+        if reason == FAILED:
+            raise BackendFailed("The model backend reported an error in its answer.")
         model = document.get("model")
         return Answer(
             document=document,

@@ -11,7 +11,7 @@ mark        event
             ``tool_calls``, ``function_call``, ``audio``; ``text`` of the
             legacy completions
 ``USAGE``   ``choices: []`` with ``usage``
-``ERROR``   ``error`` member
+``ERROR``   ``error`` member, ``finish_reason: "error"``; ``[DONE]`` after nothing at all
 ``END``     ``[DONE]``
 ==========  =============================================================
 
@@ -74,6 +74,8 @@ def _count(value: int | None) -> int:
 # ``Raw | None`` would take nothing but null.
 _ABSENT = msgspec.Raw()
 _EMPTY = (b"", b"null", b"[]")
+FAILED = "error"
+"""The ``finish_reason`` of an answer that broke off behind a router, as OpenRouter has it."""
 
 
 class _Delta(msgspec.Struct):
@@ -132,7 +134,7 @@ class OpenAIReader:
         if not data:
             return Mark.QUIET
         if data.startswith(b"[DONE]"):
-            return Mark.END
+            return self._ended()
         try:
             chunk = _parse(data)
         except msgspec.MsgspecError:
@@ -142,6 +144,13 @@ class OpenAIReader:
             self.error = streamed_error(bytes(chunk.error))
             return Mark.ERROR
         return self._note(chunk)
+
+    def _ended(self) -> Mark:
+        """Take an end for one, unless it is all that came."""
+        if self.output_bytes or self.finish_reason is not None or self.garbled:
+            return Mark.END
+        self.error = ProtocolError("The model backend's stream has no answer in it.")
+        return Mark.ERROR
 
     def _note(self, chunk: _Chunk) -> Mark:
         if self.model is None:
@@ -154,6 +163,9 @@ class OpenAIReader:
         for choice in chunk.choices or ():
             if choice.finish_reason is not None:
                 self.finish_reason = choice.finish_reason
+                if self.finish_reason == FAILED:
+                    self.error = BackendFailed("The model backend reported an error in its stream.")
+                    return Mark.ERROR
             if choice.delta is not None:
                 size += choice.delta.size()
             elif choice.text:

@@ -203,6 +203,29 @@ class ReaderTests(SynchronousTestCase):
             self.assertIsInstance(reader.error, kind)
             self.assertNotIn("sk-secret", str(reader.error))
 
+    def test_an_answer_that_failed_behind_a_router(self) -> None:
+        """``finish_reason: "error"`` is no end of an answer, in a stream as in a whole one."""
+        reader = OPENAI.reader(PLAIN)
+        data = b'{"choices":[{"delta":{"content":""},"finish_reason":"error"}]}'
+        self.assertIs(reader.inspect(event(data)), Mark.ERROR)
+        self.assertIsInstance(reader.error, BackendFailed)
+        whole = b'{"choices":[{"message":{"content":"Hel"},"finish_reason":"error"}]}'
+        with self.assertRaises(BackendFailed):
+            OPENAI.read_answer(whole)
+
+    def test_an_end_of_nothing(self) -> None:
+        """``[DONE]`` alone is no answer; an empty one has its reason, or some output."""
+        reader = OPENAI.reader(PLAIN)
+        self.assertIs(reader.inspect(event(b"[DONE]")), Mark.ERROR)
+        self.assertIsInstance(reader.error, ProtocolError)
+        for chunk in (
+            b'{"choices":[{"delta":{},"finish_reason":"stop"}]}',
+            b'{"choices":[{"delta":{"content":"a"}}]}',
+        ):
+            reader = OPENAI.reader(PLAIN)
+            reader.inspect(event(chunk))
+            self.assertIs(reader.inspect(event(b"[DONE]")), Mark.END)
+
 
 class ErrorTests(SynchronousTestCase):
     """Tests for what a backend's refusal means."""
