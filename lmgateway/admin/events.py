@@ -35,8 +35,8 @@ class EventRoutes:
     topic: ClassVar[Topic] = topic
 
     @topic.route(
-        "GET", "/admin/events", role="viewer", query=Kinds, answer=None, media=MEDIA, errors=(429,),
-        summary="Events as they happen",
+        "GET", "/admin/events", role="viewer", query=Kinds, answer=None, media=MEDIA,
+        errors=(429, 503), summary="Events as they happen",
     )  # fmt: skip
     async def events(self, call: Call, query: Kinds) -> None:
         """

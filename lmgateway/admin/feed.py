@@ -19,7 +19,7 @@ from twisted.internet.interfaces import IPushProducer
 from zope.interface import implementer
 
 from lmgateway.admin.answers import head_of
-from lmgateway.errors import TooManyConcurrent
+from lmgateway.errors import Draining, TooManyConcurrent
 from lmgateway.telemetry.events import Event, Events
 from lmgateway.telemetry.traffic import Entry, Traffic
 from lmgateway.wire.request import Request
@@ -47,6 +47,7 @@ class Feed:
     _listeners: set[Listener] = field(factory=set)
     _stops: list[Callable[[], None]] = field(factory=list)
     _number: int = 0
+    _stopped: bool = False
 
     def __len__(self) -> int:
         return len(self._listeners)
@@ -63,7 +64,10 @@ class Feed:
 
         Raises:
             TooManyConcurrent: If too many listen already.
+            Draining: After ``stop``.
         """
+        if self._stopped:
+            raise Draining("The gateway is shutting down.")
         if len(self._listeners) >= MAX_LISTENERS:
             raise TooManyConcurrent("Too many listen already.", retry_after=BEAT_SECONDS)
         if not self._listeners:
@@ -79,6 +83,11 @@ class Feed:
             stops, self._stops = self._stops, []
             for stop in stops:
                 stop()
+
+    def stop(self) -> None:
+        """Let all listeners go, and take none of those who come back for more."""
+        self._stopped = True
+        self.close()
 
     def close(self) -> None:
         """Let all listeners go."""

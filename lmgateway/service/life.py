@@ -263,7 +263,7 @@ class GatewayService(Service):
             self._delay = deferLater(clock, gateway.drain_delay_ms / 1000)
             with suppress(CancelledError):  # a second signal
                 await self._delay
-        self.resources.feed.close()
+        self.resources.feed.stop()
         factories = [port.factory for port in (self.client, self.admin) if port.factory]
         self.client.close()
         self.admin.close()

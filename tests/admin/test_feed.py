@@ -118,3 +118,10 @@ class EventTests(GatewayCase):
         await self.listen()
         await service.drain()
         await self.ended
+
+    async def test_a_stop_waits_for_none_who_comes_back(self) -> None:
+        """A browser asks again on the connection that it has, and would hold up the stop."""
+        service = self.start()
+        service.resources.feed.stop()
+        got = await self.ask("GET", "/admin/events", admin=True)
+        self.assertEqual((got.code, got.json["kind"]), (503, "draining"))

@@ -47,13 +47,17 @@ const page = {
   /** Does what an operator asked for, and says how it went. */
   async act(what, path, { method = "POST", body, sure } = {}) {
     if (sure && !confirm(sure)) return null;
+    page.acted = Infinity;
     try {
       const answer = await ask(path, { method, body });
       toast(`${what}: done.`);
       return answer ?? {};
     } catch (error) {
-      toast([`${what}: ${error.message}`, ...error.problems ?? []].join("\n"), true);
+      const problems = error.problems ?? [];
+      toast(problems.length ? [`${what}:`, ...problems].join("\n") : `${what}: ${error.message}`, true);
       return null;
+    } finally {
+      page.acted = performance.now();
     }
   },
 };
@@ -129,8 +133,9 @@ async function start() {
 
 /** Says what else happened, where an operator would want to know at once. */
 function told(event) {
-  if (event.kind === "reload") toast(event.ok ? "The configuration was reloaded." : `Reload failed: ${event.error}`, !event.ok);
-  if (event.kind === "breaker") toast(`${event.backend}: breaker ${event.from} → ${event.to}`, event.to === "open");
+  const mine = performance.now() - (page.acted ?? -Infinity) < 2000;  // who did it was told already
+  if (event.kind === "reload" && !mine) toast(event.ok ? "The configuration was reloaded." : `Reload failed: ${event.error}`, !event.ok);
+  if (event.kind === "breaker" && !mine) toast(`${event.backend}: breaker ${event.from} → ${event.to}`, event.to === "open");
   if (event.kind === "budget") toast(`Budget ${event.budget}${event.owner ? ` of ${event.owner}` : ""}: ${event.what === "exceeded" ? "spent" : `${percent(event.threshold, 0)} spent`}.`, true);
   if (event.kind === "alarm") toast(`${event.ip} is guessing at tokens of this port.`, true);
   if (event.kind === "secret" && event.state === "stale") toast(`A secret cannot be read anew: ${event.text}`, true);

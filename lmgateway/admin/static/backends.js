@@ -80,9 +80,9 @@ function card(backend, known, page, refresh) {
       backend.drained ? h("button.main", { "data-of": `drain ${name}`, onclick: act("Undrain", "undrain") }, "Undrain")
         : h("button", { "data-of": `drain ${name}`, onclick: act("Drain", "drain", { seconds: 3600 }, `Send nothing new to ${name} for an hour?`) }, "Drain"),
       h("span.small.soft", "Breaker:"),
-      h("button", { onclick: act("Open the breaker of", "breaker", { state: "forced_open" }, `Refuse all of ${name} for ten minutes?`) }, "Open"),
-      h("button", { onclick: act("Close the breaker of", "breaker", { state: "forced_closed" }, `Send to ${name} for ten minutes whatever happens?`) }, "Close"),
-      h("button.quiet", { onclick: act("Let the breaker of", "breaker", { state: "auto" }) }, "Auto")));
+      h("button", { onclick: act("Open breaker of", "breaker", { state: "forced_open" }, `Refuse all of ${name} for ten minutes?`) }, "Open"),
+      h("button", { onclick: act("Close breaker of", "breaker", { state: "forced_closed" }, `Send to ${name} for ten minutes whatever happens?`) }, "Close"),
+      h("button.quiet", { onclick: act("Automatic breaker of", "breaker", { state: "auto" }) }, "Auto")));
 }
 
 const probing = (probe) => [
