@@ -210,7 +210,7 @@ class Climber:
             attempt.seconds = self.wheel.now() - now
             exchange.account.settle(attempt)
             if watch is not None:
-                watch.end(error, blameless=self._is_impatience(error, exchange))
+                watch.end(error, blameless=self._is_impatience(error, exchange, now))
             raise
         attempt.seconds = self.wheel.now() - now
         hold.opened = opened
@@ -288,13 +288,17 @@ class Climber:
         exchange.waited += seconds
         return True
 
-    def _is_impatience(self, error: BaseException, exchange: Exchange) -> bool:
-        """Tell whether an attempt ended only because the client gave it less time than usual."""
-        return (
-            isinstance(error, BackendTimeout)
-            and exchange.patience < self.commit_seconds
-            and self._left(exchange) <= 0
-        )
+    def _is_impatience(self, error: BaseException, exchange: Exchange, began: float) -> bool:
+        """
+        Tell whether an attempt ended only because it was given less time than usual.
+
+        So it is where the client's own deadline was shorter, or others had taken most of the
+        time before.
+        """
+        if not isinstance(error, BackendTimeout) or self._left(exchange) > 0:
+            return False
+        late = began - exchange.started > self.commit_seconds / 2
+        return late or exchange.patience < self.commit_seconds
 
     def commit_by(self, exchange: Exchange) -> float:
         """Give the reactor second by which an exchange must have its first output."""

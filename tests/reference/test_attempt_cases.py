@@ -255,6 +255,16 @@ class DeadlineCases(AttemptCase):
         self.backend.script = well
         self.assertEqual((await self.chat()).code, 200)
 
+    async def test_what_another_took_harms_nobody(self) -> None:
+        """A target that was asked when most of the time was gone is not judged by the rest."""
+        self.begin_two(gateway="request_timeout_ms = 600", backends="timeout_ms = 400")
+        self.backend.script = self.other.script = hang
+        got = await self.chat()
+        self.assertEqual((got.code, len(self.other.asked)), (504, 1))
+        document = (await self.ask("GET", "/admin/backends", admin=True)).json
+        errors = {backend["backend"]: backend["errors"] for backend in document["backends"]}
+        self.assertEqual(errors, {"mock": 1, "other": 0})
+
 
 class SheddingCases(AttemptCase):
     """Tests for places, and who finds none."""
