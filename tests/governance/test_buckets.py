@@ -48,8 +48,8 @@ class BucketTests(SynchronousTestCase):
             self.assertTrue(asked(bucket, rate, 5 + wait))
             self.assertFalse(asked(bucket, rate, 5 + wait))
 
-    def test_configured_burst(self) -> None:
-        """L4.3: 60 a minute with a burst of ten is ten, a refusal, and one more a second later."""
+    def test_L4_3_configured_burst(self) -> None:
+        """60 a minute with a burst of ten is ten, a refusal, and one more a second later."""
         bucket, rate = Bucket(), Rate.of(60, 10)
         self.assertEqual([asked(bucket, rate, 0) for _ in range(11)], [True] * 10 + [False])
         self.assertTrue(asked(bucket, rate, 1.0))
@@ -157,8 +157,8 @@ class BucketTests(SynchronousTestCase):
 
     @patient
     @given(rpm=st.integers(1, 6000), start=st.floats(0, 2e9), burst=st.integers(1, 50))
-    def test_waits_are_true(self, rpm: int, start: float, burst: int) -> None:
-        """L4.4: after the wait that was told, rounded up to a second, a retry succeeds."""
+    def test_L4_4_waits_are_true(self, rpm: int, start: float, burst: int) -> None:
+        """After the wait that was told, rounded up to a second, a retry succeeds."""
         bucket, rate = Bucket(), Rate.of(rpm, burst)
         while asked(bucket, rate, start):
             pass
@@ -282,7 +282,7 @@ class CrowdTests(SynchronousTestCase):
         self.assertEqual(len(buckets), 3)
         self.assertIs(buckets.get("a", 3), kept)
 
-    def test_idle_ones_are_forgotten(self) -> None:
+    def test_H1_3b1_idle_ones_are_forgotten(self) -> None:
         """As soon as another is asked for."""
         buckets = Crowd(Bucket, idle=60)
         for number in range(100):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from time import monotonic as seconds
 from typing import Any
 
 from treq.client import HTTPClient
@@ -43,8 +44,13 @@ class LimitCases(GatewayCase):
     async def test_R_L01_burst(self) -> None:
         """60 a minute are 30 at once; the 31st is refused."""
         self.start(gateway="rate_limit_rpm = 60")
-        self.assertEqual(await self.codes(31), [200] * 30 + [429])
-        self.assertEqual(len(self.backend.asked), 30)
+        codes: list[int] = []
+        before = seconds()
+        while 429 not in codes and len(codes) < 99:
+            codes += await self.codes(1)
+        flowed = int(seconds() - before)  # one a second: a slow machine has more
+        self.assertIn(len(codes), range(31, 32 + flowed))
+        self.assertEqual(len(self.backend.asked), len(codes) - 1)
 
     async def test_R_L02_refusal(self) -> None:
         """It says when to come back, and what the limit is."""
