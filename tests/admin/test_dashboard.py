@@ -105,6 +105,48 @@ class DashboardTests(GatewayCase):
         await self.browser.until("document.querySelector('#toasts').innerText.includes('pushed')")
         self.assertIn("cloud:economy", await self.browser.text("tbody tr"))
 
+    async def test_L7_2_L7_4_what_is_shown_is_what_the_port_tells(self) -> None:
+        """Health and money are those of ``/admin/backends`` and ``/admin/usage``."""
+        self.backend.script = status(500)
+        for _ in range(2):
+            await self.chat("cloud:economy")
+        key = {"Authorization": "Bearer looker-token-1"}
+        told = (await self.ask("GET", "/admin/backends", admin=True, **key)).json["backends"][0]
+        spent = (await self.ask("GET", "/admin/usage?by=tier", admin=True, **key)).json
+        await self.log_in("looker-token-1")
+        await self.see("backends")
+        card = await self.browser.text(".grid .panel")
+        self.assertIn(f"of the last {told['samples']}", card)
+        for target in told["targets"]:
+            self.assertIn(target["model"], card)
+            self.assertIn(f"{target['errors']} / {target['samples']}", card)
+        await self.see("spend")
+        await self.browser.until("document.querySelector('.tile .value')")
+        tiles = await self.browser.run("return document.querySelector('.tiles').innerText")
+        self.assertIn(f"Requests\n{spent['totals']['requests']}", tiles)
+
+    async def test_L7_5_L7_6_graphs_and_pause(self) -> None:
+        """Graphs are drawn in place; what is paused holds still, and goes on with all of it."""
+        await self.chat("local:fast")
+        await self.log_in("looker-token-1")
+        await self.browser.until("document.querySelectorAll('svg.chart').length == 4")
+        self.assertIn(
+            "Requests",
+            await self.browser.run(
+                "return document.querySelector('svg.chart').getAttribute('aria-label')"
+            ),
+        )
+        await self.see("traffic")
+        await self.browser.until("document.querySelectorAll('tbody tr').length == 1")
+        await self.browser.click("header button[aria-pressed]")
+        await self.chat("cloud:economy")
+        await deferLater(reactor, 1)
+        self.assertEqual(
+            await self.browser.run("return document.querySelectorAll('tbody tr').length"), 1
+        )
+        await self.browser.click("header button[aria-pressed]")
+        await self.browser.until("document.querySelectorAll('tbody tr').length == 2")
+
     async def test_filter(self) -> None:
         """The rows are those of the filter, of what was and of what comes."""
         await self.log_in("looker-token-1")

@@ -345,7 +345,7 @@ class SeriesCase(GatewayCase):
 class EverySeriesTests(SeriesCase):
     """See ``lmgateway.service.metrics``, ``etc/prometheus`` and ``etc/grafana``."""
 
-    async def test_every_series_is_moved(self) -> None:
+    async def test_L1_6_every_series_is_moved(self) -> None:
         """Whatever is declared has a value once what it tells of happened, and is documented."""
         await self.live()
         unmoved = sorted(set(self.kinds) - self.seen)
