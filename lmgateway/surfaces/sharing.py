@@ -15,13 +15,13 @@ from contextlib import AbstractAsyncContextManager, nullcontext
 from hashlib import sha256
 
 from attrs import evolve, frozen
-from twisted.internet.defer import Deferred, TimeoutError
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
 from lmgateway.backends.base import Reply
 from lmgateway.chat import ChatRequest
 from lmgateway.dialects.base import SurfaceDialect
-from lmgateway.errors import BackendTimeout, GatewayError, MalformedRequest
+from lmgateway.errors import GatewayError, MalformedRequest
 from lmgateway.exchange import Exchange
 from lmgateway.gateway import Gateway
 from lmgateway.governance.pricing import usd
@@ -154,8 +154,6 @@ class Replay:
         self._reader = Reader(flight.tape, self._request, self._headers, flight.interrupted)
         try:
             await self._reader.play(within)
-        except TimeoutError as late:
-            raise BackendTimeout from late
         finally:
             exchange.status = flight.tape.status
             exchange.bytes_out = self._reader.offset

@@ -13,10 +13,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Literal
 
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, TimeoutError
 from twisted.internet.interfaces import IPushProducer
 
-from lmgateway.errors import GatewayError, Overloaded
+from lmgateway.errors import BackendTimeout, GatewayError, Overloaded
 from lmgateway.wire.heads import Headers
 from lmgateway.wire.outlet import Outlet
 from lmgateway.wire.request import Request
@@ -237,6 +237,9 @@ class Reader:
 
         Args:
             within: Bounds the wait for its beginning.
+
+        Raises:
+            BackendTimeout: If it has not begun by then.
         """
         tape, request = self._tape, self._request
         try:
@@ -263,6 +266,10 @@ class Reader:
         except CancelledError:
             self._why(request.interruption)
             raise
+        except TimeoutError:
+            late = BackendTimeout()
+            self._why(late)
+            raise late from None
         finally:
             tape.leave(self)
 

@@ -202,6 +202,22 @@ class IdempotencyCases(SharedCase):
         entries = await self.recorded(2)
         self.assertEqual([entry["outcome"] for entry in entries], ["backend_timeout", "ok"])
 
+    async def test_C10_the_last_who_waits_is_told_at_its_deadline(self) -> None:
+        """The first client has left: nobody is answered any more, and the backend is let go."""
+        self.start()
+        self.backend.script = hang
+        first = ensure(self.keyed())
+        await until(lambda: len(self.backend.asked) == 1)
+        second = ensure(self.keyed(X_LMG_Deadline="500"))
+        await until(lambda: readers(self) == 2)
+        first.cancel()
+        await until(lambda: readers(self) == 1)
+        got = await second
+        self.assertEqual((got.code, got.headers["x-lmg-error"]), (504, "backend_timeout"))
+        await until(lambda: self.backend.lost == [0])
+        self.assertEqual((len(self.kept), self.kept.held), (0, 0))
+        self.failureResultOf(first)
+
     async def test_C10_a_bad_deadline_is_refused_as_ever(self) -> None:
         """It is so for who is answered from what was kept, too."""
         self.start()
