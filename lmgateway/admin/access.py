@@ -42,6 +42,10 @@ class Token:
     expires: float | None = None
 
 
+class Expired(Unauthenticated):
+    """A token that was good once; who shows it does not guess."""
+
+
 @frozen
 class Tokens:
     """
@@ -62,7 +66,8 @@ class Tokens:
         Say whose token that is.
 
         Raises:
-            Unauthenticated: If it is none, or has expired.
+            Unauthenticated: If it is none.
+            Expired: If it is one no more.
         """
         given, found = digest(shown[:MAX_TOKEN].decode("latin-1")), None
         for token in self.tokens:  # all of them, whatever was found
@@ -71,7 +76,7 @@ class Tokens:
         if found is None:
             raise Unauthenticated("The token is not valid.")
         if self._expired(found):
-            raise Unauthenticated("The token has expired.")
+            raise Expired("The token has expired.")
         return found
 
     def still(self, kept: bytes) -> Operator | None:

@@ -15,7 +15,7 @@ from hmac import compare_digest
 from attrs import frozen
 from twisted.logger import Logger
 
-from lmgateway.admin.access import Guesses, Tokens
+from lmgateway.admin.access import Expired, Guesses, Tokens
 from lmgateway.admin.answers import HTML, head_of, refusal_of
 from lmgateway.admin.cookies import Cookies
 from lmgateway.admin.declared import AdminPass
@@ -88,8 +88,9 @@ class AdminDoor:
         self.guesses.check(address)
         try:
             token = self.tokens.identify(shown[7:].strip())
-        except Unauthenticated:
-            self.guesses.wrong(address)
+        except Unauthenticated as error:
+            if not isinstance(error, Expired):
+                self.guesses.wrong(address)
             raise
         return Operator(token.name, token.role, "token")
 
@@ -116,6 +117,8 @@ class AdminDoor:
         return refusal_of(head, error)
 
     def _is_page(self, head: Head) -> bool:
+        if head.get(b"authorization") is not None:  # no browser, and has its token elsewhere
+            return False
         declared = self.table.find(head)
         return declared is not None and declared.media == HTML
 

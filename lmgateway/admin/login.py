@@ -8,7 +8,7 @@ from typing import ClassVar
 import msgspec
 from attrs import frozen
 
-from lmgateway.admin.access import Guesses, Tokens
+from lmgateway.admin.access import Expired, Guesses, Tokens
 from lmgateway.admin.answers import HTML, Answer, Raw, Shape
 from lmgateway.admin.cookies import Cookies
 from lmgateway.admin.declared import FORM, Call, Topic
@@ -104,7 +104,8 @@ class LoginRoutes:
         except RateLimited as error:
             return _form(error)
         except Unauthenticated as error:
-            self.guesses.wrong(call.address)
+            if not isinstance(error, Expired):
+                self.guesses.wrong(call.address)
             return _form(error)
         call.operator = Operator(token.name, token.role, "session")
         if (old := self.cookies.read(head)) is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import ClassVar, Literal
 
 from attrs import frozen
@@ -11,9 +11,13 @@ from lmgateway.admin.answers import Shape
 from lmgateway.admin.declared import Call, Topic
 from lmgateway.admin.status import Served
 from lmgateway.config.schema import Config
-from lmgateway.config.values import is_loopback
+from lmgateway.config.values import is_loopback, moment
 
 topic = Topic("setup")
+
+DAY = 86400.0
+SOON = 14.0
+"""Days before a token expires from which that is told."""
 
 
 class Hint(Shape, frozen=True):
@@ -40,10 +44,18 @@ class Setup(Shape, frozen=True):
 
 @frozen(eq=False)
 class SetupRoutes:
-    """The route."""
+    """
+    The route.
+
+    Attributes:
+        wall: Seconds since the epoch.
+        complaints: Says which secrets cannot be read any more.
+    """
 
     config: Config
     served: Served
+    wall: Callable[[], float]
+    complaints: Callable[[], Iterable[str]]
     topic: ClassVar[Topic] = topic
 
     @topic.route("GET", "/admin/setup", role="viewer", answer=Setup, summary="What is to be done")
@@ -65,6 +77,10 @@ class SetupRoutes:
         for line in self.config.warnings:
             todo = "Change it in the file named there, and reload."
             yield Hint(id="config", level="warning", text=line, todo=todo)
+        for text in self.complaints():
+            todo = "Put the secret back where it is read from, before the next start."
+            yield Hint(id="secret", level="warning", text=text, todo=todo)
+        yield from self._tokens()
         if not is_loopback(gateway.client_host) and not self.config.clients:
             yield Hint(
                 id="anonymous_clients",
@@ -79,6 +95,20 @@ class SetupRoutes:
                 text="What backends are sent, prompts too, is kept in the traffic log.",
                 todo="Set traffic_log_debug = false once you have seen enough.",
             )
+
+    def _tokens(self) -> Iterator[Hint]:
+        for token in self.config.admin_tokens:
+            if token.expires is None:
+                continue
+            days = (moment(token.expires) - self.wall()) / DAY
+            if days < SOON:
+                when = f"expires on {token.expires}" if days > 0 else "has expired"
+                yield Hint(
+                    id="admin_token_expires",
+                    level="warning",
+                    text=f"The admin token {token.name!r} {when}.",
+                    todo="Give its holder a new one, or take it out.",
+                )
 
     def _infos(self) -> Iterator[Hint]:
         gateway = self.config.gateway

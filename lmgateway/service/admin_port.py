@@ -139,7 +139,12 @@ class AdminParts:
                 apply=self.reload,
             ),
             LevelRoutes(resources.log_levels),
-            SetupRoutes(config, resources.served),
+            SetupRoutes(
+                config,
+                resources.served,
+                resources.wall,
+                lambda: complaints(config, resources.environ),
+            ),
             BackendRoutes(wellness.observed, wellness.probed),
             ImposingRoutes(
                 wellness.force,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from tests.harness import GatewayCase
@@ -80,6 +81,27 @@ class ConfigTests(GatewayCase):
         self.assertIn("open_admin_port", hints)
         self.assertEqual(hints["debug_capture"]["level"], "warning")
         self.assertTrue(all(hint["todo"] for hint in hints.values()))
+
+    async def test_tokens_that_end_are_told_before(self) -> None:
+        """A token that has expired, or will in two weeks, is something to look at."""
+        self.environ |= {"GOOD": "g" * 20, "SOON": "s" * 20, "GONE": "n" * 20}
+        today = datetime.now(UTC).date()
+        soon = today + timedelta(3)
+        ends = {"good": today + timedelta(365), "soon": soon, "gone": today - timedelta(1)}
+        self.start(
+            more="".join(
+                f'[[admin_tokens]]\nname = "{name}"\ntoken_env = "{name.upper()}"\n'
+                f'expires = "{day}"\n'
+                for name, day in ends.items()
+            )
+        )
+        key: dict[str, Any] = {"Authorization": "Bearer " + "g" * 20}
+        got = await self.ask("GET", "/admin/setup", admin=True, **key)
+        texts = [h["text"] for h in got.json["hints"] if h["id"] == "admin_token_expires"]
+        self.assertEqual(
+            texts,
+            [f"The admin token 'soon' expires on {soon}.", "The admin token 'gone' has expired."],
+        )
 
 
 class LevelTests(GatewayCase):

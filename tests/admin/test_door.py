@@ -43,6 +43,17 @@ class GuessTests(RouteCase):
         got = await self.ask_as("admin", "GET", "/admin/health", X_Forwarded_For="192.0.2.7")
         self.assertEqual(got.code, 200)
 
+    async def test_an_expired_token_is_no_guess(self) -> None:
+        """A job that goes on with its old token locks nobody out, and is told why, on pages too."""
+        self.environ["OLD"] = "an-old-token"
+        old = '[[admin_tokens]]\nname = "old"\ntoken_env = "OLD"\nexpires = "2020-01-31"\n'
+        self.begin_with_tokens(more=old)
+        for path in ("/metrics", "/") * 4:
+            key: dict[str, Any] = {"Authorization": "Bearer an-old-token"}
+            got = await self.ask("GET", path, admin=True, **key)
+            self.assertEqual((got.code, got.json["error"]), (401, "The token has expired."))
+        self.assertEqual((await self.ask_as("viewer", "GET", "/admin/health")).code, 200)
+
     async def test_who_is_logged_in_does_not_notice(self) -> None:
         """A session goes on while guesses come from its address."""
         self.begin_with_tokens()
