@@ -24,23 +24,8 @@ from typing import Any
 import msgspec
 
 from lmgateway.chat import Document
-from lmgateway.dialects.foreign import refuse_foreign
+from lmgateway.dialects.foreign import POLICY, refuse_foreign
 from lmgateway.errors import MalformedRequest
-
-POLICY = frozenset(
-    {
-        "max_completion_tokens",
-        "max_tokens",
-        "messages",
-        "model",
-        "n",
-        "options",
-        "stream",
-        "stream_options",
-        "tools",
-    }
-)
-"""Members that the gateway decides on: no other spelling of them is let through."""
 
 MAX_DEPTH = 64
 

@@ -1,5 +1,5 @@
 """
-Members of a request that would choose a host, a route or a credential.
+Members of a request that would choose a host, a route, another model or a credential.
 
 Where a request goes, and with which key, is for the operator's config alone.  Client libraries
 and other gateways have members for it, and a backend behind this one may well read them: so they
@@ -8,7 +8,8 @@ regard to case, ``_`` and ``-`` (``apiBase``, ``API-BASE``), for readers differ 
 
 They are looked for at the top of a body and anywhere in those of its members that some servers
 read as if they stood at the top (``NESTS``).  Elsewhere a name is data: a tool may well have a
-parameter that is called ``endpoint``.
+parameter that is called ``endpoint``.  What the gateway itself decides on (``POLICY``) is not to
+be said in such a member either: it would hold in place of what was looked at and paid for.
 """
 
 from __future__ import annotations
@@ -18,6 +19,21 @@ from functools import lru_cache
 from typing import Any, Literal
 
 from lmgateway.errors import MalformedRequest
+
+POLICY = frozenset(
+    {
+        "max_completion_tokens",
+        "max_tokens",
+        "messages",
+        "model",
+        "n",
+        "options",
+        "stream",
+        "stream_options",
+        "tools",
+    }
+)
+"""Members that the gateway decides on: no other spelling of them is let through."""
 
 FOREIGN = frozenset(
     {
@@ -29,6 +45,9 @@ FOREIGN = frozenset(
         "api_version",
         "auth_token",
         "base_url",
+        "content_policy_fallbacks",
+        "context_window_fallback_dict",
+        "context_window_fallbacks",
         "custom_api_base",
         "custom_host",
         "custom_llm_provider",
@@ -40,12 +59,15 @@ FOREIGN = frozenset(
         "endpoint_url",
         "extra_headers",
         "extra_query",
+        "fallback_models",
+        "fallbacks",
         "headers",
         "host",
         "http_proxy",
         "https_proxy",
         "litellm_credential_name",
         "model_list",
+        "models",
         "organization",
         "organization_id",
         "proxies",
@@ -64,7 +86,7 @@ FOREIGN = frozenset(
 FAMILIES = ("aws", "azure", "langfuse", "vertex", "watsonx")
 """How further ones begin: a provider's own words for its hosts and credentials."""
 
-NESTS = frozenset({"extra_body", "fallbacks", "litellm_params", "model_kwargs", "optional_params"})
+NESTS = frozenset({"extra_body", "litellm_params", "model_kwargs", "optional_params"})
 """Members whose own members some servers read as if they stood at the top."""
 
 MAX_CACHED = 64
@@ -79,6 +101,7 @@ def _plain(name: str) -> str:
 
 _FOREIGN = frozenset(map(_plain, FOREIGN))
 _NESTS = frozenset(map(_plain, NESTS))
+_POLICY = frozenset(map(_plain, POLICY))
 
 
 def _judge(name: str) -> Verdict:
@@ -95,6 +118,8 @@ def refuse_foreign(name: str, value: Any) -> None:
     """
     Refuse a top-level member that would choose where a request goes, or one within it.
 
+    What is decided on is looked for at the top of such a member only, as it would hold there.
+
     Raises:
         MalformedRequest: Naming it.
     """
@@ -104,7 +129,8 @@ def refuse_foreign(name: str, value: Any) -> None:
     if verdict == "refused":
         raise _refusal(name)
     for path, inner in _names(value, name):
-        if _judge(inner) == "refused":
+        at_its_top = path == f"{name}.{inner}"
+        if _judge(inner) == "refused" or (at_its_top and _plain(inner) in _POLICY):
             raise _refusal(path)
 
 

@@ -10,7 +10,7 @@ from lmgateway.dialects.anthropic import ANTHROPIC
 from lmgateway.dialects.base import SurfaceDialect
 from lmgateway.dialects.completions import COMPLETIONS
 from lmgateway.dialects.document import encode, read
-from lmgateway.dialects.foreign import FOREIGN, NESTS
+from lmgateway.dialects.foreign import FOREIGN, NESTS, POLICY
 from lmgateway.dialects.ollama import OLLAMA
 from lmgateway.dialects.openai import OPENAI
 from lmgateway.dialects.responses import RESPONSES
@@ -61,6 +61,13 @@ class ForeignTests(SynchronousTestCase):
             self.assertEqual(self.refused(within), f"{nest}[0].a[0].API_KEY")
         self.assertEqual(self.refused({"Extra-Body": {"base_url": 1}}), "Extra-Body.base_url")
 
+    def test_N9_what_is_decided_on_is_not_said_elsewhere(self) -> None:
+        """Another model, or a longer answer, than the one that is let in and paid for."""
+        for name in POLICY:
+            self.assertEqual(self.refused({"extra_body": {name: 1}}), f"extra_body.{name}")
+        self.assertEqual(self.refused({"extra_body": {"MaxTokens": 1}}), "extra_body.MaxTokens")
+        self.assertEqual(self.refused({"model": "m", "models": ["dear"]}), "models")
+
     def test_names_elsewhere_are_data(self) -> None:
         """A tool's parameter, a label and ordinary members are nobody's address."""
         parameters = {"type": "object", "properties": {"endpoint": {"type": "string"}}}
@@ -68,7 +75,7 @@ class ForeignTests(SynchronousTestCase):
         for body in (
             {"tools": [tool]},
             {"metadata": {"endpoint": "/checkout", "host": "shop"}},
-            {"extra_body": {"top_k": 3}, "fallbacks": ["a", "b"]},
+            {"extra_body": {"top_k": 3, "guided_json": {"properties": {"model": {}}}}},
             {"provider": {"order": ["a"]}, "service_tier": "auto", "user": "x"},
         ):
             self.assertIsNone(self.refused({"model": "m", **body}))
