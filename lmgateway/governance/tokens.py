@@ -21,6 +21,10 @@ _PROMPT = ("messages", "prompt", "input", "prediction", "suffix")
 _DECLARED = ("tools", "functions", "response_format")
 """Read by a model, or by what binds it, with the names of their members."""
 
+_TOLD = ("messages", "system", "mcp_servers")
+_BESIDE = ("context", "suffix", "template")
+"""What Ollama's prompt is made of besides what the hub has."""
+
 _OUTPUT = ("max_completion_tokens", "max_tokens")
 _ANSWERS = ("n", "best_of")
 _FILES = ("audio_url", "file", "image_url", "input_audio", "video_url")
@@ -52,6 +56,11 @@ def ask_of(request: ChatRequest) -> Ask:
     # Of a completion's prompts the hub has the first one only.
     said = request.document if request.endpoint == "completions" else request.hub
     prompt = _bytes([said[name] for name in _PROMPT if name in said])
+    document = request.document
+    if request.dialect == "anthropic":  # whose blocks the hub has not always a word for
+        prompt = max(prompt, _bytes([document[name] for name in _TOLD if name in document]))
+    elif request.dialect == "ollama":
+        prompt += _bytes([document[name] for name in _BESIDE if name in document])
     prompt += _bytes([said[name] for name in _DECLARED if name in said], named=True)
     answers = _answers(said)
     return Ask(-(-prompt // BYTES_PER_TOKEN), _output(said) * answers, answers)
@@ -92,6 +101,9 @@ def _bytes(rest: list[Any], *, named: bool = False) -> int:
             elif (file := part.get("type")) in _FILES and file in part:
                 total += TOKENS_PER_FILE * BYTES_PER_TOKEN
                 part = {name: value for name, value in part.items() if name != file}
+            elif file == "base64" and "data" in part:
+                total += TOKENS_PER_FILE * BYTES_PER_TOKEN
+                continue
             rest += part.values()
         elif kind is list:
             rest += part

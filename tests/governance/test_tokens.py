@@ -9,6 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from lmgateway.dialects.anthropic import ANTHROPIC
 from lmgateway.dialects.completions import COMPLETIONS
 from lmgateway.dialects.document import encode
+from lmgateway.dialects.ollama import OLLAMA
 from lmgateway.dialects.openai import OPENAI
 from lmgateway.governance.tokens import NOTHING, Ask, ask_of
 
@@ -67,6 +68,22 @@ class AskTests(SynchronousTestCase):
         self.assertGreater(asked(messages=said("data:" + TEXT * 100)).prompt, 12_500)
         part = {"type": "image_url", "image_url": {"url": "data:,"}, "text": TEXT * 100}
         self.assertGreater(asked(messages=said([part])).prompt, 12_500)
+
+    def test_blocks_of_one_api(self) -> None:
+        """What only Anthropic's has, or only Ollama's, is read by a model too."""
+        source = {"type": "text", "media_type": "text/plain", "data": TEXT * 50}
+        found = {"type": "search_result", "source": "s", "title": "t", "content": [said(TEXT * 50)]}
+        image = {"type": "base64", "media_type": "image/png", "data": "A" * 10**6}
+        for block, least in (
+            ({"type": "document", "source": source}, 6250),
+            (found, 6250),
+            ({"type": "image", "source": image}, 1000),
+        ):
+            body = encode({"model": "m", "max_tokens": 9, "messages": said([block])})
+            prompt = ask_of(ANTHROPIC.parse(body, "chat")).prompt
+            self.assertIn(prompt, range(least, least + 100))
+        body = encode({"model": "m", "prompt": "hi", "context": [7] * 500, "template": TEXT})
+        self.assertGreater(ask_of(OLLAMA.parse(body, "generate")).prompt, 620)
 
     def test_tokens_are_tokens(self) -> None:
         """A prompt that was encoded by the client, alone or with others."""
