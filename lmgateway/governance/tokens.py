@@ -26,7 +26,6 @@ _BESIDE = ("context", "suffix", "template")
 """What Ollama's prompt is made of besides what the hub has."""
 
 _OUTPUT = ("max_completion_tokens", "max_tokens")
-_ANSWERS = ("n", "best_of")
 _FILES = ("audio_url", "file", "image_url", "input_audio", "video_url")
 
 
@@ -61,22 +60,26 @@ def ask_of(request: ChatRequest) -> Ask:
         prompt = max(prompt, _bytes([document[name] for name in _TOLD if name in document]))
     elif request.dialect == "ollama":
         prompt += _bytes([document[name] for name in _BESIDE if name in document])
-    prompt += _bytes([said[name] for name in _DECLARED if name in said], named=True)
+    declared = [said[name] for name in _DECLARED if name in said]
+    if declared:
+        prompt += _bytes(declared, named=True)
     answers = _answers(said)
     return Ask(-(-prompt // BYTES_PER_TOKEN), _output(said) * answers, answers)
 
 
 def _output(said: Document) -> int:
     """Give the bound on one answer; the larger one of two, as nobody knows which is heeded."""
-    return max(_count(said.get(name)) for name in _OUTPUT)
+    one, other = _OUTPUT
+    return max(_count(said.get(one)), _count(said.get(other)))
 
 
 def _answers(said: Document) -> int:
     """Give how many answers are made at once: so many for each prompt."""
+    answers = max(_count(said.get("n")), _count(said.get("best_of"))) or 1
     prompt = said.get("prompt")
-    is_many = isinstance(prompt, list) and not any(type(part) is int for part in prompt[:1])
-    prompts = len(prompt) if isinstance(prompt, list) and is_many else 1
-    return max(1, prompts) * max(1, *(_count(said.get(name)) for name in _ANSWERS))
+    if isinstance(prompt, list) and prompt and type(prompt[0]) is not int:
+        return answers * len(prompt)
+    return answers
 
 
 def _count(value: Any) -> int:
@@ -106,7 +109,10 @@ def _bytes(rest: list[Any], *, named: bool = False) -> int:
                 continue
             rest += part.values()
         elif kind is list:
-            rest += part
+            if part and type(part[0]) is int and set(map(type, part)) == {int}:
+                total += len(part) * BYTES_PER_TOKEN  # of which there may be millions
+            else:
+                rest += part
         elif kind is int or kind is float:
             total += BYTES_PER_TOKEN
     return total
