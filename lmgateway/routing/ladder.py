@@ -31,6 +31,7 @@ from types import TracebackType
 
 from attrs import evolve, frozen
 from twisted.internet.task import deferLater
+from twisted.logger import Logger
 
 from lmgateway.backends.base import Call, Reply
 from lmgateway.chat import ChatRequest
@@ -53,6 +54,7 @@ from lmgateway.wire.timers import Wheel
 __all__ = ["Climber", "Ladder", "Overflow", "Step", "Tier"]
 
 MAX_PAUSE = 2.0
+_log = Logger()
 _FREE = ("closed", "forced_closed")
 """The states of a breaker in which no attempt is a trial."""
 
@@ -140,6 +142,16 @@ class Climber:
         try:
             return await self._try(step, target, exchange, tried)
         except BackendError as error:
+            _log.debug(
+                "Attempt {attempt} failed at {backend}, {model}: {kind}",
+                attempt=len(exchange.attempts),
+                tier=step.tier.name,
+                backend=target.backend.name,
+                model=target.model,
+                kind=error.kind,
+                status=error.upstream_status,
+                request_id=exchange.id,
+            )
             tried.failed(error, target)
         except BudgetExhausted as error:
             tried.unpaid.append(error)

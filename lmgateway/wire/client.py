@@ -89,6 +89,7 @@ class WireAgent:
             connect_seconds=connect_seconds,
             idle_seconds=pool_idle_seconds,
             max_idle=max_idle,
+            name=f"{origin.scheme}://{origin.host}:{origin.port}",
         )
 
     @property

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IAddress, IProtocol, IStreamClientEndpoint
 from twisted.internet.protocol import ClientFactory
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from lmgateway.errors import BackendError, BackendTimeout
@@ -21,6 +22,8 @@ from lmgateway.wire.connection import Connection
 from lmgateway.wire.faults import connection_fault
 from lmgateway.wire.response import Response
 from lmgateway.wire.timers import Timer, Wheel
+
+_log = Logger()
 
 
 class Flight:
@@ -179,6 +182,7 @@ class Dial(ClientFactory):
         flight = self._end()
         self._pool.opened += 1
         self._pool.live += 1
+        _log.debug("Connected to {origin}", origin=self._pool.name, live=self._pool.live)
         if flight is not None:
             flight.board(connection)
 
@@ -206,6 +210,7 @@ class Dial(ClientFactory):
             flight.failed(BackendTimeout(f"The backend did not connect in time: {self._phase}."))
 
     def _fail(self, error: BackendError) -> None:
+        _log.debug("Not connected to {origin}: {kind}", origin=self._pool.name, kind=error.kind)
         flight = self._end()
         if flight is not None:
             flight.failed(error)
@@ -229,6 +234,7 @@ class Pool:
         connect_seconds: How long a new connection may take, all phases together.
         idle_seconds: How long an unused connection is kept.
         max_idle: How many unused connections are kept.
+        name: What the origin is called in logs.
 
     Attributes:
         opened: Connections made, ever.
@@ -246,8 +252,10 @@ class Pool:
         connect_seconds: float,
         idle_seconds: float,
         max_idle: int,
+        name: str = "",
     ) -> None:
         self.wheel = wheel
+        self.name = name
         self.endpoint = endpoint
         self.secure = secure
         self.first_phase = first_phase

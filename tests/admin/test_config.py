@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from twisted.logger import capturedLogs
+
+from lmgateway.telemetry.logs import line
+from tests.fakes import status
 from tests.harness import GatewayCase
 
 
@@ -106,6 +111,20 @@ class ConfigTests(GatewayCase):
 
 class LevelTests(GatewayCase):
     """Tests for changing what is logged."""
+
+    async def test_L8_4_there_is_more_to_tell_at_debug(self) -> None:
+        """Connections and failed attempts are told at debug, by namespace, and no secret is."""
+        self.backend.script = status(500)
+        self.environ["SECRET"] = "sk-" + "s" * 24
+        self.start(backends='api_key_env = "SECRET"')
+        with capturedLogs() as told:
+            await self.chat(X_Request_ID="r1")
+        lines = [line(each) for each in told if each["log_level"].name == "debug"]
+        found = {each["namespace"]: each for each in map(json.loads, lines)}
+        self.assertIn("Connected to http://127.0.0.1:", found["lmgateway.wire.pool"]["message"])
+        attempt = found["lmgateway.routing.ladder"]
+        self.assertEqual((attempt["request_id"], attempt["fields"]["status"]), ("r1", 500))
+        self.assertNotIn("sss", "".join(lines))
 
     async def test_L8_4_levels_change_for_a_time(self) -> None:
         """A level can be imposed for one namespace, survives a reload, and can be lifted."""

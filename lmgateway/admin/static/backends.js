@@ -54,7 +54,7 @@ const flightColumns = (page, refresh) => [
 
 const list = (overrides) => overrides.length > 0 && h("section.panel.notice",
   h("h2", "Imposed for now"),
-  h("ul", overrides.map((one) => h("li", `${one.kind.replaceAll("_", " ")} of ${one.target}: ${one.value.replaceAll("_", " ")}`,
+  h("ul", overrides.map((one) => h("li", `${one.kind === "log_level" ? "log level" : `${one.kind} of ${one.target}`}: ${one.value.replaceAll("_", " ")}`,
     h("span.soft", `, for ${span(one.seconds_left)} more`)))));
 
 function card(backend, known, page, refresh) {

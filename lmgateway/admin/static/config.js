@@ -55,9 +55,11 @@ function logging(levels, page, refresh) {
     await page.act("Log level", "admin/log-level", { method: "PUT", body: { level: event.target.value } });
     refresh();
   };
+  const lift = () => page.act("Log level", "admin/log-level", { method: "DELETE" }).then(refresh);
   const known = ["debug", "info", "warn", "error", "critical"];
   const all = known.includes(levels.level) ? known : [levels.level, ...known];
   return h("span.row", h("select", { onchange: change, "aria-label": "Log level for a quarter of an hour" },
     all.map((level) => h("option", { selected: level === levels.level }, level))),
-    levels.expires && h("span.small.soft", `until ${moment(levels.expires)}, then ${levels.configured}`));
+    levels.expires && h("span.small.soft", `until ${moment(levels.expires)}, then ${levels.configured}`),
+    levels.expires && h("button.quiet", { onclick: lift }, "Now"));
 }
