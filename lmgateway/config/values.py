@@ -215,7 +215,10 @@ Price: TypeAlias = Annotated[float, Range(0, 1_000_000)]
 """USD per million tokens, or per request."""
 
 # Named, since pydoctor takes a string within an alias for a forward reference.
-_NAME = Pattern(r"[!-~](?:[ -~]*[!-~])?", "printable ASCII, since it is sent in headers")
+_NAME = Pattern(
+    r"[!-~](?:[ -~]{0,253}[!-~])?",
+    "printable ASCII and not longer than 255 characters, since it is sent in headers",
+)
 _ENV_NAME = Pattern(r"[A-Za-z_][A-Za-z0-9_]*", "the name of an environment variable")
 _HEX_DIGEST = Pattern(r"[0-9A-Fa-f]{64}", "a SHA-256 digest in 64 hexadecimal digits")
 _KEEP_ALIVE = Pattern(r"-1|0|(?:\d+(?:ms|s|m|h))+", 'a duration such as "5m", "0" or "-1"')

@@ -22,6 +22,9 @@ def structured(text: str) -> tuple[Settings, tuple[str, ...]]:
     return structure(tomllib.loads(text), report), report.problems
 
 
+NAME = "must be printable ASCII and not longer than 255 characters, since it is sent in headers"
+
+
 class StrictTests(SynchronousTestCase):
     """No value is bent to fit."""
 
@@ -85,13 +88,18 @@ class StrictTests(SynchronousTestCase):
 
     def test_names_must_fit_in_headers(self) -> None:
         """Those of tiers, profiles, backends and aliases are all sent."""
+        long = "x" * 256
+        self.assert_problems(
+            f'[gateway]\n[[tiers]]\nname = "{long}"\nbackend = "{long[1:]}"\nmodel = "m"\n',
+            f"f:3: tiers[0].name: {NAME}",
+        )
         self.assert_problems(
             '[gateway]\n[backends."b\\n"]\n[profiles."é"]\n'
             '[[tiers]]\nname = " a"\nbackend = "x"\nmodel = "m"\n[aliases]\n"" = "a"\n',
-            'f:2: backends."b\\n": must be printable ASCII, since it is sent in headers',
-            'f:3: profiles."\\u00e9": must be printable ASCII, since it is sent in headers',
-            "f:5: tiers[0].name: must be printable ASCII, since it is sent in headers",
-            'f:9: aliases."": must be printable ASCII, since it is sent in headers',
+            f'f:2: backends."b\\n": {NAME}',
+            f'f:3: profiles."\\u00e9": {NAME}',
+            f"f:5: tiers[0].name: {NAME}",
+            f'f:9: aliases."": {NAME}',
         )
 
     def test_missing_keys_are_named(self) -> None:
