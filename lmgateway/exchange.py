@@ -356,6 +356,7 @@ class Exchange:
             ``client:requests``.
         overflowed: Whether it went to another tier because its own had too long a queue.
         downgraded: The budget that sent it to another tier; empty if none did.
+        injected: About how many tokens the profile puts before the client's own.
         debug: Whether the operator wants to see what backends are sent.
         expose_routing: Whether the client is told which backend served it.
         capture_bytes: How much is kept of the answer; 0 for nothing.
@@ -401,6 +402,7 @@ class Exchange:
     over_limits: tuple[str, ...] = ()
     overflowed: bool = False
     downgraded: str = ""
+    injected: int = 0
     expose_routing: bool = True
     friendly_errors: bool = False
     mode: str = ""

@@ -130,7 +130,8 @@ class Bill:
         is_bounded = ask.output or request.endpoint == "embeddings"
         bound = None if is_bounded else self._prices.bounds.get(attempt.tier, MAX_OUTPUT)
         output = ask.output or (bound or 0) * ask.answers
-        most = Ask(max(1, ask.prompt) * CAUTION, output)
+        injected = self._exchange.injected if attempt.purpose == "answer" else 0
+        most = Ask(max(1, ask.prompt + injected) * CAUTION, output)
         return None if price is None else price.most(most), bound
 
     def settle(self, attempt: Attempt) -> None:

@@ -149,6 +149,7 @@ class Cascade:
             decision = way.decision(plan=evolve(plan, steps=tuple(plan)), choice=tier)
             self._known[key] = decision
         exchange.priority = priority(exchange, tier)
+        exchange.injected = 0 if decision.plan is None else decision.plan.injected
         return decision
 
     async def _read(self, way: _Way, hint: Hint) -> Reading | None:
@@ -242,14 +243,16 @@ class Cascade:
         return own if own.index <= policy.ceiling.index else ladder.tiers[0]
 
     def _plan(self, way: _Way, demand: Demand, start: Tier) -> Plan:
-        policy = way.policies[-1]
+        policy, prompt = way.policies[-1], way.system_prompt
+        injected = way.exchange.injected = rough(prompt) if prompt else 0
         return Plan(
             ladder=self.directory.ladder,
             policy=policy,
             start=start,
             top=max(policy.ceiling.index, start.index),
             demand=demand,
-            system_prompt=way.system_prompt,
+            system_prompt=prompt,
+            injected=injected,
             think=way.think,
             tries=self.tries,
             judged=policy.escalates(way.request.endpoint),

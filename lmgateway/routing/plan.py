@@ -94,6 +94,7 @@ class Plan:
         start: Where it begins.
         top: The index of the last tier to climb to.
         system_prompt: Put before the client's system text.
+        injected: About how many tokens that is.
         think: Whether the request is to be thought about, whatever the tier says.
         tries: How often one tier is tried before the next.
         judged: Whether it is climbed until an answer is good enough, not until one comes.
@@ -107,6 +108,7 @@ class Plan:
     top: int
     demand: Demand
     system_prompt: str | None = None
+    injected: int = 0
     think: bool = False
     tries: int = 1
     full: Tier | None = None

@@ -233,6 +233,15 @@ class BudgetCases(GatewayCase):
             got = await self.ask("POST", "/v1/embeddings", body, **KEY)
             self.assertEqual((got.code, got.headers["x-lmg-error"]), (402, "budget_exhausted"))
 
+    async def test_injected_prompts_are_reserved(self) -> None:
+        """What a profile adds is paid like what the client says."""
+        text = ANN + 'budgets = ["month"]\n' + BUDGET.format(limit=0.05, more="")
+        prompt = 'system_prompt = "' + "word " * 1000 + '"'
+        self.start(PRICED, more=text, profile=prompt)
+        for _ in range(2):  # the second is decided from memory
+            got = await self.chat("paid", max_tokens=9, **KEY)
+            self.assertEqual((got.code, got.headers["x-lmg-error"]), (402, "budget_exhausted"))
+
     async def test_several_answers_are_reserved(self) -> None:
         """Each as long as the bound that is sent."""
         self.budgeted(0.5)  # one answer of 4096 tokens may cost 0.25
