@@ -24,8 +24,11 @@ class _Scope(Protocol):
     def __call__(self, exchange: Exchange, /) -> AbstractAsyncContextManager[None]: ...
 
 
-class _Open(Protocol):
-    def __call__(self, exchange: Exchange, /) -> AbstractAsyncContextManager[Reply]: ...
+class Open(Protocol):
+    """The innermost scope: chooses a target and enters with its committed reply."""
+
+    def __call__(self, exchange: Exchange, /) -> AbstractAsyncContextManager[Reply]:
+        """Give the scope of an exchange."""
 
 
 class Responder(Protocol):
@@ -53,7 +56,7 @@ class Gateway:
 
     recording: _Scope
     admit: _Scope
-    open: _Open
+    open: Open
 
     async def serve(
         self, exchange: Exchange, read: Callable[[], ChatRequest], responder: Responder

@@ -8,16 +8,14 @@ from collections.abc import Mapping, Set
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from attrs import asdict, evolve
+from attrs import evolve
 
 from lmgateway.backends.base import Backend
 from lmgateway.backends.http import HTTPBackend, Patience
-from lmgateway.backends.mock import MockBackend, MockSettings
-from lmgateway.backends.mock_faults import Fault
 from lmgateway.backends.probes import Probing
 from lmgateway.backends.quirks import ProviderQuirks, join, quirks_for
 from lmgateway.config.providers import PROVIDERS
-from lmgateway.config.schema import BackendSection, Config, FaultSection, MockSection
+from lmgateway.config.schema import BackendSection, Config
 from lmgateway.config.secrets import Secret, obtain, resolve
 from lmgateway.dialects.base import Dialect
 from lmgateway.dialects.completions import COMPLETIONS
@@ -107,9 +105,9 @@ class Backends:
     ) -> Backend:
         """Make a backend; *key* is its owner's, or the gateway's own is sent."""
         if section.provider == "mock":
-            settings = mock_settings(section, self._folder)
-            codec = BACKEND_DIALECTS[PROVIDERS["mock"].dialect]
-            return MockBackend(name, self._resources.wheel.clock, settings, codec)
+            from lmgateway.service.mock import mock_backend  # few who serve others have one
+
+            return mock_backend(name, section, self._folder, self._resources.wheel.clock)
         provider = PROVIDERS[section.provider]
         base_url = section.base_url or provider.base_url or ""
         quirks = _quirks(section, base_url)
@@ -212,32 +210,3 @@ def _credentials(section: BackendSection, key: Secret | None) -> tuple[bytes, ..
         values.add(key.reveal())
     escaped = {json.dumps(value)[1:-1] for value in values}
     return tuple(v.encode() for v in sorted(values | escaped, key=len, reverse=True))
-
-
-def mock_settings(section: BackendSection, folder: Path) -> MockSettings:
-    """Give what a mock backend's section asks of it."""
-    mock = section.mock or MockSection()
-    values = asdict(mock, recurse=False)
-    values["fault"] = _fault(mock.fault)
-    values["fixtures"] = _file(mock.fixtures, folder)
-    return MockSettings(
-        **values,
-        timeout_ms=section.timeout_ms,
-        first_byte_timeout_ms=section.first_byte_timeout_ms,
-        idle_timeout_ms=section.idle_timeout_ms,
-    )
-
-
-def _fault(section: FaultSection | None) -> Fault:
-    if section is None:
-        return Fault()
-    match section.kind:
-        case "status":
-            fault = Fault(status=section.status, retry_after=section.retry_after)
-        case "stall":
-            fault = Fault(hold_after=section.after)
-        case "cut":
-            fault = Fault(cut_after=section.after)
-        case "malformed":
-            fault = Fault(garbage_after=section.after)
-    return evolve(fault, probability=section.probability)

@@ -10,12 +10,11 @@ from attrs import evolve, frozen
 from lmgateway.config.exposure import client_port_unguarded
 from lmgateway.config.schema import Config
 from lmgateway.dialects.document import encode
-from lmgateway.gateway import Gateway
+from lmgateway.gateway import Gateway, Open
 from lmgateway.governance.addresses import Proxies
 from lmgateway.governance.admission import Admission
 from lmgateway.governance.keys import Keys
 from lmgateway.governance.limits import Limits
-from lmgateway.routing.chaos import Chaos
 from lmgateway.routing.router import Router
 from lmgateway.service.port import Place, Port, limits_of
 from lmgateway.service.resources import Resources
@@ -84,6 +83,14 @@ class ClientParts:
             limits=limits_of(self.config, gateway.max_connections),
         )
 
+    def _open(self) -> Open:
+        """Give what opens an answer, or a failure that a client asks for and may ask for."""
+        if self.config.is_open:  # nobody may
+            return self.router.open
+        from lmgateway.routing.chaos import Chaos  # with the mock backend, which makes the failures
+
+        return Chaos(self.router.open, self.router.climber).open
+
     def _intake(self, cors: Cors) -> Intake:
         gateway, otel, capture = self.config.gateway, self.config.otel, self.config.capture
         policies = self.router.directory.policies.values()
@@ -91,7 +98,7 @@ class ClientParts:
             gateway=Gateway(
                 self.resources.traffic.recording,
                 self.admission.admit,
-                Chaos(self.router.open, self.router.climber).open,
+                self._open(),
             ),
             dialects=BACKEND_DIALECTS,
             wheel=self.resources.wheel,

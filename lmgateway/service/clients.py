@@ -17,7 +17,6 @@ from lmgateway.routing.policy import DEFAULT
 from lmgateway.service.port import secret_of
 from lmgateway.service.resources import Resources
 from lmgateway.stores.keys import KeyRecord, KeyStore, MemoryKeys
-from lmgateway.stores.sqlite_keys import SqliteKeys
 
 
 class Clients:
@@ -64,7 +63,11 @@ class Clients:
         file = self._file()
         if file == self._resources.key_file:
             return None
-        return MemoryKeys() if file is None else SqliteKeys(file)
+        if file is None:
+            return MemoryKeys()
+        from lmgateway.stores.sqlite_keys import SqliteKeys  # with all of SQLite
+
+        return SqliteKeys(file)
 
     def _file(self) -> Path | None:
         place = place_of(self._config.state.keys, self._config.source.parent)

@@ -13,11 +13,10 @@ from lmgateway.config.schema import Config
 from lmgateway.config.state import Form, place_of
 from lmgateway.errors import ConfigError
 from lmgateway.governance.budgets import Budgets
-from lmgateway.governance.ledger import Keeping
+from lmgateway.governance.ledger import History, Keeping
 from lmgateway.service.resources import Resources
-from lmgateway.stores import sqlite
+from lmgateway.stores.lines import check_place
 from lmgateway.stores.usage import UsageLines
-from lmgateway.stores.usage_table import UsageTable
 
 _log = Logger()
 
@@ -45,8 +44,7 @@ class Records:
         if place is not None:
             form, path = place
             _check("state.usage", form, path)
-            archive = UsageLines(path) if form == "jsonl" else UsageTable(path)
-            usage = Keeping(path=path, archive=archive)
+            usage = Keeping(path=path, archive=_archive(form, path))
         return cls(resources, usage, None if audit is None else audit[1])
 
     def settle(self) -> None:
@@ -75,9 +73,22 @@ async def close(resources: Resources) -> None:
         await resources.in_thread(resources.audit.close)
 
 
+def _archive(form: Form, path: Path) -> History:
+    if form == "jsonl":
+        return UsageLines(path)
+    from lmgateway.stores.usage_table import UsageTable  # with all of SQLite
+
+    return UsageTable(path)
+
+
 def _check(key: str, form: Form, path: Path) -> None:
     try:
-        (sqlite.check if form == "sqlite" else sqlite.check_place)(path)
+        if form == "sqlite":
+            from lmgateway.stores import sqlite
+
+            sqlite.check(path)
+        else:
+            check_place(path)
     except OSError as error:
         raise ConfigError([f'{key}: "{path}" cannot be used: {error.strerror}']) from None
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from errno import EINVAL
+from errno import EINVAL, EIO
 from pathlib import Path
 from stat import S_ISREG
 
@@ -20,6 +20,21 @@ MODE = 0o600
 MAX_LINE = 64 * 1024
 """Bytes of a line; a longer one is none of ours."""
 _FLAGS = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK
+
+
+def check_place(path: Path) -> None:
+    """
+    See that a file could be made or opened for writing, without doing it.
+
+    Raises:
+        OSError: If it could not.
+    """
+    there = path.exists()
+    if there and not path.is_file():
+        raise OSError(EIO, "is not a regular file")
+    if not os.access(path if there else path.parent, os.W_OK):
+        reason = "is not writable" if path.parent.is_dir() else "its folder is not there"
+        raise OSError(EIO, reason)
 
 
 class LineFile:

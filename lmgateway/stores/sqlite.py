@@ -13,7 +13,7 @@ from contextlib import closing, contextmanager
 from errno import EIO
 from pathlib import Path
 
-from lmgateway.stores.lines import MODE
+from lmgateway.stores.lines import MODE, check_place
 
 PATIENCE = 5.0
 """Seconds to wait for another process that writes."""
@@ -52,21 +52,6 @@ def check(path: Path) -> None:
         return
     with mapped(), closing(sqlite3.connect(f"file:{path}?mode=rw", uri=True)) as connection:
         connection.execute("PRAGMA schema_version").fetchone()
-
-
-def check_place(path: Path) -> None:
-    """
-    See that a file could be made or opened for writing, without doing it.
-
-    Raises:
-        OSError: If it could not.
-    """
-    there = path.exists()
-    if there and not path.is_file():
-        raise OSError(EIO, "is not a regular file")
-    if not os.access(path if there else path.parent, os.W_OK):
-        reason = "is not writable" if path.parent.is_dir() else "its folder is not there"
-        raise OSError(EIO, reason)
 
 
 @contextmanager

@@ -19,7 +19,7 @@ import msgspec
 from lmgateway.errors import ConfigError
 from lmgateway.stores import sqlite
 from lmgateway.stores.keys import KeyRecord, StoreFailed
-from lmgateway.stores.lines import MODE
+from lmgateway.stores.lines import MODE, check_place
 
 VERSION = 1
 """Of the tables, as the file itself tells."""
@@ -48,7 +48,7 @@ class SqliteKeys:
     def __init__(self, path: Path) -> None:
         self._lock = Lock()
         try:
-            sqlite.check_place(path)
+            check_place(path)
             self._connection = sqlite.connect(path)
             if path.stat().st_mode & ~MODE & 0o777:
                 path.chmod(MODE)
