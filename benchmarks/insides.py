@@ -18,7 +18,8 @@ from lmgateway.chat import ChatRequest
 from lmgateway.config.load import load
 from lmgateway.config.schema import Config
 from lmgateway.dialects.openai import OPENAI
-from lmgateway.exchange import Exchange, Principal
+from lmgateway.exchange import Exchange
+from lmgateway.principal import Principal
 from lmgateway.service.graph import Graph, assemble
 from lmgateway.service.resources import Resources
 

@@ -7,7 +7,8 @@ from typing import Any
 
 from benchmarks.insides import BACKEND, chat, config_of, exchange_of, graph_of, resources
 from benchmarks.timing import Run, finish
-from lmgateway.exchange import Exchange, Principal
+from lmgateway.exchange import Exchange
+from lmgateway.principal import Principal
 from lmgateway.routing.ladder import Step
 from lmgateway.routing.router import Router
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from lmgateway import errors
+from lmgateway import backend_errors, errors
 from lmgateway.errors import GatewayError
 
 PAGE = Path(__file__).parent.parent / "docs" / "errors.md"
@@ -16,7 +16,7 @@ PAGE = Path(__file__).parent.parent / "docs" / "errors.md"
 def kinds() -> dict[str, tuple[int, str]]:
     """Give status and origin of every kind that a class declares."""
     found: dict[str, tuple[int, str]] = {}
-    for value in vars(errors).values():
+    for value in (vars(errors) | vars(backend_errors)).values():
         if isinstance(value, type) and issubclass(value, GatewayError) and "kind" in vars(value):
             found[value.kind] = (value.status, value.origin)
     return found
@@ -33,6 +33,6 @@ class ErrorPageTests(SynchronousTestCase):
 
     def test_messages_are_sentences(self) -> None:
         """Every error has something to say of itself."""
-        for value in vars(errors).values():
+        for value in (vars(errors) | vars(backend_errors)).values():
             if isinstance(value, type) and issubclass(value, GatewayError):
                 self.assertTrue(value.default_message().endswith("."))

@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
+from lmgateway.backend_errors import BackendTimeout, ProtocolError
 from lmgateway.backends.base import Batch
 from lmgateway.chat import Event
 from lmgateway.dialects.base import Mark, StreamReader
-from lmgateway.errors import BackendTimeout, ProtocolError
 from lmgateway.wire.body import BodyReader
 
 MAX_HELD = 1024 * 1024

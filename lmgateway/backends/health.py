@@ -20,18 +20,18 @@ from typing import Literal, TypeAlias
 from attrs import define, field, frozen
 from twisted.logger import Logger
 
-from lmgateway.backends.breaker import Breaker, BreakerLimits, Cause, Forced, Reason, State
-from lmgateway.backends.retries import RETRY_RATIO, RetryBudget
-from lmgateway.errors import (
+from lmgateway.backend_errors import (
     BackendError,
     BackendLimited,
     BackendOverloaded,
     BackendTimeout,
     BackendTLS,
     CredentialRefused,
-    StreamInterrupted,
     Unreachable,
 )
+from lmgateway.backends.breaker import Breaker, BreakerLimits, Cause, Forced, Reason, State
+from lmgateway.backends.retries import RETRY_RATIO, RetryBudget
+from lmgateway.errors import StreamInterrupted
 
 _log = Logger()
 _EASE = 0.2

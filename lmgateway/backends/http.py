@@ -15,18 +15,13 @@ from types import TracebackType
 
 from attrs import field, frozen
 
+from lmgateway.backend_errors import BackendError, BackendTimeout, ProtocolError
 from lmgateway.backends.base import Call, Reply
 from lmgateway.backends.batches import BodyBatches, Splitter
 from lmgateway.backends.counting import counted
 from lmgateway.backends.tool_text import read_out, reading, tagged
 from lmgateway.dialects.base import Dialect, Quirks
-from lmgateway.errors import (
-    BackendError,
-    BackendTimeout,
-    ProtocolError,
-    Unsupported,
-    UnsupportedParameter,
-)
+from lmgateway.errors import Unsupported, UnsupportedParameter
 from lmgateway.wire import ndjson, sse
 from lmgateway.wire.body import BodyReader
 from lmgateway.wire.client import Response, Target, WireClient

@@ -34,6 +34,7 @@ from attrs import evolve, field, frozen
 from attrs.validators import ge, in_, optional
 from twisted.internet.interfaces import IReactorTime
 
+from lmgateway.backend_errors import BackendError, ProtocolError, Rejected, Unreachable
 from lmgateway.backends.base import Call, Reply
 from lmgateway.backends.counting import counted
 from lmgateway.backends.mock_answers import Said, Style, bounded, compose, filled, spread
@@ -47,7 +48,7 @@ from lmgateway.backends.mock_stream import GARBAGE, MockStream
 from lmgateway.backends.quirks import QUIRKS
 from lmgateway.dialects.base import Dialect
 from lmgateway.dialects.document import encode
-from lmgateway.errors import BackendError, ConfigError, ProtocolError, Rejected, Unreachable
+from lmgateway.errors import ConfigError
 
 
 @frozen(kw_only=True)

@@ -15,8 +15,8 @@ from typing import Any
 import msgspec
 from attrs import frozen
 
+from lmgateway.backend_errors import Rejected
 from lmgateway.chat import ChatRequest, Document, Overrides
-from lmgateway.errors import Rejected
 
 MAX_CHOICES = 128
 MAX_INPUTS = 2048

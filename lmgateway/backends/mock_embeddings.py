@@ -12,9 +12,9 @@ from base64 import b64encode
 from hashlib import shake_256
 from sys import byteorder
 
+from lmgateway.backend_errors import Rejected
 from lmgateway.backends.mock_ask import inputs_of, tokens_in
 from lmgateway.chat import Document
-from lmgateway.errors import Rejected
 
 DIMENSIONS = 256
 MAX_DIMENSIONS = 4096

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from attrs import frozen
 from twisted.internet.task import deferLater
 
-from lmgateway.errors import BackendTimeout
+from lmgateway.backend_errors import BackendTimeout
 
 if TYPE_CHECKING:
     from twisted.internet.defer import Deferred

@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Iterator
 from typing import Literal
 
+from lmgateway.backend_errors import BackendError, BackendFailed, ProtocolError, Unreachable
 from lmgateway.backends.base import Batch
 from lmgateway.backends.mock_documents import Beat, Beats
 from lmgateway.backends.mock_faults import Fault
 from lmgateway.backends.mock_pace import NEVER, Pace
 from lmgateway.chat import Event
 from lmgateway.dialects.base import Mark, StreamReader, StreamWriter
-from lmgateway.errors import BackendError, BackendFailed, ProtocolError, Unreachable
 
 FULL_BATCH = 64
 GARBAGE = b'{"choices": [{"delta": {"con'

@@ -26,9 +26,9 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from lmgateway.backend_errors import BackendError
 from lmgateway.backends.base import Backend
 from lmgateway.backends.health import Health, Probed, Telling
-from lmgateway.errors import BackendError
 
 RECHECK_SECONDS = 5.0
 """Between two probes of a backend that is out of order."""

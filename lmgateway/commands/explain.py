@@ -15,7 +15,8 @@ from lmgateway.config.schema import Config
 from lmgateway.dialects.document import encode
 from lmgateway.dialects.openai import OPENAI
 from lmgateway.errors import Unauthenticated
-from lmgateway.exchange import Exchange, Principal
+from lmgateway.exchange import Exchange
+from lmgateway.principal import Principal
 from lmgateway.routing.cascade import Hint
 from lmgateway.routing.classify import read_label
 from lmgateway.routing.policy import DEFAULT

@@ -36,7 +36,8 @@ from lmgateway.config.load import load
 from lmgateway.config.schema import Config
 from lmgateway.dialects.document import encode
 from lmgateway.dialects.openai import OPENAI
-from lmgateway.exchange import Exchange, Principal
+from lmgateway.exchange import Exchange
+from lmgateway.principal import Principal
 from lmgateway.routing.cascade import Cascade
 from lmgateway.routing.classify import classifier_input
 from lmgateway.routing.policy import Directory, Policy

@@ -23,6 +23,7 @@ from typing import Final, Literal
 
 from attrs import frozen
 
+from lmgateway.backend_errors import BackendError
 from lmgateway.chat import ChatRequest, Document, Endpoint, Overrides
 from lmgateway.dialects import anthropic_answer as answers
 from lmgateway.dialects import anthropic_errors as errors
@@ -32,7 +33,7 @@ from lmgateway.dialects.anthropic_render import dropped, render
 from lmgateway.dialects.anthropic_writer import AnthropicWriter
 from lmgateway.dialects.base import Answer, Dialect, Quirks
 from lmgateway.dialects.document import encode
-from lmgateway.errors import BackendError, GatewayError
+from lmgateway.errors import GatewayError
 
 __all__ = ["ANTHROPIC", "Anthropic", "count_tokens_answer", "dropped", "models_page", "unsaid"]
 

@@ -39,12 +39,12 @@ from typing import Any
 
 import msgspec
 
+from lmgateway.backend_errors import ProtocolError
 from lmgateway.chat import ChatRequest, Document, Usage
 from lmgateway.dialects import hub as hubs
 from lmgateway.dialects.anthropic_errors import stream_error
 from lmgateway.dialects.base import Answer
 from lmgateway.dialects.document import encode
-from lmgateway.errors import ProtocolError
 
 STOPS = {
     "end_turn": "stop",

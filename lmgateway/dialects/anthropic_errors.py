@@ -46,17 +46,12 @@ from collections.abc import Mapping
 
 import msgspec
 
+from lmgateway.backend_errors import BackendError, BackendFailed, ContextExceeded
 from lmgateway.chat import Document
 from lmgateway.dialects.document import encode
 from lmgateway.dialects.hub_errors import MAX_TEXT, attempts_of, refusal
 from lmgateway.dialects.waits import retry_after
-from lmgateway.errors import (
-    BackendError,
-    BackendFailed,
-    BudgetExhausted,
-    ContextExceeded,
-    GatewayError,
-)
+from lmgateway.errors import BudgetExhausted, GatewayError
 
 _TYPES = {
     401: "authentication_error",

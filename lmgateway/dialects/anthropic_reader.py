@@ -35,12 +35,12 @@ from collections.abc import Sequence
 
 import msgspec
 
+from lmgateway.backend_errors import BackendError, ProtocolError
 from lmgateway.chat import Chunk, Document, Event, Usage
 from lmgateway.dialects.anthropic_answer import finish_of
 from lmgateway.dialects.anthropic_errors import stream_error
 from lmgateway.dialects.base import Mark
 from lmgateway.dialects.hub import chunk, stamp, usage_chunk
-from lmgateway.errors import BackendError, ProtocolError
 
 
 class _Details(msgspec.Struct):

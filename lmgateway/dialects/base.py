@@ -24,8 +24,9 @@ from typing import Literal, Protocol
 
 from attrs import frozen
 
+from lmgateway.backend_errors import BackendError
 from lmgateway.chat import ChatRequest, Chunk, Document, Endpoint, Event, Overrides, Usage
-from lmgateway.errors import BackendError, GatewayError
+from lmgateway.errors import GatewayError
 
 
 class Mark(Enum):

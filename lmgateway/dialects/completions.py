@@ -39,18 +39,13 @@ from typing import Any, Literal
 
 from attrs import frozen
 
+from lmgateway.backend_errors import BackendError, ProtocolError
 from lmgateway.chat import ChatRequest, Chunk, Document, Endpoint, Event, Overrides
 from lmgateway.dialects import hub, openai_errors
 from lmgateway.dialects.base import Answer, Quirks, StreamReader, StreamWriter
 from lmgateway.dialects.document import encode, read, splice
 from lmgateway.dialects.openai_stream import OpenAIReader
-from lmgateway.errors import (
-    BackendError,
-    GatewayError,
-    MalformedRequest,
-    ProtocolError,
-    Unsupported,
-)
+from lmgateway.errors import GatewayError, MalformedRequest, Unsupported
 
 _PASSED = (
     "frequency_penalty",

@@ -29,8 +29,9 @@ from typing import Any
 
 import msgspec
 
+from lmgateway.backend_errors import ProtocolError
 from lmgateway.chat import ChatRequest, Chunk, Document, Usage
-from lmgateway.errors import MalformedRequest, ProtocolError, Unsupported, UnsupportedParameter
+from lmgateway.errors import MalformedRequest, Unsupported, UnsupportedParameter
 
 EXTENSIONS = frozenset({"think", "top_k", "options", "keep_alive"})
 """Members of hub requests that are no part of OpenAI's own grammar."""

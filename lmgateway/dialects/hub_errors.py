@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import re
 
-from lmgateway.chat import Document
-from lmgateway.errors import (
+from lmgateway.backend_errors import (
     BackendError,
     BackendFailed,
     BackendLimited,
@@ -18,9 +17,10 @@ from lmgateway.errors import (
     BackendTimeout,
     ContextExceeded,
     CredentialRefused,
-    GatewayError,
     Rejected,
 )
+from lmgateway.chat import Document
+from lmgateway.errors import GatewayError
 
 MAX_TEXT = 2000
 """Characters of a backend's message that a client may see."""

@@ -54,13 +54,14 @@ from typing import Literal
 
 from attrs import frozen
 
+from lmgateway.backend_errors import BackendError, ProtocolError
 from lmgateway.chat import ChatRequest, Document, Endpoint, Overrides
 from lmgateway.dialects import hub, hub_errors, ollama_answers, ollama_parse, ollama_render
 from lmgateway.dialects.base import Answer, Quirks, StreamReader, StreamWriter
 from lmgateway.dialects.document import encode, read
 from lmgateway.dialects.ollama_stream import OllamaReader, OllamaWriter
 from lmgateway.dialects.waits import retry_after
-from lmgateway.errors import BackendError, GatewayError, ProtocolError
+from lmgateway.errors import GatewayError
 
 
 @frozen

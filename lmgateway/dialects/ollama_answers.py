@@ -25,11 +25,11 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
+from lmgateway.backend_errors import BackendFailed, ProtocolError
 from lmgateway.chat import ChatRequest, Document, Usage
 from lmgateway.dialects import hub
 from lmgateway.dialects.base import Answer
 from lmgateway.dialects.document import encode
-from lmgateway.errors import BackendFailed, ProtocolError
 
 
 # Times ---------------------------------------------------------------------

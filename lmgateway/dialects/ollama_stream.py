@@ -20,6 +20,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from lmgateway.backend_errors import BackendError, BackendFailed, ProtocolError
 from lmgateway.chat import ChatRequest, Chunk, Document, Event, Usage
 from lmgateway.dialects import hub
 from lmgateway.dialects.base import Mark
@@ -36,7 +37,7 @@ from lmgateway.dialects.ollama_answers import (
     usage_of,
     write_call,
 )
-from lmgateway.errors import BackendError, BackendFailed, GatewayError, ProtocolError
+from lmgateway.errors import GatewayError
 
 
 class OllamaReader:

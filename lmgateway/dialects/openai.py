@@ -31,6 +31,7 @@ from typing import Any, Literal
 import msgspec
 from attrs import frozen
 
+from lmgateway.backend_errors import BackendError, BackendFailed, ProtocolError
 from lmgateway.chat import ChatRequest, Document, Endpoint, Overrides
 from lmgateway.dialects import hub, openai_errors
 from lmgateway.dialects.base import Answer, Quirks, StreamReader, StreamWriter
@@ -38,13 +39,7 @@ from lmgateway.dialects.document import encode, read, splice
 from lmgateway.dialects.hub import objects
 from lmgateway.dialects.hub_extensions import plain
 from lmgateway.dialects.openai_stream import FAILED, OpenAIReader, OpenAIWriter, UsageMember
-from lmgateway.errors import (
-    BackendError,
-    BackendFailed,
-    GatewayError,
-    MalformedRequest,
-    ProtocolError,
-)
+from lmgateway.errors import GatewayError, MalformedRequest
 
 _BOUNDS: Mapping[str, tuple[float, float]] = {
     "temperature": (0, 2),

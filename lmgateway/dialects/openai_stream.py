@@ -26,18 +26,18 @@ from typing import Any
 
 import msgspec
 
-from lmgateway.chat import Chunk, Event, Usage
-from lmgateway.dialects.base import Mark
-from lmgateway.dialects.document import encode
-from lmgateway.dialects.openai_errors import error_document
-from lmgateway.errors import (
+from lmgateway.backend_errors import (
     BackendError,
     BackendFailed,
     BackendLimited,
     BackendOverloaded,
-    GatewayError,
     ProtocolError,
 )
+from lmgateway.chat import Chunk, Event, Usage
+from lmgateway.dialects.base import Mark
+from lmgateway.dialects.document import encode
+from lmgateway.dialects.openai_errors import error_document
+from lmgateway.errors import GatewayError
 
 
 class _InputDetails(msgspec.Struct):

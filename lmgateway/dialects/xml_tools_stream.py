@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from lmgateway.backend_errors import BackendError
 from lmgateway.chat import Chunk, Document, Event, Usage
 from lmgateway.dialects import hub
 from lmgateway.dialects.base import Mark, StreamReader
 from lmgateway.dialects.xml_tools import Call, Extractor, Schemas, reason_after_calls
-from lmgateway.errors import BackendError
 
 
 class XmlTools:

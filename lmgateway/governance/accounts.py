@@ -11,10 +11,11 @@ from collections.abc import Callable, Sequence
 
 from lmgateway.chat import ChatRequest, Usage
 from lmgateway.errors import BudgetExhausted, LimitError
-from lmgateway.exchange import Attempt, Exchange, Standing
+from lmgateway.exchange import Attempt, Exchange
 from lmgateway.governance.bills import Bill
 from lmgateway.governance.claims import Claim
 from lmgateway.governance.limits import Limits
+from lmgateway.principal import Standing
 
 
 class ExchangeAccount:

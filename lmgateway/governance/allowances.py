@@ -12,8 +12,8 @@ from lmgateway.config.schema import (
     ProfileSection,
     TierSection,
 )
-from lmgateway.exchange import UNLIMITED, Allowance, Special
 from lmgateway.governance.pricing import nano
+from lmgateway.principal import UNLIMITED, Allowance, Special
 
 Section = ClientSection | GroupSection | ProfileSection | LimitsSection | AddressSection
 

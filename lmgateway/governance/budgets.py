@@ -36,10 +36,10 @@ from attrs import field, frozen
 
 from lmgateway.config.schema import BudgetSection, Config
 from lmgateway.errors import BudgetExhausted
-from lmgateway.exchange import Principal
 from lmgateway.governance.periods import Period, moment_text
 from lmgateway.governance.pricing import NANO, nano, usd
 from lmgateway.governance.purses import Purse, Purses
+from lmgateway.principal import Principal
 
 EXCEEDED = 2.0
 """The mark of the first refusal; beyond every share."""

@@ -11,10 +11,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from lmgateway.errors import LimitError
-from lmgateway.exchange import Attempt, Exchange, Standing
+from lmgateway.exchange import Attempt, Exchange
 from lmgateway.governance.counters import Scope, tightest
 from lmgateway.governance.limits import Limits, longest
 from lmgateway.governance.tokens import NOTHING, Ask, ask_of
+from lmgateway.principal import Standing
 
 
 class Claim:

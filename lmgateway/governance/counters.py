@@ -15,10 +15,10 @@ from collections.abc import Callable, Iterable, Iterator
 from attrs import define, field
 
 from lmgateway.errors import LimitError, RateLimited, TooManyConcurrent
-from lmgateway.exchange import Allowance, Standing
 from lmgateway.governance.buckets import SLACK, Bucket, Crowd, Rate, Window, room
 from lmgateway.governance.pricing import usd
 from lmgateway.governance.tokens import Ask
+from lmgateway.principal import Allowance, Standing
 
 CONCURRENCY_WAIT = 1.0
 """Seconds that a client is told to wait for one of its own requests to end."""

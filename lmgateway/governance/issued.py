@@ -33,7 +33,7 @@ from twisted.logger import Logger
 
 from lmgateway.chat import Document
 from lmgateway.errors import ConfigError, GatewayError, NotFound, Unauthenticated
-from lmgateway.exchange import Principal
+from lmgateway.principal import Principal
 from lmgateway.stores.keys import KeyRecord, KeyStore, MemoryKeys, StoreFailed
 from lmgateway.wire.timers import Wheel
 

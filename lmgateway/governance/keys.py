@@ -15,7 +15,7 @@ from time import time
 from attrs import frozen
 
 from lmgateway.errors import Forbidden, Unauthenticated
-from lmgateway.exchange import NEVER, Principal
+from lmgateway.principal import NEVER, Principal
 
 Find = Callable[[bytes], Principal | None]
 """Says who shows a key with this digest; raises ``Unauthenticated`` if it is good no more."""

@@ -28,12 +28,13 @@ from attrs import evolve, field, frozen
 
 from lmgateway.config.schema import Config
 from lmgateway.errors import LimitError, RateLimited
-from lmgateway.exchange import UNLIMITED, Allowance, Exchange, Principal, Standing
+from lmgateway.exchange import Exchange
 from lmgateway.governance.addresses import neighbourhood
 from lmgateway.governance.allowances import allowance_of, attempts_of
 from lmgateway.governance.buckets import Rate
 from lmgateway.governance.counters import Counter, Counters, Scope, limited, standing, tightest
 from lmgateway.governance.overrides import Meaning, asked, chosen, label, without
+from lmgateway.principal import UNLIMITED, Allowance, Principal, Standing
 
 __all__ = ["Counter", "Counters", "Limits", "Scope", "tightest"]
 

@@ -12,7 +12,7 @@ from fnmatch import fnmatchcase
 
 from attrs import evolve, frozen
 
-from lmgateway.exchange import Allowance, Principal, Special
+from lmgateway.principal import Allowance, Principal, Special
 
 Meaning = Callable[[Principal, str | None], tuple[str, str]]
 """Gives the tier (empty if none) and the profile that a model name means to somebody."""

@@ -7,12 +7,12 @@ from itertools import chain
 
 import msgspec
 
-from lmgateway.exchange import Principal, Standing
 from lmgateway.governance.admission import Admission
 from lmgateway.governance.budgets import Stand
 from lmgateway.governance.limits import tightest
 from lmgateway.governance.periods import moment_text
 from lmgateway.governance.pricing import NANO
+from lmgateway.principal import Principal, Standing
 
 
 class LimitLine(msgspec.Struct, frozen=True):

@@ -16,11 +16,12 @@ from collections.abc import Mapping
 
 from attrs import frozen
 
+from lmgateway.backend_errors import BackendError
 from lmgateway.backends.base import Call, Reply
 from lmgateway.chat import ChatRequest, Document, Overrides
 from lmgateway.dialects.base import Dialect
 from lmgateway.dialects.document import encode
-from lmgateway.errors import BackendError, GatewayError, TooManyConcurrent
+from lmgateway.errors import GatewayError, TooManyConcurrent
 from lmgateway.exchange import Attempt, Exchange
 from lmgateway.routing.gate_answer import asked, said
 from lmgateway.routing.gates import Finding

@@ -18,10 +18,10 @@ from attrs import evolve
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
+from lmgateway.backend_errors import ProtocolError
 from lmgateway.backends.base import Batch, Reply
 from lmgateway.chat import Chunk, Event
 from lmgateway.dialects.base import Mark, StreamReader
-from lmgateway.errors import ProtocolError
 from lmgateway.routing.gate_answer import Assembly
 
 MAX_HELD = 1024 * 1024

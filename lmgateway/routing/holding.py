@@ -7,10 +7,10 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, context
 
 from attrs import evolve
 
+from lmgateway.backend_errors import BackendTimeout
 from lmgateway.backends.base import Reply
 from lmgateway.backends.health import Watch
 from lmgateway.chat import ChatRequest, Usage
-from lmgateway.errors import BackendTimeout
 from lmgateway.exchange import Attempt, Exchange
 from lmgateway.routing.balance import Target
 from lmgateway.routing.queues import Permit

@@ -33,16 +33,10 @@ from attrs import evolve, frozen
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
+from lmgateway.backend_errors import BackendError, BackendTimeout, ContextExceeded
 from lmgateway.backends.base import Call, Reply
 from lmgateway.chat import ChatRequest
-from lmgateway.errors import (
-    BackendError,
-    BackendTimeout,
-    BudgetExhausted,
-    ContextExceeded,
-    RateLimited,
-    TooManyConcurrent,
-)
+from lmgateway.errors import BudgetExhausted, RateLimited, TooManyConcurrent
 from lmgateway.exchange import Attempt, Exchange
 from lmgateway.routing.balance import Target
 from lmgateway.routing.holding import Hold, Settlement

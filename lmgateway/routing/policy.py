@@ -17,7 +17,8 @@ from attrs import field, frozen
 
 from lmgateway.chat import ChatRequest, Endpoint
 from lmgateway.errors import Forbidden, LadderExhausted, UnknownModel
-from lmgateway.exchange import Exchange, Principal
+from lmgateway.exchange import Exchange
+from lmgateway.principal import Principal
 from lmgateway.routing.escalate import Standard
 from lmgateway.routing.ladder import Ladder, Tier
 from lmgateway.routing.resume import MidStream

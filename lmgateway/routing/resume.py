@@ -27,10 +27,11 @@ from typing import Any
 
 from attrs import evolve, field, frozen
 
+from lmgateway.backend_errors import BackendError, ProtocolError
 from lmgateway.backends.base import Batch, Reply
 from lmgateway.chat import ChatRequest
 from lmgateway.dialects.base import Dialect, Mark, StreamReader
-from lmgateway.errors import BackendError, GatewayError, ProtocolError, StreamInterrupted
+from lmgateway.errors import GatewayError, StreamInterrupted
 from lmgateway.exchange import Exchange
 from lmgateway.routing.continued import Continuation, Marked, Said, SaidReader, outline
 from lmgateway.routing.delivered import Again, Delivered, Diverged, Onward, Rest

@@ -18,11 +18,11 @@ from attrs import frozen
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
+from lmgateway.backend_errors import BackendError
 from lmgateway.backends.base import Batch, Reply
 from lmgateway.chat import ChatRequest, Chunk, Event, Usage
 from lmgateway.dialects.base import Dialect, Mark
 from lmgateway.dialects.transcode import Translated
-from lmgateway.errors import BackendError
 from lmgateway.exchange import Exchange
 
 GRACE = 0.15

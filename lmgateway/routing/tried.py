@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from attrs import define, field
 
+from lmgateway.backend_errors import BackendError, BackendLimited, BackendTimeout, ContextExceeded
 from lmgateway.errors import (
-    BackendError,
-    BackendLimited,
-    BackendTimeout,
     BudgetExhausted,
-    ContextExceeded,
     GatewayError,
     LadderExhausted,
     MaxCostExceeded,

@@ -10,9 +10,9 @@ from lmgateway.config.schema import ClientSection, Config
 from lmgateway.config.state import place_of
 from lmgateway.config.values import moment
 from lmgateway.errors import ConfigError
-from lmgateway.exchange import NEVER, Principal
 from lmgateway.governance.allowances import allowance_of
 from lmgateway.governance.keys import Keys, digest
+from lmgateway.principal import NEVER, Principal
 from lmgateway.routing.policy import DEFAULT
 from lmgateway.service.port import secret_of
 from lmgateway.service.resources import Resources

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
+from lmgateway.backend_errors import BackendError
 from lmgateway.config.secrets import Secret
-from lmgateway.errors import BackendError
 from lmgateway.service.resources import Resources
 from lmgateway.telemetry.outbox import NotTaken
 from lmgateway.wire.body import BodyReader

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from urllib.parse import urlsplit
 
+from lmgateway.backend_errors import BackendError
 from lmgateway.config.schema import Config, WebhookSection
-from lmgateway.errors import BackendError, ConfigError
+from lmgateway.errors import ConfigError
 from lmgateway.service.port import secret_of
 from lmgateway.service.resources import Resources
 from lmgateway.telemetry.webhooks import Hook, Pairs, Undelivered, key_bytes

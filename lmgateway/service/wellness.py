@@ -12,12 +12,13 @@ from typing import Any
 from attrs import frozen
 from twisted.internet.defer import Deferred, gatherResults
 
+from lmgateway.backend_errors import BackendTimeout, BackendTLS, Unreachable
 from lmgateway.backends.base import Backend
 from lmgateway.backends.breaker import Forced, State
 from lmgateway.backends.health import Health, Override, Probed, TargetHealth
 from lmgateway.backends.probes import Probes
 from lmgateway.backends.retries import SECONDS, RetryBudget
-from lmgateway.errors import BackendTimeout, BackendTLS, NotFound, Unreachable
+from lmgateway.errors import NotFound
 from lmgateway.routing.queues import Gate, Gates
 
 Document = dict[str, Any]

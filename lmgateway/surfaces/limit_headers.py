@@ -21,8 +21,8 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 
 from lmgateway.errors import LimitError
-from lmgateway.exchange import Standing
 from lmgateway.governance.pricing import usd
+from lmgateway.principal import Standing
 
 Headers = list[tuple[bytes, bytes]]
 

@@ -9,12 +9,12 @@ from attrs import frozen
 from klein import Klein
 
 from lmgateway.dialects.document import encode
-from lmgateway.exchange import Principal, Standing
 from lmgateway.governance.admission import Admission
 from lmgateway.governance.budgets import Stand
 from lmgateway.governance.limits import tightest
 from lmgateway.governance.periods import moment_text
 from lmgateway.governance.pricing import NANO, Price
+from lmgateway.principal import Principal, Standing
 from lmgateway.routing.policy import Directory
 from lmgateway.surfaces.answers import Answers
 from lmgateway.wire.request import Request

@@ -10,7 +10,7 @@ from attrs import frozen
 from lmgateway.dialects.anthropic import model_document, models_page
 from lmgateway.dialects.document import encode
 from lmgateway.errors import UnknownModel
-from lmgateway.exchange import Principal
+from lmgateway.principal import Principal
 from lmgateway.routing.policy import AUTO, Directory
 from lmgateway.surfaces.answers import Answers
 from lmgateway.wire.request import Request

@@ -12,12 +12,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import aclosing
 
+from lmgateway.backend_errors import BackendError
 from lmgateway.backends.base import Batch, Reply
 from lmgateway.backends.batches import BodyBatches
 from lmgateway.dialects.base import Dialect, SurfaceDialect
 from lmgateway.dialects.document import encode
 from lmgateway.dialects.transcode import Transcoder, Translated, Verbatim
-from lmgateway.errors import BackendError, GatewayError, LimitError, StreamInterrupted
+from lmgateway.errors import GatewayError, LimitError, StreamInterrupted
 from lmgateway.exchange import Exchange
 from lmgateway.routing.holding import estimated
 from lmgateway.surfaces.friendly import friendly_reply

@@ -16,7 +16,8 @@ from typing import Literal
 from twisted.internet.defer import CancelledError, Deferred, TimeoutError
 from twisted.internet.interfaces import IPushProducer
 
-from lmgateway.errors import BackendTimeout, GatewayError, Overloaded
+from lmgateway.backend_errors import BackendTimeout
+from lmgateway.errors import GatewayError, Overloaded
 from lmgateway.wire.heads import Headers
 from lmgateway.wire.outlet import Outlet
 from lmgateway.wire.request import Request

@@ -18,7 +18,8 @@ import msgspec
 from twisted.internet.defer import CancelledError
 
 from lmgateway.errors import GatewayError, LimitError
-from lmgateway.exchange import Exchange, Standing
+from lmgateway.exchange import Exchange
+from lmgateway.principal import Standing
 
 MAX_NAME = 128
 """Characters kept of a name that a client chose."""

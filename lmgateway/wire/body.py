@@ -16,7 +16,7 @@ from twisted.python.failure import Failure
 from twisted.web.client import ResponseDone
 from twisted.web.http import PotentialDataLoss
 
-from lmgateway.errors import BackendError, BackendTimeout, ProtocolError, Unreachable
+from lmgateway.backend_errors import BackendError, BackendTimeout, ProtocolError, Unreachable
 from lmgateway.wire.faults import connection_fault
 from lmgateway.wire.response import DONE, HIGH_WATER, Response
 from lmgateway.wire.timers import Timer, Wheel

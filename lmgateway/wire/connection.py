@@ -29,7 +29,7 @@ from twisted.python.failure import Failure
 from twisted.web.http import PotentialDataLoss
 from zope.interface import implementer
 
-from lmgateway.errors import BackendError, ProtocolError, Unreachable, UnsupportedEncoding
+from lmgateway.backend_errors import BackendError, ProtocolError, Unreachable, UnsupportedEncoding
 from lmgateway.wire.faults import connection_fault
 from lmgateway.wire.outflow import send_some
 from lmgateway.wire.response import Response

@@ -14,7 +14,7 @@ from typing import Protocol
 from attrs import frozen
 
 from lmgateway.errors import GatewayError
-from lmgateway.exchange import Principal
+from lmgateway.principal import Principal
 
 
 @frozen(kw_only=True)

@@ -12,7 +12,13 @@ from service_identity import CertificateError, VerificationError
 from twisted.internet import error
 from twisted.python.failure import Failure
 
-from lmgateway.errors import BackendError, BackendTimeout, BackendTLS, ProtocolError, Unreachable
+from lmgateway.backend_errors import (
+    BackendError,
+    BackendTimeout,
+    BackendTLS,
+    ProtocolError,
+    Unreachable,
+)
 
 
 def connection_fault(reason: Failure) -> BackendError:

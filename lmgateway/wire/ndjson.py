@@ -7,8 +7,8 @@ together, are what came in.
 
 from __future__ import annotations
 
+from lmgateway.backend_errors import ProtocolError
 from lmgateway.chat import Event
-from lmgateway.errors import ProtocolError
 
 MAX_LINE = 1 << 20
 

@@ -17,7 +17,7 @@ from twisted.internet.protocol import ClientFactory
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from lmgateway.errors import BackendError, BackendTimeout
+from lmgateway.backend_errors import BackendError, BackendTimeout
 from lmgateway.wire.connection import Connection
 from lmgateway.wire.faults import connection_fault
 from lmgateway.wire.response import Response

@@ -20,7 +20,7 @@ from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from lmgateway.errors import BackendError, ProtocolError, Unreachable
+from lmgateway.backend_errors import BackendError, ProtocolError, Unreachable
 from lmgateway.wire.origin import Way
 
 _MAX_HEAD = 16384

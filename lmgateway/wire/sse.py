@@ -15,8 +15,8 @@ from __future__ import annotations
 
 import re
 
+from lmgateway.backend_errors import ProtocolError
 from lmgateway.chat import Event
-from lmgateway.errors import ProtocolError
 
 MAX_EVENT = 1 << 20
 # As numbers: to look for a byte so is eight times as fast as for bytes.

@@ -15,7 +15,7 @@ from twisted.python.failure import Failure
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgent, IResponse
 
-from lmgateway.errors import BackendTimeout, UnsupportedEncoding
+from lmgateway.backend_errors import BackendTimeout, UnsupportedEncoding
 from lmgateway.wire.body import BodyReader
 from lmgateway.wire.faults import stock_fault
 from lmgateway.wire.origin import Target

@@ -6,8 +6,9 @@ import csv
 import json
 from typing import Any
 
-from lmgateway.exchange import Attempt, Exchange, Principal
+from lmgateway.exchange import Attempt, Exchange
 from lmgateway.governance.ledger import DAY
+from lmgateway.principal import Principal
 from tests.governance.test_accounts import PRICED
 from tests.harness import GatewayCase
 

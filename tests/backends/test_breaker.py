@@ -9,16 +9,16 @@ from twisted.internet.defer import CancelledError
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from lmgateway.backends.breaker import BreakerLimits, Forced
-from lmgateway.backends.health import Health, Override, Probed, Watch
-from lmgateway.errors import (
+from lmgateway.backend_errors import (
     BackendFailed,
     BackendLimited,
     BackendOverloaded,
     BackendTimeout,
-    StreamInterrupted,
     Unreachable,
 )
+from lmgateway.backends.breaker import BreakerLimits, Forced
+from lmgateway.backends.health import Health, Override, Probed, Watch
+from lmgateway.errors import StreamInterrupted
 
 
 def probed(*, well: bool, error: str = "") -> Probed:

@@ -8,16 +8,16 @@ from twisted.internet.defer import CancelledError
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from lmgateway.backends.breaker import BreakerLimits
-from lmgateway.backends.health import Health, Pace, TargetHealth, Watch
-from lmgateway.errors import (
+from lmgateway.backend_errors import (
     BackendFailed,
     BackendLimited,
     BackendTimeout,
     CredentialRefused,
     Rejected,
-    StreamInterrupted,
 )
+from lmgateway.backends.breaker import BreakerLimits
+from lmgateway.backends.health import Health, Pace, TargetHealth, Watch
+from lmgateway.errors import StreamInterrupted
 
 
 class HealthCase(SynchronousTestCase):

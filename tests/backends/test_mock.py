@@ -9,17 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.internet.defer import CancelledError
 
+from lmgateway.backend_errors import BackendOverloaded, BackendTimeout
 from lmgateway.backends.base import Backend
 from lmgateway.backends.mock import MockBackend, MockSettings
 from lmgateway.backends.mock_faults import parse_fault
 from lmgateway.chat import Document, Usage
 from lmgateway.dialects.base import Mark
 from lmgateway.dialects.openai import OPENAI
-from lmgateway.errors import (
-    BackendOverloaded,
-    BackendTimeout,
-    ConfigError,
-)
+from lmgateway.errors import ConfigError
 from tests.backends.mock_calls import MockTestCase, call_of, chat, started
 
 

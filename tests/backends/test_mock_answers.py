@@ -7,10 +7,10 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from lmgateway.backend_errors import Rejected
 from lmgateway.backends.mock_answers import Said, bounded, filled, spread, words
 from lmgateway.backends.mock_ask import Ask
 from lmgateway.chat import Document
-from lmgateway.errors import Rejected
 from tests.backends.mock_calls import MockTestCase, call_of, chat
 
 

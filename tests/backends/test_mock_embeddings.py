@@ -7,8 +7,8 @@ from array import array
 from base64 import b64decode
 from typing import Any
 
+from lmgateway.backend_errors import BackendTimeout, Rejected
 from lmgateway.chat import Document
-from lmgateway.errors import BackendTimeout, Rejected
 from tests.backends.mock_calls import MockTestCase, call_of
 
 

@@ -7,9 +7,7 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from lmgateway.backends.mock_faults import MAX_CHUNKS, Fault, fault_in, parse_fault
-from lmgateway.dialects.base import Mark
-from lmgateway.errors import (
+from lmgateway.backend_errors import (
     BackendError,
     BackendFailed,
     BackendLimited,
@@ -19,6 +17,8 @@ from lmgateway.errors import (
     Rejected,
     Unreachable,
 )
+from lmgateway.backends.mock_faults import MAX_CHUNKS, Fault, fault_in, parse_fault
+from lmgateway.dialects.base import Mark
 from tests.backends.mock_calls import MockTestCase, call_of, chat
 
 

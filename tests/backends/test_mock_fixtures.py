@@ -6,9 +6,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+from lmgateway.backend_errors import BackendLimited, Rejected
 from lmgateway.backends.mock_ask import fixture_key
 from lmgateway.backends.mock_fixtures import load_fixtures
-from lmgateway.errors import BackendLimited, ConfigError, Rejected
+from lmgateway.errors import ConfigError
 from tests.backends.mock_calls import Answered, MockTestCase, call_of, chat, request_of
 
 SCRIPT = """

@@ -10,10 +10,10 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from lmgateway.backend_errors import BackendError, BackendFailed, Rejected, Unreachable
 from lmgateway.backends.base import Backend
 from lmgateway.backends.health import Health, Probed
 from lmgateway.backends.probes import JITTER, RECHECK_SECONDS, Probes, Probing
-from lmgateway.errors import BackendError, BackendFailed, Rejected, Unreachable
 
 
 @define(eq=False)

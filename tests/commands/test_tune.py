@@ -23,7 +23,8 @@ from lmgateway.commands.tuning import Score, bills_of
 from lmgateway.config.load import load
 from lmgateway.dialects.document import encode
 from lmgateway.dialects.openai import OPENAI
-from lmgateway.exchange import Exchange, Principal
+from lmgateway.exchange import Exchange
+from lmgateway.principal import Principal
 from lmgateway.service.graph import assemble
 from lmgateway.service.resources import Resources
 from tests.commands.tuned import CONFIG, TuneCase

@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from lmgateway.backend_errors import BackendLimited, BackendOverloaded, ProtocolError
 from lmgateway.chat import Document, Usage
 from lmgateway.dialects.anthropic import ANTHROPIC, count_tokens_answer, models_page
 from lmgateway.dialects.document import encode
-from lmgateway.errors import BackendLimited, BackendOverloaded, ProtocolError
 from tests.dialects.anthropic_vectors import asked, vectors
 
 

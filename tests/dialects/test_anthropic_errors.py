@@ -7,11 +7,8 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from lmgateway import errors
-from lmgateway.chat import Document
-from lmgateway.dialects.anthropic import ANTHROPIC
-from lmgateway.dialects.document import encode
-from lmgateway.errors import (
+from lmgateway import backend_errors, errors
+from lmgateway.backend_errors import (
     BackendError,
     BackendFailed,
     BackendLimited,
@@ -19,9 +16,12 @@ from lmgateway.errors import (
     BackendTimeout,
     ContextExceeded,
     CredentialRefused,
-    GatewayError,
     Rejected,
 )
+from lmgateway.chat import Document
+from lmgateway.dialects.anthropic import ANTHROPIC
+from lmgateway.dialects.document import encode
+from lmgateway.errors import GatewayError
 from lmgateway.exchange import Attempt
 
 DATE = b"Sun, 06 Nov 1994 08:49:37 GMT"
@@ -56,13 +56,13 @@ class WriteTests(SynchronousTestCase):
             (errors.RequestTooLarge(), "request_too_large"),
             (errors.Unsupported(), "invalid_request_error"),
             (errors.RateLimited(), "rate_limit_error"),
-            (errors.BackendLimited(), "rate_limit_error"),
+            (backend_errors.BackendLimited(), "rate_limit_error"),
             (errors.GatewayError(), "api_error"),
-            (errors.BackendFailed(), "api_error"),
+            (backend_errors.BackendFailed(), "api_error"),
             (errors.LadderExhausted(), "overloaded_error"),
             (errors.Overloaded(), "overloaded_error"),
-            (errors.BackendTimeout(), "timeout_error"),
-            (errors.Rejected(status=409), "invalid_request_error"),
+            (backend_errors.BackendTimeout(), "timeout_error"),
+            (backend_errors.Rejected(status=409), "invalid_request_error"),
         ):
             with self.subTest(type(error).__name__):
                 self.assertEqual(written(error)["error"]["type"], kind)

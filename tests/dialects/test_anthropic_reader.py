@@ -6,11 +6,11 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from lmgateway.backend_errors import BackendFailed, BackendLimited, BackendOverloaded, ProtocolError
 from lmgateway.chat import Document, Event, Usage
 from lmgateway.dialects.anthropic import ANTHROPIC
 from lmgateway.dialects.base import Mark
 from lmgateway.dialects.document import encode
-from lmgateway.errors import BackendFailed, BackendLimited, BackendOverloaded, ProtocolError
 from lmgateway.wire.sse import Splitter
 from tests.dialects.anthropic_vectors import (
     FOLDER,

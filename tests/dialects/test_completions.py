@@ -9,20 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from lmgateway.backend_errors import ProtocolError, Rejected
 from lmgateway.chat import ChatRequest, Document, Overrides, Usage
 from lmgateway.dialects import hub
 from lmgateway.dialects.base import Dialect, Mark
 from lmgateway.dialects.completions import COMPLETIONS
 from lmgateway.dialects.ollama import OLLAMA
 from lmgateway.dialects.openai import OPENAI
-from lmgateway.errors import (
-    MalformedRequest,
-    ProtocolError,
-    Rejected,
-    StreamInterrupted,
-    Unsupported,
-    UnsupportedParameter,
-)
+from lmgateway.errors import MalformedRequest, StreamInterrupted, Unsupported, UnsupportedParameter
 from tests.dialects.recorded import QUIRKS, PlainQuirks, load, read_stream, sse, vector
 
 

@@ -7,9 +7,9 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from lmgateway.backend_errors import ProtocolError
 from lmgateway.chat import Usage
 from lmgateway.dialects import hub
-from lmgateway.errors import ProtocolError
 
 
 class ValueTests(SynchronousTestCase):

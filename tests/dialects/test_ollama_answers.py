@@ -10,21 +10,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from lmgateway.chat import Document, Usage
-from lmgateway.dialects import hub, ollama_discovery
-from lmgateway.dialects.ollama import OLLAMA
-from lmgateway.errors import (
+from lmgateway.backend_errors import (
     BackendFailed,
     BackendLimited,
     BackendOverloaded,
     BackendTimeout,
     ContextExceeded,
     CredentialRefused,
-    MalformedRequest,
     ProtocolError,
     Rejected,
-    UnknownModel,
 )
+from lmgateway.chat import Document, Usage
+from lmgateway.dialects import hub, ollama_discovery
+from lmgateway.dialects.ollama import OLLAMA
+from lmgateway.errors import MalformedRequest, UnknownModel
 from tests.dialects.recorded import load
 
 CHAT = OLLAMA.parse(b'{"model":"auto:latest","messages":[],"stream":false}', "chat")

@@ -8,11 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from lmgateway.backend_errors import BackendFailed, ProtocolError
 from lmgateway.chat import Chunk, Event, Usage
 from lmgateway.dialects import hub
 from lmgateway.dialects.base import Mark, StreamReader, StreamWriter
 from lmgateway.dialects.ollama import OLLAMA
-from lmgateway.errors import BackendFailed, ProtocolError, StreamInterrupted
+from lmgateway.errors import StreamInterrupted
 from tests.dialects.recorded import QUIRKS, lines, load, load_lines, read_stream, vector
 
 CHAT = OLLAMA.parse(b'{"model":"auto:latest","messages":[]}', "chat")

@@ -10,22 +10,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from lmgateway.backends.quirks import QUIRKS
-from lmgateway.chat import ChatRequest, Event, Overrides
-from lmgateway.dialects.base import Mark
-from lmgateway.dialects.openai import OPENAI
-from lmgateway.dialects.openai_errors import read_error
-from lmgateway.errors import (
+from lmgateway.backend_errors import (
     BackendFailed,
     BackendLimited,
     BackendOverloaded,
     BackendTimeout,
     ContextExceeded,
     CredentialRefused,
-    MalformedRequest,
     ProtocolError,
     Rejected,
 )
+from lmgateway.backends.quirks import QUIRKS
+from lmgateway.chat import ChatRequest, Event, Overrides
+from lmgateway.dialects.base import Mark
+from lmgateway.dialects.openai import OPENAI
+from lmgateway.dialects.openai_errors import read_error
+from lmgateway.errors import MalformedRequest
 from tests.fakes import STREAM
 
 PLAIN = QUIRKS["openai"]

@@ -9,10 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from lmgateway.backend_errors import ProtocolError
 from lmgateway.chat import ChatRequest, Chunk, Document, Usage
 from lmgateway.dialects import hub
 from lmgateway.dialects.responses import RESPONSES
-from lmgateway.errors import ProtocolError, RateLimited, StreamInterrupted, UnsupportedParameter
+from lmgateway.errors import RateLimited, StreamInterrupted, UnsupportedParameter
 from tests.dialects.recorded import load, sse
 
 

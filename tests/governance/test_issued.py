@@ -11,9 +11,9 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from lmgateway.errors import ConfigError, GatewayError, NotFound, Unauthenticated
-from lmgateway.exchange import NEVER, Principal
 from lmgateway.governance.issued import NOTED_AFTER, IssuedKeys, Made
 from lmgateway.governance.keys import digest
+from lmgateway.principal import NEVER, Principal
 from lmgateway.stores.keys import KeyRecord, KeyStore, MemoryKeys, StoreFailed
 from lmgateway.stores.sqlite_keys import SqliteKeys
 from lmgateway.wire.timers import Wheel

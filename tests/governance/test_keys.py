@@ -6,8 +6,8 @@ from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
 from lmgateway.errors import Forbidden, Unauthenticated
-from lmgateway.exchange import NEVER, Principal
 from lmgateway.governance.keys import Keys, check_path, digest
+from lmgateway.principal import NEVER, Principal
 
 ONE = Principal(name="one", profile="default")
 ANYONE = Principal(name="", profile="default", anonymous=True)

@@ -11,9 +11,10 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from lmgateway.chat import Usage
 from lmgateway.errors import ConfigError
-from lmgateway.exchange import Attempt, Exchange, Principal
+from lmgateway.exchange import Attempt, Exchange
 from lmgateway.governance import ledger as module
 from lmgateway.governance.ledger import Keeping, Key, Ledger, Sum, grouped
+from lmgateway.principal import Principal
 from lmgateway.stores.usage import UsageLines
 from tests.fakes import STREAM, completion, status, turns, until
 from tests.governance.test_accounts import ANN, KEY, PRICED

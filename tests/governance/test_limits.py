@@ -11,12 +11,13 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from lmgateway.dialects.openai import OPENAI
 from lmgateway.errors import LimitError
-from lmgateway.exchange import Allowance, Exchange, Principal, Special
+from lmgateway.exchange import Exchange
 from lmgateway.governance.buckets import SLACK, Rate
 from lmgateway.governance.claims import Claim
 from lmgateway.governance.counters import Counters
 from lmgateway.governance.limits import Limits
 from lmgateway.governance.overrides import Asked, chosen
+from lmgateway.principal import Allowance, Principal, Special
 
 BODY = b'{"model": "m", "messages": [{"role": "user", "content": "hi"}], "max_tokens": 10}'
 

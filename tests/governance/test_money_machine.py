@@ -19,12 +19,13 @@ from lmgateway.config.schema import Config
 from lmgateway.dialects.document import encode
 from lmgateway.dialects.openai import OPENAI
 from lmgateway.errors import BudgetExhausted
-from lmgateway.exchange import Attempt, Exchange, Principal
+from lmgateway.exchange import Attempt, Exchange
 from lmgateway.governance.bills import Bill, Spending
 from lmgateway.governance.budgets import Budget, Budgets
 from lmgateway.governance.ledger import Ledger
 from lmgateway.governance.pricing import Prices
 from lmgateway.governance.purses import Purses
+from lmgateway.principal import Principal
 from lmgateway.stores.usage import Record
 
 NOON = datetime(2026, 10, 24, 12, tzinfo=UTC).timestamp()  # the day before clocks are put back

@@ -10,12 +10,13 @@ from typing import Any
 from attrs import define, field
 from twisted.internet.task import Clock
 
+from lmgateway.backend_errors import BackendOverloaded
 from lmgateway.backends.base import Call, Reply
 from lmgateway.dialects.base import Dialect
 from lmgateway.dialects.document import encode
 from lmgateway.dialects.openai import OPENAI
-from lmgateway.errors import BackendOverloaded
-from lmgateway.exchange import Exchange, Principal
+from lmgateway.exchange import Exchange
+from lmgateway.principal import Principal
 from lmgateway.routing.cascade import Cascade
 from lmgateway.routing.classify import Classifier
 from lmgateway.routing.explain import Explaining

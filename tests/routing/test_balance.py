@@ -16,7 +16,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from lmgateway.backends.base import Backend
 from lmgateway.backends.health import Health
 from lmgateway.dialects.openai import OPENAI
-from lmgateway.exchange import Exchange, Principal
+from lmgateway.exchange import Exchange
+from lmgateway.principal import Principal
 from lmgateway.routing.balance import Balance, Strategy, Target
 from lmgateway.routing.queues import Gate, GateLimits
 from lmgateway.wire.timers import Wheel

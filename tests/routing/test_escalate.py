@@ -13,6 +13,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock, deferLater
 from twisted.trial.unittest import SynchronousTestCase
 
+from lmgateway.backend_errors import BackendError, BackendFailed
 from lmgateway.backends.base import Batch, Call, Reply
 from lmgateway.backends.quirks import QUIRKS
 from lmgateway.chat import ChatRequest, Event, Overrides
@@ -20,7 +21,7 @@ from lmgateway.dialects.anthropic import ANTHROPIC
 from lmgateway.dialects.base import Dialect, Mark
 from lmgateway.dialects.ollama import OLLAMA
 from lmgateway.dialects.openai import OPENAI
-from lmgateway.errors import BackendError, BackendFailed, BudgetExhausted, Insufficient
+from lmgateway.errors import BudgetExhausted, Insufficient
 from lmgateway.exchange import Attempt, Exchange, Unaccounted
 from lmgateway.routing.escalate import Escalation, Standard
 from lmgateway.routing.gate_judge import Judge

@@ -13,20 +13,13 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
+from lmgateway.backend_errors import BackendFailed, BackendLimited, Rejected
 from lmgateway.backends.base import Call, Reply
 from lmgateway.backends.canned import canned
 from lmgateway.backends.health import Health
 from lmgateway.chat import ChatRequest, Overrides
 from lmgateway.dialects.openai import OPENAI
-from lmgateway.errors import (
-    BackendFailed,
-    BackendLimited,
-    GatewayError,
-    LadderExhausted,
-    Rejected,
-    StreamInterrupted,
-    TooManyConcurrent,
-)
+from lmgateway.errors import GatewayError, LadderExhausted, StreamInterrupted, TooManyConcurrent
 from lmgateway.exchange import Attempt, Exchange, Unaccounted
 from lmgateway.routing.balance import Target
 from lmgateway.routing.ladder import Climber, Step, Tier

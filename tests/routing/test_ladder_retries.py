@@ -5,14 +5,9 @@ from __future__ import annotations
 from attrs import evolve
 from twisted.internet.defer import Deferred
 
+from lmgateway.backend_errors import BackendFailed, BackendLimited, BackendTimeout
 from lmgateway.backends.retries import FLOOR
-from lmgateway.errors import (
-    BackendFailed,
-    BackendLimited,
-    BackendTimeout,
-    GatewayError,
-    MalformedRequest,
-)
+from lmgateway.errors import GatewayError, MalformedRequest
 from lmgateway.routing.ladder import MAX_PAUSE
 from lmgateway.routing.queues import GateLimits
 from tests.routing.test_ladder_places import LadderCase, _health

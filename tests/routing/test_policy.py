@@ -7,7 +7,7 @@ from typing import Any, cast
 from twisted.trial.unittest import SynchronousTestCase
 
 from lmgateway.errors import Forbidden, UnknownModel
-from lmgateway.exchange import Principal
+from lmgateway.principal import Principal
 from lmgateway.routing.ladder import Ladder, Tier
 from lmgateway.routing.policy import Directory, Policy
 

@@ -6,7 +6,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from lmgateway.dialects.waits import retry_after
 from lmgateway.errors import RateLimited, TooManyConcurrent
-from lmgateway.exchange import Standing
+from lmgateway.principal import Standing
 from lmgateway.surfaces.limit_headers import limit_headers, refusal_headers
 
 

@@ -7,7 +7,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from lmgateway.chat import Usage
 from lmgateway.errors import RateLimited
-from lmgateway.exchange import Climb, Standing
+from lmgateway.exchange import Climb
+from lmgateway.principal import Standing
 from lmgateway.telemetry.families import families
 from lmgateway.telemetry.meters import MAX_CELLS, Meters
 from lmgateway.telemetry.traffic import Entry

@@ -5,7 +5,7 @@ from __future__ import annotations
 from twisted.internet.defer import CancelledError
 from twisted.trial.unittest import SynchronousTestCase
 
-from lmgateway.errors import BackendTimeout, ProtocolError, Unreachable
+from lmgateway.backend_errors import BackendTimeout, ProtocolError, Unreachable
 from lmgateway.wire.body import BodyReader
 from tests.wire.dialing import CHUNKED, UNTIL_CLOSE, Memory, Wire, chunked, ok, run
 

@@ -10,10 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.iweb import IAgent, IResponse
 from zope.interface.verify import verifyObject
 
-from lmgateway.errors import (
-    BackendTimeout,
-    Unreachable,
-)
+from lmgateway.backend_errors import BackendTimeout, Unreachable
 from lmgateway.wire.client import Origin, Target
 from tests.wire.dialing import SECRET, Memory, ok, run
 

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from lmgateway.errors import (
-    ProtocolError,
-    UnsupportedEncoding,
-)
+from lmgateway.backend_errors import ProtocolError, UnsupportedEncoding
 from tests.wire.dialing import CHUNKED, Memory, chunked, ok, run
 
 

@@ -10,7 +10,7 @@ from unittest import mock
 
 from twisted.internet.defer import CancelledError, Deferred
 
-from lmgateway.errors import BackendError, BackendTimeout
+from lmgateway.backend_errors import BackendError, BackendTimeout
 from lmgateway.wire.body import BodyReader
 from lmgateway.wire.client import Response
 from lmgateway.wire.sse import Splitter

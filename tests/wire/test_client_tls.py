@@ -15,7 +15,7 @@ from twisted.internet.ssl import (
     trustRootFromCertificates,
 )
 
-from lmgateway.errors import BackendError, BackendTLS
+from lmgateway.backend_errors import BackendError, BackendTLS
 from lmgateway.wire.body import BodyReader
 from lmgateway.wire.client import Origin, WireAgent
 from tests.wire.dialing import ok

@@ -18,12 +18,7 @@ from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgent, IBodyProducer, IRequest, IResponse
 from zope.interface import implementer
 
-from lmgateway.errors import (
-    BackendTimeout,
-    ProtocolError,
-    Unreachable,
-    UnsupportedEncoding,
-)
+from lmgateway.backend_errors import BackendTimeout, ProtocolError, Unreachable, UnsupportedEncoding
 from lmgateway.wire.body import BodyReader
 from lmgateway.wire.client import Origin, Target, WireClient
 from lmgateway.wire.timers import Wheel

@@ -9,7 +9,7 @@ from twisted.internet import error
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from lmgateway.errors import BackendTimeout, ProtocolError, Unreachable
+from lmgateway.backend_errors import BackendTimeout, ProtocolError, Unreachable
 from lmgateway.wire.client import Response
 from tests.wire.dialing import CHUNKED, UNTIL_CLOSE, Memory, Wire, chunked, ok, run
 

@@ -8,7 +8,7 @@ from typing import Any
 from twisted.internet.protocol import ClientCreator, Protocol
 from twisted.trial.unittest import SynchronousTestCase
 
-from lmgateway.errors import BackendError, ProtocolError, Unreachable
+from lmgateway.backend_errors import BackendError, ProtocolError, Unreachable
 from lmgateway.wire.body import BodyReader
 from lmgateway.wire.client import Origin
 from lmgateway.wire.origin import Way

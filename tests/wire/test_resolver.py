@@ -18,7 +18,7 @@ from twisted.internet.task import Clock, deferLater
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 from zope.interface.verify import verifyObject
 
-from lmgateway.errors import BackendTimeout, Unreachable
+from lmgateway.backend_errors import BackendTimeout, Unreachable
 from lmgateway.wire import race
 from lmgateway.wire import resolver as resolver_module
 from lmgateway.wire.resolver import Resolver, is_forbidden

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from lmgateway.backend_errors import ProtocolError
 from lmgateway.chat import Event
-from lmgateway.errors import ProtocolError
 from lmgateway.wire.sse import Splitter
 
 VECTORS = [

@@ -1,0 +1,116 @@
+"""Who asks, what they may do, and how their limits stand."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from attrs import frozen
+
+NEVER = float("inf")
+"""A moment that does not come."""
+
+
+@frozen(kw_only=True)
+class Allowance:
+    """
+    How much may be used in a minute, and at once.
+
+    Attributes:
+        requests: How many begin in a minute; 0 is any number, ``None`` says nothing of it.
+        tokens: How many they take in a minute.
+        nano_usd: What they may cost in a minute, in nano-dollars.
+        burst: How many begin at once.
+        concurrent: How many are under way at once.
+        enforced: Whether what is over it is refused; if not, that is only told.
+        special: What holds instead for some requests.
+    """
+
+    requests: int | None = None
+    tokens: int | None = None
+    nano_usd: int | None = None
+    burst: int | None = None
+    concurrent: int | None = None
+    enforced: bool = True
+    special: tuple[Special, ...] = ()
+
+
+@frozen(kw_only=True)
+class Special:
+    """
+    An allowance for those requests that fit all of its globs.
+
+    Attributes:
+        path: Of the path; ``None`` fits any.
+        model: Of the model that is asked for, or the tier that it stands for.
+        profile: Of the profile that is asked.
+    """
+
+    path: str | None = None
+    model: str | None = None
+    profile: str | None = None
+    allowance: Allowance
+
+
+UNLIMITED = Allowance()
+
+
+@frozen(kw_only=True)
+class Principal:
+    """
+    Who asks.
+
+    Attributes:
+        name: The client's configured name; empty for an anonymous caller.
+        profile: The profile that the key is bound to.
+        expert: Whether this client may open the expert gate.
+        chaos: Whether this client may have requests fail on purpose.
+        anonymous: Whether no key was shown (open gateway, or ``public_profile``).
+        allow_profiles: Globs of other profiles that may be named; ``None``: none.
+        allow_models: Globs of the tiers and aliases that may be named; ``None``: those up to
+            the profile's ceiling.
+        allow_endpoints: Globs of the paths that may be asked; ``None``: all.
+        group: The group that this client is in; empty if it is in none.
+        tags: What records say of this client besides.
+        default_priority: Of requests that name no priority; ``None`` leaves it to the tier.
+        priority_ceiling: The highest priority that may be named; ``None``: any.
+        budgets: The names of the budgets that this client spends from.
+        expires: Seconds since the epoch from which its key is not good any more.
+        allowance: How much it may use.
+    """
+
+    name: str
+    profile: str
+    expert: bool = False
+    chaos: bool = False
+    anonymous: bool = False
+    allow_profiles: tuple[str, ...] | None = None
+    allow_models: tuple[str, ...] | None = None
+    allow_endpoints: tuple[str, ...] | None = None
+    group: str = ""
+    tags: tuple[str, ...] = ()
+    default_priority: int | None = None
+    priority_ceiling: int | None = None
+    budgets: tuple[str, ...] = ()
+    expires: float = NEVER
+    allowance: Allowance = UNLIMITED
+
+
+class Standing(NamedTuple):
+    """
+    How a limit stands.
+
+    Attributes:
+        what: ``requests``, ``tokens``, ``cost`` (in nano-dollars) or ``concurrency``.
+        scope: Whose limit it is.
+        limit: How many a minute, or at once.
+        remaining: How many more now.
+        reset: Seconds until all of it can be used again.
+        most: How many can be left; less than *limit* where a minute's worth does not fit at once.
+    """
+
+    what: str
+    scope: str
+    limit: int
+    remaining: int
+    reset: float
+    most: int = 0
