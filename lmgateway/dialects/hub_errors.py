@@ -72,6 +72,8 @@ def refusal(
         return BackendOverloaded("The model backend is overloaded.", retry_after=wait)
     if status in (408, 504):
         return BackendTimeout("The model backend timed out.")
+    if status == 402:  # the gateway's account with it, which is no client's concern
+        return BackendFailed()
     if status >= 500 or status in (409, 425):
         return BackendFailed(f"The model backend failed with status {status}.")
     return _rejection(status, message[:MAX_TEXT], code, param)

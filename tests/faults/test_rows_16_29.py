@@ -88,6 +88,15 @@ class StatusRows(FaultCase):
             self.assertNotIn(b"your key", got.body)
             self.assertEqual(self.scripted[-2].requests, 1)
 
+    async def test_row_18_no_credit(self) -> None:
+        """A backend whose account is empty (402) is one that fails: the next one answers."""
+        await self.serve(self.faulty(status(b"402 Payment Required")), self.faulty(well))
+        self.assertEqual((await self.put()).code, 200)
+        await self.serve(self.faulty(status(b"402 Payment Required")))
+        got = await self.put()
+        self.assertEqual((got.code, self.kind(got)), (502, "backend_failed"))
+        self.assertNotIn(b"your key", got.body)
+
     async def test_row_19_redirect(self) -> None:
         """A redirect is 502, and is not followed."""
         target = self.faulty(well)
