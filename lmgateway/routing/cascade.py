@@ -192,7 +192,7 @@ class Cascade:
             Compared(
                 policy=policy,
                 facts=facts,
-                taken=None if taken is None else taken.position,
+                rule=taken,
                 to=name,
                 skipped=frozenset(skipped),
             )

@@ -24,7 +24,7 @@ from lmgateway.errors import CapabilityUnavailable, GatewayError
 from lmgateway.exchange import Taken
 from lmgateway.routing.ladder import Ladder, Step, Tier
 from lmgateway.routing.policy import Policy
-from lmgateway.routing.rules import Facts
+from lmgateway.routing.rules import Facts, Rule
 
 _WORDS = {
     "vision": "images",
@@ -256,23 +256,28 @@ class Compared:
 
     Attributes:
         facts: What they were compared with.
-        taken: The position of the one that was followed, if any was.
+        rule: The one that was followed, if any was.
         to: Where that leads.
         skipped: The positions of those that lead back to a profile gone through.
     """
 
     policy: Policy
     facts: Facts
-    taken: int | None
+    rule: Rule | None
     to: str = ""
     skipped: frozenset[int] = frozenset()
 
     @property
+    def taken(self) -> int | None:
+        """The position of the rule that was followed."""
+        return None if self.rule is None else self.rule.position
+
+    @property
     def followed(self) -> Taken | None:
         """The rule that was followed, as it is recorded."""
-        if self.taken is None:
+        rule = self.rule
+        if rule is None:
             return None
-        rule = next(rule for rule in self.policy.rules.rules if rule.position == self.taken)
         return Taken(self.policy.name, rule.position, rule.when, self.to)
 
 
