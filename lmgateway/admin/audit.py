@@ -24,8 +24,8 @@ class AuditQuery(Query, frozen=True, rename={"from_": "from"}):
         actor: Only what the holder of this token did.
         ip: Only what came from there.
         request_id: Only what this request did.
-        from_: Only later ones; a time or the beginning of one, as ``2026-11-21T16``.
-        to: Only earlier ones.
+        to: Only earlier ones than this time, or beginning of one, as ``2026-11-21T16``; ``from``
+            is for later ones.
         cursor: Only rows before the one with this number: ``next_cursor`` of the page before.
     """
 

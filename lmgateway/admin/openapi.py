@@ -37,24 +37,24 @@ _SAID = {
 }
 
 
-def admin_document(declared: Iterable[Declared], *, open_: bool) -> Document:
+def admin_document(declared: Iterable[Declared], *, is_open: bool) -> Document:
     """
     Give the document.
 
     Args:
-        open_: Whether no token is asked for.
+        is_open: Whether no token is asked for.
     """
     return document(
         "lmgateway admin API",
         own_version(),
-        [_operation(one, open_=open_) for one in declared],
+        [_operation(one, is_open=is_open) for one in declared],
         SCHEMES,
         "What the operator sees and may do. Roles: viewer < operator < admin.",
     )
 
 
-def _operation(one: Declared, *, open_: bool) -> Operation:
-    public = open_ or one.role == "public"
+def _operation(one: Declared, *, is_open: bool) -> Operation:
+    public = is_open or one.role == "public"
     return Operation(
         method=one.method,
         path=one.path,

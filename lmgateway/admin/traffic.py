@@ -23,6 +23,9 @@ _MOMENTS = {"anyOf": [{"format": "date-time"}, {"pattern": r"^([0-9]{1,11}([.][0
 Moment = Annotated[str, Meta(extra_json_schema=_MOMENTS)]
 
 
+_STATUS = Meta(pattern="^([1-5]([0-9]{2}|xx|XX))?$")
+
+
 class Which(Query, frozen=True):
     """
     Which entries; what is not given, or empty, does not matter.
@@ -48,7 +51,7 @@ class Which(Query, frozen=True):
     model: str | None = None
     tier: str | None = None
     backend: str | None = None
-    status: Annotated[str, Meta(pattern="^([1-5]([0-9]{2}|xx|XX))?$")] | None = None
+    status: Annotated[str, _STATUS] | None = None
     outcome: str | None = None
     min_latency_ms: Annotated[float, Meta(ge=0)] | None = None
     error: str | None = None

@@ -36,8 +36,7 @@ class UsageQuery(Query, frozen=True, rename={"from_": "from"}):
     Attributes:
         by: What a row is for: some of ``day``, ``client``, ``group``, ``tier`` and ``model``, with
             commas between; all of them if not given, and one row of everything if empty.
-        from_: The first day, in UTC.
-        to: The last day.
+        to: The last day, in UTC; ``from`` is the first.
         format: ``json``, ``csv`` or ``jsonl``; what ``Accept`` asks for if not given.
         limit: How many rows.
         cursor: The ``next_cursor`` of the page before.

@@ -90,9 +90,7 @@ class Stage:
     """
     A gateway that serves a config until the scope is left.
 
-    Args:
-        reactor: What it runs on.
-        config: What it serves.
+    It is made of the reactor that it runs on, and of the config.
     """
 
     _reactor: Any

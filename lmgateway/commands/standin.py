@@ -137,9 +137,7 @@ class StandIns:
     """
     One stand-in for each backend of a config.
 
-    Args:
-        reactor: What they are served by.
-        config: Whose backends.
+    They are made of the reactor that serves them, and of the config.
     """
 
     _reactor: Any

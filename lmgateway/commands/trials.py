@@ -44,10 +44,7 @@ class Trials:
     """
     Gateways with one config, and clients of theirs.
 
-    Args:
-        reactor: What everything runs on.
-        subject: The config.
-        stand_ins: Its backends; open already.
+    They are made of the reactor, of the config, and of its backends, which are open already.
     """
 
     reactor: Any

@@ -9,7 +9,7 @@ header                                 value
                                        HTTP date (RFC 9110, 10.2.3)
 ``x-ratelimit-reset-requests``,        a span (``1s``, ``6m0s``, ``20ms``), seconds,
 ``-tokens``, ``x-ratelimit-reset``,    or seconds or milliseconds since the epoch
-``ratelimit-reset``
+``ratelimit-reset``                    likewise
 ``anthropic-ratelimit-*-reset``        a moment (RFC 3339)
 =====================================  =========================================
 

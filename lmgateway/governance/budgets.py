@@ -9,7 +9,7 @@ scope         who shares it                               who has it
 ``group``     the clients of a group                      the groups that list it
 ``profile``   all requests that go through a profile      each that is named, by
 ``tier``      all attempts at a tier                      itself
-``model``     all attempts at a backend's model
+``model``     all attempts at a backend's model           itself
 ``global``    everyone                                    everyone
 ============  ==========================================  ======================
 

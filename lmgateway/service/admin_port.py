@@ -89,7 +89,7 @@ class AdminParts:
         login = LoginRoutes(tokens, resources.guesses, resources.sessions, cookies)
         table: RouteTable
         described = DocumentRoutes(
-            cache(lambda: encode(admin_document(table.declared, open_=not tokens))),
+            cache(lambda: encode(admin_document(table.declared, is_open=not tokens))),
             partial(client_description, self.config.is_open),
         )
         table = RouteTable([login, described, *self._routed()])

@@ -49,7 +49,7 @@ SURFACES = (
 @cache
 def client_description(open_: bool) -> bytes:
     """Give the client port's OpenAPI document; *open_*: whether no key is asked for."""
-    return encode(client_document([surface.app for surface in SURFACES], open_=open_))
+    return encode(client_document([surface.app for surface in SURFACES], is_open=open_))
 
 
 @frozen(kw_only=True)

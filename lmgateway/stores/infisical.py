@@ -5,7 +5,7 @@ Infisical: universal auth and raw secrets.
 request                                      for
 ===========================================  ==========================================
 ``POST /api/v1/auth/universal-auth/login``   a token that lives for a while
-``GET  /api/v3/secrets/raw/<name>``          a secret
+``GET /api/v3/secrets/raw/<name>``           a secret
 ===========================================  ==========================================
 """
 

@@ -5,9 +5,9 @@ HashiCorp Vault and OpenBao: the KV engine, version 2.
 request                                      for
 ===========================================  ==========================================
 ``POST /v1/auth/<mount>/login``              a token, by AppRole or Kubernetes
-``GET  /v1/auth/token/lookup-self``          how long a given token lives
+``GET /v1/auth/token/lookup-self``           how long a given token lives
 ``POST /v1/auth/token/renew-self``           a longer life, from half of it on
-``GET  /v1/<mount>/data/<name>``             a secret
+``GET /v1/<mount>/data/<name>``              a secret
 ===========================================  ==========================================
 
 The token is kept as long as it lives.  One that is refused is given up, and another

@@ -34,24 +34,24 @@ _ABOUT = (
 )
 
 
-def client_document(apps: Iterable[Klein], *, open_: bool) -> Document:
+def client_document(apps: Iterable[Klein], *, is_open: bool) -> Document:
     """
     Give the document.
 
     Args:
-        open_: Whether no key is asked for.
+        is_open: Whether no key is asked for.
     """
-    found = [one for app in apps for one in _operations(app, open_=open_)]
+    found = [one for app in apps for one in _operations(app, is_open=is_open)]
     return document("lmgateway", own_version(), found, SCHEMES, _ABOUT)
 
 
-def _operations(app: Klein, *, open_: bool) -> Iterator[Operation]:
+def _operations(app: Klein, *, is_open: bool) -> Iterator[Operation]:
     for rule in app.url_map.iter_rules():
         route = app.endpoints[rule.endpoint]
         text = cleandoc(getattr(route, "__original__", route).__doc__ or "")
         for method in sorted((rule.methods or set()) - {"HEAD"}):
             body, answer, stream = _shape(rule.rule)
-            public = open_ or rule.rule.encode() in OPEN_PATHS
+            public = is_open or rule.rule.encode() in OPEN_PATHS
             yield Operation(
                 method=method,
                 path=rule.rule,

@@ -202,7 +202,7 @@ class History:
         Add what is new.
 
         Returns:
-            When to come again, at the latest: the end of this minute.
+            The end of this minute, which is the latest time to come again.
         """
         now = self._now()
         # What comes after the end of a minute was taken before it: a new one begins with a fold.
