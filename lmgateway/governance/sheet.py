@@ -1,4 +1,4 @@
-"""How one client stands: its limits, its budgets, what it spent."""
+"""How one client stands: its limits, its budgets, what it spent and saved."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from lmgateway.principal import Principal, Standing
 
 class LimitLine(msgspec.Struct, frozen=True):
     """
-    A limit: how many a minute or at once, how many more now, and seconds until all of them.
+    A limit: how much a minute or at once, how much more now, and seconds until all of it.
 
     Attributes:
         most: What ``remaining`` is while nothing is used.
     """
 
-    limit: int
-    remaining: int
+    limit: float
+    remaining: float
     reset: float
-    most: int
+    most: float
 
 
 class BudgetLine(msgspec.Struct, frozen=True):
@@ -40,15 +40,21 @@ class BudgetLine(msgspec.Struct, frozen=True):
 
 
 class LimitLines(msgspec.Struct, frozen=True):
-    """The tightest limit of each kind; ``null`` where there is none."""
+    """The tightest limit of each kind, ``cost`` in USD; ``null`` where there is none."""
 
     requests: LimitLine | None = None
     tokens: LimitLine | None = None
+    cost: LimitLine | None = None
     concurrency: LimitLine | None = None
 
 
 class Sheet(msgspec.Struct, frozen=True, kw_only=True):
-    """One client, and how it stands."""
+    """
+    One client, and how it stands.
+
+    Attributes:
+        saved_usd: What was spent less than the baseline; ``null`` without one.
+    """
 
     name: str
     group: str | None
@@ -57,35 +63,40 @@ class Sheet(msgspec.Struct, frozen=True, kw_only=True):
     limits: LimitLines
     budgets: list[BudgetLine]
     spend_usd: float
+    saved_usd: float | None
 
 
 def sheet_of(principal: Principal, admission: Admission) -> Sheet:
     """Say how a client stands now, wherever it asks from."""
-    budgets = admission.budgets
+    return sheet(principal, admission, admission.limits.of_client(principal))
+
+
+def sheet(principal: Principal, admission: Admission, standings: Iterable[Standing]) -> Sheet:
+    """Say how a client stands now, whose limits stand as *standings* say."""
+    budgets, spending = admission.budgets, admission.tally.spending
     paying = chain(budgets.having(principal), budgets.profiles.get(principal.profile, ()))
+    saved = spending.saved.get(principal.name, 0) / NANO if admission.prices.baselines else None
     return Sheet(
         name=principal.name,
         group=principal.group or None,
         profile=principal.profile,
         tags=list(principal.tags),
-        limits=limit_lines(admission.limits.of_client(principal)),
-        budgets=[budget_line(each.stand(budgets.wall())) for each in paying],
-        spend_usd=admission.tally.spending.clients.get(principal.name, 0) / NANO,
+        limits=LimitLines(**{each.what: _limit_line(each) for each in tightest(standings)}),
+        budgets=[_budget_line(each.stand(budgets.wall())) for each in paying],
+        spend_usd=spending.clients.get(principal.name, 0) / NANO,
+        saved_usd=saved,
     )
 
 
-def limit_lines(standings: Iterable[Standing]) -> LimitLines:
-    """Give the tightest limit of each kind."""
-    lines = {
-        each.what: LimitLine(each.limit, each.remaining, round(each.reset, 3), each.most)
-        for each in tightest(standings)
-        if each.what in LimitLines.__struct_fields__
-    }
-    return LimitLines(**lines)
+def _limit_line(standing: Standing) -> LimitLine:
+    limit, remaining, most = standing.limit, standing.remaining, standing.most
+    reset = round(standing.reset, 3)
+    if standing.what == "cost":
+        return LimitLine(limit / NANO, remaining / NANO, reset, most / NANO)
+    return LimitLine(limit, remaining, reset, most)
 
 
-def budget_line(stand: Stand) -> BudgetLine:
-    """Give a budget as it is shown."""
+def _budget_line(stand: Stand) -> BudgetLine:
     return BudgetLine(
         name=stand.name,
         limit_usd=stand.limit / NANO,

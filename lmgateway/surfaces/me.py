@@ -10,11 +10,9 @@ from klein import Klein
 
 from lmgateway.dialects.document import encode
 from lmgateway.governance.admission import Admission
-from lmgateway.governance.budgets import Stand
-from lmgateway.governance.limits import tightest
-from lmgateway.governance.periods import moment_text
 from lmgateway.governance.pricing import NANO, Price
-from lmgateway.principal import Principal, Standing
+from lmgateway.governance.sheet import LimitLine, LimitLines, sheet
+from lmgateway.principal import Principal
 from lmgateway.routing.policy import Directory
 from lmgateway.surfaces.answers import Answers
 from lmgateway.wire.request import Request
@@ -43,29 +41,18 @@ class MeSurface:
         assert principal is not None, "the door names everyone who asks about themselves"
         admission = self.admission
         standings = admission.limits.standings(principal, request.pass_.address)
+        told = sheet(principal, admission, standings)
         document = {
-            "client": principal.name or None,
-            "group": principal.group or None,
-            "profile": principal.profile,
-            "limits": _limits(tightest(standings)),
-            "budgets": self._budgets(principal),
-            "spend_usd": admission.tally.spending.clients.get(principal.name, 0) / NANO,
-            "saved_usd": self._saved(principal),
+            "client": told.name or None,
+            "group": told.group,
+            "profile": told.profile,
+            "limits": _limits(told.limits),
+            "budgets": told.budgets,
+            "spend_usd": told.spend_usd,
+            "saved_usd": told.saved_usd,
             "models": self._models(principal),
         }
         self.answers.json(request, 200, encode(document))
-
-    def _saved(self, principal: Principal) -> float | None:
-        """Give what was spent less than the baseline; ``None`` without one."""
-        admission = self.admission
-        if not admission.prices.baselines:
-            return None
-        return admission.tally.spending.saved.get(principal.name, 0) / NANO
-
-    def _budgets(self, principal: Principal) -> list[Mapping[str, Any]]:
-        budgets = self.admission.budgets
-        paying = (*budgets.having(principal), *budgets.profiles.get(principal.profile, ()))
-        return [_budget(each.stand(budgets.wall())) for each in paying]
 
     def _models(self, principal: Principal) -> list[dict[str, Any]]:
         """Name the models that may be asked for; what tiers cost is in USD per million tokens."""
@@ -79,26 +66,15 @@ class MeSurface:
         return [*priced, *({"id": name, "price": None} for name in profiles)]
 
 
-def _limits(standings: tuple[Standing, ...]) -> Mapping[str, Any]:
-    told: dict[str, Any] = dict.fromkeys(_LIMITS)
-    for each in standings:
-        unit = NANO if each.what == "cost" else 1
-        told[each.what] = {
-            "limit": each.limit / unit if unit > 1 else each.limit,
-            "remaining": each.remaining / unit if unit > 1 else each.remaining,
-            "reset": round(each.reset, 3),
-        }
-    return told
+def _limits(lines: LimitLines) -> dict[str, Mapping[str, float] | None]:
+    told = {kind: _limit(getattr(lines, kind)) for kind in _LIMITS}
+    return told if lines.cost is None else told | {"cost": _limit(lines.cost)}
 
 
-def _budget(stand: Stand) -> Mapping[str, Any]:
-    return {
-        "name": stand.name,
-        "limit_usd": stand.limit / NANO,
-        "spent_usd": stand.spent / NANO,
-        "reserved_usd": stand.reserved / NANO,
-        "resets_at": None if stand.resets is None else moment_text(stand.resets),
-    }
+def _limit(line: LimitLine | None) -> Mapping[str, float] | None:
+    if line is None:
+        return None
+    return {"limit": line.limit, "remaining": line.remaining, "reset": line.reset}
 
 
 def _price(price: Price | None) -> Mapping[str, float] | None:

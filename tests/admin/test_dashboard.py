@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from textwrap import dedent
 from typing import Any
 
 from twisted.internet import reactor as the_reactor
@@ -9,7 +10,8 @@ from twisted.internet.task import deferLater
 
 from lmgateway.admin import feed
 from tests.browser import Browser, missing
-from tests.fakes import status
+from tests.fakes import completion, status
+from tests.governance.test_accounts import ANN, KEY, PRICED
 from tests.harness import GatewayCase
 
 reactor: Any = the_reactor
@@ -124,6 +126,23 @@ class DashboardTests(GatewayCase):
         await self.browser.until("document.querySelector('.tile .value')")
         tiles = await self.browser.run("return document.querySelector('.tiles').innerText")
         self.assertIn(f"Requests\n{spent['totals']['requests']}", tiles)
+
+    async def test_money_of_a_client(self) -> None:
+        """A client's card tells what a minute may cost, what was spent, and what that saved."""
+        more = ANN + "rate_limit_usd_per_minute = 0.5" + dedent(TOKENS)
+        self.environ["ANN"] = "key-of-ann"
+        self.write(PRICED, gateway='baseline = "paid"', more=more)
+        assert self.service is not None
+        self.service.reload()
+        answer = completion()
+        answer["usage"] = {"prompt_tokens": 1000, "completion_tokens": 500, "total_tokens": 1500}
+        self.backend.script = lambda request, asked: answer
+        await self.chat("dear", **KEY)
+        await self.log_in("looker-token-1")
+        await self.see("clients")
+        card = await self.browser.text(".grid .panel")
+        for told in ("of $0.500 a minute", "spent $0.010", "saved $0.050"):
+            self.assertIn(told, card)
 
     async def test_L7_5_L7_6_graphs_and_pause(self) -> None:
         """Graphs are drawn in place; what is paused holds still, and goes on with all of it."""

@@ -26,17 +26,21 @@ function card(client) {
     h("header", h("h2", client.name), client.group && h("span.pill.plain", client.group), h("span.grow"), h("span.small.soft", client.profile)),
     h("div.view", [
       ...Object.entries(client.limits).filter(([, limit]) => limit).map(([name, limit]) => bound(name,
-        limit.most - limit.remaining, limit.most, count, rate(name, limit))),
+        limit.most - limit.remaining, limit.most, unit(name), rate(name, limit))),
       ...client.budgets.map((budget) => bound(budget.name, budget.spent_usd + budget.reserved_usd, budget.limit_usd, usd,
         `of ${usd(budget.limit_usd)}${budget.resets_at ? `, anew ${moment(budget.resets_at)}` : ""}`)),
-      h("div.row.small.soft", h("span", `spent ${usd(client.spend_usd)}`)),
+      h("div.row.small.soft", h("span", `spent ${usd(client.spend_usd)}`),
+        client.saved_usd !== null && h("span", { class: client.saved_usd < 0 ? "bad" : "" }, `saved ${usd(client.saved_usd)}`)),
     ]));
 }
 
+const unit = (name) => (name === "cost" ? usd : count);
+
 /** A bucket may hold less than a minute's worth. */
 function rate(name, { limit, most }) {
-  if (name === "concurrency") return `of ${count(limit)} at once`;
-  return most === limit ? `of ${count(limit)} a minute` : `of ${count(most)} at once, ${count(limit)} a minute`;
+  const text = unit(name);
+  if (name === "concurrency") return `of ${text(limit)} at once`;
+  return most === limit ? `of ${text(limit)} a minute` : `of ${text(most)} at once, ${text(limit)} a minute`;
 }
 
 const bound = (name, used, most, unit, note) => h("div",
