@@ -326,7 +326,6 @@ class Exchange:
     first_output: float | None = None
     last_output: float | None = None
     waited: float = 0.0
-    upstream_seconds: float = 0.0
     bytes_out: int = 0
     status: int = 0
     outcome: Outcome = "open"

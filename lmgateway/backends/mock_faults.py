@@ -1,8 +1,8 @@
 """
 What goes wrong in the mock backend on purpose, as one value and as a suffix.
 
-In a model name, where the config allows it, or spelt out in a test, faults are
-letters joined by ``-`` at the end: ``mock-c100-d20-t50``.
+In a model name, where the config allows it, faults are letters joined by ``-`` at
+the end: ``mock-c100-d20-t50``.
 
 ==========  ===================================================================
 suffix      meaning
@@ -80,18 +80,6 @@ class Fault:
 
 
 NO_FAULT = Fault()
-
-
-def parse_fault(text: str) -> Fault:
-    """
-    Read a fault as it is written in a suffix, without the leading ``-``.
-
-    Raises:
-        ValueError: If it is not one.
-    """
-    if _SUFFIX.fullmatch(f"-{text}") is None:
-        raise ValueError(f"{text!r} is not a fault of the mock backend")
-    return _read(f"-{text}")
 
 
 def fault_in(model: str) -> Fault | None:

@@ -54,7 +54,6 @@ class ProviderQuirks:
     chat_path: str = "/v1/chat/completions"
     completions_path: str | None = "/v1/completions"
     embeddings_path: str | None = "/v1/embeddings"
-    models_path: str | None = "/v1/models"
     probe_path: str | None = "/v1/models"
     auth_header: bytes = b"authorization"
     auth_prefix: bytes = b"Bearer "
@@ -97,7 +96,6 @@ QUIRKS: Mapping[str, ProviderQuirks] = MappingProxyType(
             chat_path="/api/chat",
             completions_path="/api/generate",
             embeddings_path="/api/embed",
-            models_path="/api/tags",
             probe_path="/api/tags",
         ),
         "mock": evolve(_COMPATIBLE, takes_think=True),
@@ -147,7 +145,6 @@ QUIRKS: Mapping[str, ProviderQuirks] = MappingProxyType(
             chat_path="/chat/completions",
             completions_path=None,
             embeddings_path=None,
-            models_path=None,
             probe_path=None,
         ),
         # https://inference-docs.cerebras.ai/resources/openai: unknown properties are a 400.

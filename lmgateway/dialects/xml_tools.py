@@ -26,11 +26,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import msgspec
-from attrs import evolve
 
 from lmgateway.chat import Document
 from lmgateway.dialects import hub
-from lmgateway.dialects.base import Answer
 from lmgateway.dialects.document import encode
 
 MAX_BLOCK = 1 << 20
@@ -273,10 +271,3 @@ def _whole_choice(choice: Document, schemas: Schemas) -> Document:
 def reason_after_calls(reason: Any) -> Any:
     """Give why an answer with calls ended, for which the backend knew of none."""
     return "tool_calls" if reason == "stop" else reason
-
-
-def with_xml_answer(answer: Answer, schemas: Schemas) -> Answer:
-    """Give an answer of an OpenAI-speaking backend with the calls of its text as proper ones."""
-    document = with_xml_calls(answer.document, schemas)
-    reason = hub.first_choice(document).get("finish_reason")
-    return evolve(answer, document=document, finish_reason=reason)

@@ -72,18 +72,6 @@ class Spread:
             below += number
         return BOUNDS[-1]  # pragma: no cover - the last bucket reaches every rank
 
-    def share_within(self, value: float) -> float | None:
-        """Give the share of values up to *value*, within its bucket in proportion."""
-        count = self.count
-        if not count:
-            return None
-        bucket = bisect_left(BOUNDS, value)
-        below: float = sum(self.counts[:bucket])
-        if bucket < len(BOUNDS):
-            low = BOUNDS[bucket - 1] if bucket else 0.0
-            below += self.counts[bucket] * (value - low) / (BOUNDS[bucket] - low)
-        return below / count
-
 
 def _between(bucket: int, share: float) -> float:
     if bucket == len(BOUNDS):

@@ -12,7 +12,6 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from time import gmtime, strftime
 from types import TracebackType
-from typing import Any
 
 import msgspec
 from twisted.internet.defer import CancelledError
@@ -382,8 +381,3 @@ def _timestamp(wall: float) -> str:
     if second != _second[0]:
         _second = (second, strftime("%Y-%m-%dT%H:%M:%S", gmtime(second)))
     return f"{_second[1]}.{rest:03d}+00:00"
-
-
-def as_document(value: Any) -> Any:
-    """Give entries or stats as plain JSON values."""
-    return msgspec.to_builtins(value)

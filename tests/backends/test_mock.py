@@ -12,7 +12,7 @@ from twisted.internet.defer import CancelledError
 from lmgateway.backend_errors import BackendOverloaded, BackendTimeout
 from lmgateway.backends.base import Backend
 from lmgateway.backends.mock import MockBackend, MockSettings
-from lmgateway.backends.mock_faults import parse_fault
+from lmgateway.backends.mock_faults import Fault
 from lmgateway.chat import Document, Usage
 from lmgateway.dialects.base import Mark
 from lmgateway.dialects.openai import OPENAI
@@ -69,7 +69,7 @@ class WholeAnswerTests(MockTestCase):
 
     def test_probe_fails_with_a_status_fault(self) -> None:
         """A mock that always answers with an error is not well."""
-        backend = self.backend(fault=parse_fault("e503"))
+        backend = self.backend(fault=Fault(status=503))
         self.failureResultOf(started(backend.probe()), BackendOverloaded)
 
     def test_scripted_style_needs_fixtures(self) -> None:

@@ -33,9 +33,8 @@ class SpreadTests(SynchronousTestCase):
         self.assertLessEqual(max(steps), 1.51)
 
     def test_nothing(self) -> None:
-        """Of no values there is no percentile and no share."""
+        """Of no values there is no percentile."""
         self.assertIsNone(Spread().percentile(0.5))
-        self.assertIsNone(Spread().share_within(10))
 
     def test_percentiles(self) -> None:
         """A percentile is within a bucket of the true one."""
@@ -48,13 +47,6 @@ class SpreadTests(SynchronousTestCase):
     def test_what_is_beyond_all_bounds(self) -> None:
         """A value that is too large counts, as the largest that there is."""
         self.assertEqual(spread_of([1e9]).percentile(0.5), BOUNDS[-1])
-        self.assertEqual(spread_of([1e9]).share_within(1e10), 0.0)
-
-    def test_share_within(self) -> None:
-        """The share up to a value is exact at a bound."""
-        spread = spread_of([10.0, 20.0, 30.0, 400.0])
-        self.assertEqual(spread.share_within(30.0), 0.75)
-        self.assertEqual(spread.share_within(5.0), 0.0)
 
     @UNHURRIED
     @given(VALUES, VALUES)
