@@ -14,7 +14,8 @@ member                 what it tells
                        ``expected_cost_usd``
 ``plan``               the accepted ones, in the order in which they are tried;
                        it ends before one that refuses for all of them
-``choice``             the first of them; ``null`` if no backend is asked
+``choice``             the first of them, and the target of it whose turn it is;
+                       ``null`` if no backend is asked
 ``downgraded``         the ``budget`` that sends the request to another tier,
                        and ``to`` which; ``null`` if none does
 ``reply``              the operator's own answer, where that is given
@@ -34,6 +35,7 @@ from attrs import define, field, frozen
 from lmgateway.chat import ChatRequest, Document
 from lmgateway.errors import GatewayError, MaxCostExceeded
 from lmgateway.exchange import Attempt, Exchange
+from lmgateway.routing.balance import Target
 from lmgateway.routing.ladder import Tier
 from lmgateway.routing.needs import needs_of
 from lmgateway.routing.paying import Paid, paid_tiers, unpaid
@@ -85,7 +87,7 @@ class Explaining:
                 for tier, reasons in _judged(decision, exchange, way)
             ],
             "plan": [tier.name for tier in way.tried],
-            "choice": None if choice is None else _named(choice),
+            "choice": None if choice is None else _chosen(choice, exchange),
             "downgraded": _downgraded(way.downgrade),
         }
         if decision.reply is not None:
@@ -171,17 +173,22 @@ def _state(tier: Tier, exchange: Exchange) -> list[str]:
 
 def _shut(tier: Tier) -> list[str]:
     """Say why a tier is passed over, where no attempt may be made at any of its targets."""
-    against = ["" if target.health is None else target.health.against() for target in tier.targets]
+    against = [_against(target) for target in tier.targets]
     return sorted(set(against)) if all(against) else []
+
+
+def _against(target: Target) -> str:
+    return "" if target.health is None else target.health.against()
 
 
 def _is_limited(tier: Tier, exchange: Exchange) -> bool:
     """Tell whether no attempt may be made at any target of a tier now."""
-    attempts = (
-        Attempt(tier=tier.name, backend=target.backend.name, model=target.model, started=0)
-        for target in tier.targets
-    )
-    return all(exchange.account.limit(attempt) is not None for attempt in attempts)
+    return all(_limits(tier, target, exchange) for target in tier.targets)
+
+
+def _limits(tier: Tier, target: Target, exchange: Exchange) -> bool:
+    attempt = Attempt(tier=tier.name, backend=target.backend.name, model=target.model, started=0)
+    return exchange.account.limit(attempt) is not None
 
 
 def _is_full(tier: Tier) -> bool:
@@ -198,6 +205,14 @@ def _downgraded(paid: Paid | None) -> Document | None:
 
 def _named(tier: Tier) -> Document:
     return {"tier": tier.name, "backend": tier.backend.name, "model": tier.model}
+
+
+def _chosen(tier: Tier, exchange: Exchange) -> Document:
+    """Name the target of a tier that is asked first, by its strategy and as things stand."""
+    order = tier.peek(exchange)
+    free = (t for t in order if not (_against(t) or _limits(tier, t, exchange)))
+    first = next(free, order[0])
+    return {"tier": tier.name, "backend": first.backend.name, "model": first.model}
 
 
 def _told(error: GatewayError) -> Document:

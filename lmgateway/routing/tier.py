@@ -68,6 +68,10 @@ class Tier:
         """Give the targets, the one to try first at the front."""
         return self.targets if self.balance is None else self.balance.order(exchange)
 
+    def peek(self, exchange: Exchange) -> Targets:
+        """Give what ``order`` would, and change nothing."""
+        return self.targets if self.balance is None else self.balance.peek(exchange)
+
 
 @frozen
 class Ladder:

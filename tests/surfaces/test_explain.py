@@ -103,6 +103,27 @@ class ExplainTests(ClassifyCase):
         self.assertTrue(got.body.startswith(plain[:-1]))
         self.assertNotIn("lmg", (await self.chat()).json)
 
+    async def test_targets_of_a_tier(self) -> None:
+        """The target that is told is the one that a live request asks next."""
+        _, url = self.another()
+        both = """
+            [[tiers]]
+            name = "both"
+            strategy = "priority"
+            targets = [{ backend = "mock", model = "a" }, { backend = "other", model = "b" }]
+        """
+        parts = {"backends": f'[backends.other]\nbase_url = "{url}"'}
+        service = self.start(more=both, **parts)
+        for strategy in ("priority", "round_robin", "weighted"):
+            self.write(more=both.replace("priority", strategy), **parts)
+            service.reload()
+            for _ in range(8):
+                told = [(await self.explain(model="both")).json["choice"] for _ in range(2)]
+                got = await self.chat("both", X_LMG_Explain="true")
+                live = {key: got.headers[f"x-lmg-{key}"] for key in ("tier", "backend")}
+                live["model"] = {"mock": "a", "other": "b"}[live["backend"]]
+                self.assertEqual([*told, got.json["lmg"]["choice"]], [live] * 3, strategy)
+
     async def test_live_stream(self) -> None:
         """A stream carries it in one comment, before everything else."""
         self.serve()
