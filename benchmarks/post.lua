@@ -6,7 +6,7 @@ local file = assert(io.open(os.getenv("BODY") or here .. "bodies/chat.json", "rb
 wrk.method = "POST"
 wrk.body = file:read("*a")
 wrk.headers["Content-Type"] = "application/json"
-wrk.headers["Authorization"] = "Bearer sk-1234"
+wrk.headers["Authorization"] = "Bearer sk-bench-0123456789-0"
 file:close()
 
 function done(summary, latency, requests)

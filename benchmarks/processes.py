@@ -110,11 +110,17 @@ def _read(pid: int, name: str) -> str:
 
 @contextmanager
 def running(
-    command: Sequence[str], *, name: str, core: int, log: Path, environ: Mapping[str, str]
+    command: Sequence[str],
+    *,
+    name: str,
+    core: int,
+    log: Path,
+    environ: Mapping[str, str],
+    inherited: Sequence[int] = (),
 ) -> Iterator[Running]:
     """Run *command* on one core while the block lasts; what it says goes to *log*."""
     with log.open("ab") as output:
-        process = start(command, core=core, output=output, environ=environ)
+        process = start(command, core=core, output=output, environ=environ, inherited=inherited)
     child = Running(process, name)
     try:
         yield child
@@ -123,9 +129,19 @@ def running(
 
 
 def start(
-    command: Sequence[str], *, core: int, output: IO[bytes] | int, environ: Mapping[str, str]
+    command: Sequence[str],
+    *,
+    core: int,
+    output: IO[bytes] | int,
+    environ: Mapping[str, str],
+    inherited: Sequence[int] = (),
 ) -> subprocess.Popen[bytes]:
-    """Start *command* on one core; the one that starts it is on the load's core itself."""
+    """
+    Start *command* on one core; the one that starts it is on the load's core itself.
+
+    Args:
+        inherited: Descriptors that it has, too.
+    """
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {core})
     try:
@@ -135,6 +151,7 @@ def start(
             stdout=output,
             stderr=subprocess.STDOUT if output != subprocess.PIPE else None,
             env=dict(environ),
+            pass_fds=tuple(inherited),
         )
     finally:
         os.sched_setaffinity(0, before)

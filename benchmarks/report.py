@@ -103,7 +103,7 @@ def table(medians: Medians) -> str:
         lines.append(
             [row.title, *numbers, _number(ratio(values), 2), goal, verdict(row.goal, values)]
         )
-    return _markdown(lines) if len(lines) > 1 else ""
+    return markdown(lines) if len(lines) > 1 else ""
 
 
 def own_table(medians: Medians, rows: Sequence[Row]) -> str:
@@ -115,7 +115,7 @@ def own_table(medians: Medians, rows: Sequence[Row]) -> str:
             goal = str(row.goal) if row.goal else ""
             number = _number(values.get(OURS), row.digits)
             lines.append([row.title, number, goal, verdict(row.goal, values)])
-    return _markdown(lines) if len(lines) > 1 else ""
+    return markdown(lines) if len(lines) > 1 else ""
 
 
 def comparison(before: Medians, after: Medians, rows: Sequence[Row] = ROWS) -> str:
@@ -127,14 +127,14 @@ def comparison(before: Medians, after: Medians, rows: Sequence[Row] = ROWS) -> s
             continue
         change = f"{(new / old - 1) * 100:+.1f}%" if old else ""
         lines.append([row.title, _number(old, row.digits), _number(new, row.digits), change])
-    return _markdown(lines)
+    return markdown(lines)
 
 
 def _number(value: float | None, digits: int) -> str:
     return "" if value is None else f"{value:,.{digits}f}"
 
 
-def _markdown(lines: Sequence[Sequence[str]]) -> str:
+def markdown(lines: Sequence[Sequence[str]]) -> str:
     """Lay *lines* out as a table: first column to the left, numbers to the right."""
     widths = [max(3, *(len(line[i]) for line in lines)) for i in range(len(lines[0]))]
 

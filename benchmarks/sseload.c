@@ -66,7 +66,7 @@ static void prepare_request(const char *path) {
   fclose(file);
   request_length = sprintf(request,
                            "POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1:%d\r\n"
-                           "Content-Type: application/json\r\nAuthorization: Bearer sk-1234\r\n"
+                           "Content-Type: application/json\r\nAuthorization: Bearer sk-bench-0123456789-0\r\n"
                            "Accept: text/event-stream\r\nContent-Length: %d\r\n\r\n",
                            port, length);
   memcpy(request + request_length, body, length);

@@ -11,7 +11,7 @@ from pathlib import Path
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from benchmarks import micro, run
+from benchmarks import check, micro, run
 from benchmarks.load import Requests, Streams, read_all_open, read_requests, read_streams
 from benchmarks.measure import GROUPS, Plan, Record
 from benchmarks.micro_admission import KEYS, LIMITS, callers, config, entrance, let_through
@@ -19,6 +19,8 @@ from benchmarks.micro_attempts import attempt_runs
 from benchmarks.micro_routing import asked, first_step, router, routing_runs, rules_text, tiers_text
 from benchmarks.micro_telemetry import answered, telemetry_runs
 from benchmarks.processes import BenchmarkError, cpu_ticks
+from benchmarks.profiles import PROFILES, Ports, environment
+from benchmarks.profiles import config as config_of_profile
 from benchmarks.report import (
     FAIL,
     PASS,
@@ -33,6 +35,7 @@ from benchmarks.report import (
 from benchmarks.subjects import SUBJECTS, gateway_config, models
 from benchmarks.timing import Pace, finish, microseconds
 from benchmarks.translation import added_microseconds, added_over_diagonal, pairs
+from benchmarks.whole import SCENARIOS, Scenario, Slices
 from lmgateway.config.load import load
 from lmgateway.telemetry.spans import is_recorded
 from lmgateway.telemetry.traffic import entry_of
@@ -270,6 +273,61 @@ class SubjectTests(SynchronousTestCase):
         path.write_text(text)
         load(path, {})
         self.assertEqual([tier["name"] for tier in tomllib.loads(text)["tiers"]], models())
+
+
+class ProfileTests(SynchronousTestCase):
+    def test_the_three_configs_are_good_ones(self) -> None:
+        """Our own loader takes them all, and warns of nothing but that bodies are captured."""
+        for profile in PROFILES:
+            path = Path(self.mktemp())
+            path.write_text(config_of_profile(profile, Ports(18080, 18081, 19100, 19101)))
+            warnings = load(path, environment(profile)).warnings
+            self.assertEqual([text for text in warnings if "capture.file" not in text], [])
+
+
+class CheckTests(SynchronousTestCase):
+    def test_what_exceeds_its_budget_by_more_than_the_margin(self) -> None:
+        """A twentieth more is let go, and so is what has no budget."""
+        self.assertFalse(check.is_exceeded(105.0, 100.0))
+        self.assertTrue(check.is_exceeded(105.1, 100.0))
+        self.assertFalse(check.is_exceeded(1e9, None))
+
+    def test_report(self) -> None:
+        """Each scenario is a line with its budget, the change, and what that means."""
+        counts = {"a": 106.0, "b": 100.0, "c": 50.0, "d": 1.0}
+        text = check.report(counts, {"a": 100.0, "b": 100.0, "c": 100.0})
+        lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines()[2:]]
+        self.assertEqual(
+            lines,
+            [
+                ["a", "106.0", "100.0", "+6.0%", "EXCEEDED"],
+                ["b", "100.0", "100.0", "+0.0%", "ok"],
+                ["c", "50.0", "100.0", "-50.0%", "can be lowered"],
+                ["d", "1.0", "", "", "no budget"],
+            ],
+        )
+
+    def test_recording_keeps_what_others_recorded(self) -> None:
+        """New budgets replace those of the same name and interpreter, and no others."""
+        first = check.recorded("", "3.11", {"a": 1.0, "b": 2.0})
+        both = check.recorded(check.recorded(first, "3.12", {"a": 9.0}), "3.11", {"a": 3.0})
+        self.assertEqual(check.budgets_of(both, "3.11"), {"a": 3.0, "b": 2.0})
+        self.assertEqual(check.budgets_of(both, "3.12"), {"a": 9.0})
+        self.assertEqual(check.budgets_of(both, "3.13"), {})
+
+    def test_every_scenario_has_a_budget(self) -> None:
+        """What is counted is held to something."""
+        known = check.budgets_of(check.BUDGETS.read_text(), "3.11")
+        self.assertEqual(known.keys(), {scenario.name for scenario in SCENARIOS})
+
+    def test_a_whole_request_and_an_event_are_counted(self) -> None:
+        """A gateway is started, asked, and stopped; what it called is told."""
+        scenarios = [Scenario("request", "bare"), Scenario("event", "bare")]
+        folder = Path(self.mktemp())
+        folder.mkdir()
+        counts = check.counted(scenarios, folder, Slices(requests=5, slices=1, warm=1))
+        self.assertGreater(counts["request, bare"], counts["event, bare"])
+        self.assertGreater(counts["event, bare"], 5)
 
 
 class CommandTests(SynchronousTestCase):
