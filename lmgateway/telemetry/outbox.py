@@ -72,6 +72,7 @@ class Outbox(Generic[Item]):
         self._ended = ended
         self._items: deque[Item] = deque()
         self._due: IDelayedCall | None = None
+        self._sending = False
         self._under_way: Deferred[None] | None = None
         self._failing = False
         self.dropped = 0
@@ -83,11 +84,13 @@ class Outbox(Generic[Item]):
             self.dropped += 1
             return
         self._items.append(item)
-        if self._under_way is None and self._due is None:
+        if not self._sending and self._due is None:
             self._due = self._clock.callLater(SECONDS, self._begin)
 
     def _begin(self) -> None:
         self._due = None
+        self._sending = True
+        # It may end at once: what says so is therefore not whether there is a Deferred.
         self._under_way = ensureDeferred(self._send_all())
 
     async def _send_all(self) -> None:
@@ -95,7 +98,7 @@ class Outbox(Generic[Item]):
             while self._items:
                 count = min(BATCH, len(self._items))
                 await self._send([self._items.popleft() for _ in range(count)])
-        self._under_way = None
+        self._sending = False
 
     async def _send(self, batch: list[Item]) -> None:
         """Send a batch, or lose it."""
@@ -135,7 +138,7 @@ class Outbox(Generic[Item]):
         if self._due is not None:
             self._due.cancel()
             self._begin()
-        if self._under_way is not None:
+        if self._sending and self._under_way is not None:
             deadline = self._clock.callLater(seconds, self._under_way.cancel)
             ended: Deferred[None] = Deferred()
             self._under_way.addBoth(lambda _: ended.callback(None))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -97,6 +97,48 @@ class OutboxTests(SynchronousTestCase):
         self.clock.advance(SECONDS)
         self.answer()
         self.assertEqual(self.box.sent, 1)
+
+    def test_what_is_over_at_once(self) -> None:
+        """A batch that is taken, refused or not to be encoded at once holds up no later one."""
+
+        def encode(batch: list[int]) -> bytes:
+            if batch == [2]:
+                raise ValueError("not encoded")
+            return b"%d" % batch[0]
+
+        def post(body: bytes) -> Awaitable[None]:
+            return fail(NotTaken("bad", retryable=False)) if body == b"1" else succeed(None)
+
+        box = Outbox("test", self.clock, encode, post)
+        for number in range(4):
+            box.put(number)
+            self.clock.advance(SECONDS)
+        self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
+        self.assertEqual((box.sent, box.dropped), (2, 2))
+        box.put(0)
+        self.successResultOf(Deferred.fromCoroutine(box.close(3)))
+        self.assertEqual((box.sent, box.dropped), (3, 2))
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_what_comes_in_while_a_batch_fails_at_once(self) -> None:
+        """It is sent with the same round, and no second one runs beside it."""
+
+        def encode(batch: list[int]) -> bytes:
+            if batch == [0]:
+                box.put(1)
+                raise ValueError("not encoded")
+            return b"%d" % batch[0]
+
+        box = Outbox("test", self.clock, encode, self.post)
+        box.put(0)
+        self.clock.advance(SECONDS)
+        self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
+        box.put(2)
+        self.clock.advance(SECONDS)
+        self.assertEqual(self.posted, [b"1"], "one batch is under way at a time")
+        self.answer()
+        self.answer()
+        self.assertEqual((self.posted, box.sent), ([b"1", b"2"], 2))
 
     def test_the_end(self) -> None:
         """Closing sends what waits, without the usual pause."""
