@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from urllib.parse import urlsplit
 
 from lmgateway.backend_errors import BackendError
@@ -16,6 +16,19 @@ MAX_REPLY = 65536
 CONNECT_SECONDS = 3.0
 IDLE_SECONDS = 4.0
 _LATER = frozenset({408, 425, 429, 500, 502, 503, 504})
+
+
+def target_of(url: str, headers: Sequence[tuple[bytes, bytes]]) -> Target:
+    """
+    Give what is posted to at *url*, with *headers* each time.
+
+    Raises:
+        ValueError: If it is not a plain URL, or a header cannot be sent.
+    """
+    parts = urlsplit(url)
+    origin = Origin.parse(f"{parts.scheme}://{parts.netloc}")
+    path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    return Target.prepare(origin, b"POST", path, headers)
 
 
 class Poster:
@@ -41,21 +54,18 @@ class Poster:
         auth: tuple[str, Secret] | None,
         seconds: float,
     ) -> None:
-        parts = urlsplit(url)
-        origin = Origin.parse(f"{parts.scheme}://{parts.netloc}")
         fixed = {name.lower(): value for name, value in headers.items()}
         if auth is not None:
             fixed[auth[0].lower()] = auth[1].reveal()
         fixed = {"content-type": media, "user-agent": "lmgateway", **fixed}
         pairs = [(name.encode(), value.encode()) for name, value in fixed.items()]
-        path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-        self._target = Target.prepare(origin, b"POST", path, pairs)
+        self._target = target_of(url, pairs)
         self._seconds = seconds
         self._wheel = resources.wheel
         self._agent = WireAgent(
             resources.reactor,
             resources.wheel,
-            origin,
+            self._target.origin,
             connect_seconds=CONNECT_SECONDS,
             pool_idle_seconds=IDLE_SECONDS,
         )

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit
-
 from lmgateway.backend_errors import BackendError
 from lmgateway.config.schema import Config, WebhookSection
 from lmgateway.errors import ConfigError
 from lmgateway.service.port import secret_of
+from lmgateway.service.poster import CONNECT_SECONDS, IDLE_SECONDS, target_of
 from lmgateway.service.resources import Resources
 from lmgateway.telemetry.webhooks import Hook, Pairs, Undelivered, key_bytes
-from lmgateway.wire.client import Origin, Target, WireClient
+from lmgateway.wire.client import Target, WireClient
 
-_CONNECT_SECONDS = 3.0
-_IDLE_SECONDS = 4.0
 _HEADERS = ((b"content-type", b"application/json"), (b"user-agent", b"lmgateway"))
 
 
@@ -50,14 +47,11 @@ class Hooks:
         )
 
     def _sender(self, position: int, section: WebhookSection) -> _Sender:
-        url = urlsplit(section.url)
         try:
-            origin = Origin.parse(f"{url.scheme}://{url.netloc}")
-            path = (url.path or "/") + (f"?{url.query}" if url.query else "")
-            target = Target.prepare(origin, b"POST", path, _HEADERS)
+            target = target_of(section.url, _HEADERS)
         except ValueError as error:
             raise ConfigError([f"webhooks[{position}].url: {error}"]) from None
-        client = self._resources.client(origin, _CONNECT_SECONDS, _IDLE_SECONDS)
+        client = self._resources.client(target.origin, CONNECT_SECONDS, IDLE_SECONDS)
         self.clients.add(client)
         return _Sender(client, target, section.timeout_ms / 1000)
 
