@@ -66,76 +66,26 @@ def assemble(
     Raises:
         ConfigError: If a secret or a file that the config names cannot be used.
     """
-    backends = Backends(config, resources)
-    clients = Clients(config, resources)
-    prices = Prices.of(config, resources.wall())
-    tiers = Tiers(config, backends.by_name, resources, prices, backends.private)
-    ladder = tiers.ladder
-    directory = Directory(ladder=ladder, policies=policies_of(config, ladder), open=config.is_open)
-    budgets = Budgets.of(
-        config,
-        resources.tally.purses,
-        resources.wall,
-        lambda facts: resources.events.tell("budget", **facts),
-    )
-    limits = Limits.of(
-        config,
-        resources.tally.counters,
-        resources.wheel.now,
-        directory.meaning,
-        resources.events.tell,
-    )
-    records = Records.of(config, resources)
-    reporting = Reporting.of(config, resources)
-    hooks = Hooks(config, resources)
-
-    objectives = {name: p.slo for name, p in config.profiles.items() if p.slo is not None}
-
-    def settle() -> None:
-        resources.traffic.resize(config.gateway.traffic_log_capacity)
-        resources.meters.objectives = objectives
-        backends.settle(hooks.clients)
-        hooks.settle()
-        tiers.settle()
-        limits.keep_only(clients.names())
-        budgets.settled()
-        gateway = config.gateway
-        resources.flights.settle(
-            gateway.idempotency_window_ms / 1000, gateway.idempotency_max_bytes
-        )
-        records.settle()
-        records.restore(budgets)
-        clients.settle()
-        reporting.settle()
-
-    router = router_of(config, resources, directory, prices)
-    admission = Admission(
-        tally=resources.tally,
-        limits=limits,
-        prices=prices,
-        budgets=budgets,
-        max_in_flight=config.gateway.max_in_flight,
-        now=resources.wheel.now,
-        ledger=resources.ledger,
-        fail_closed=config.state.fail_closed,
-    )
+    parts = _Parts.of(config, resources)
+    router = router_of(config, resources, parts.directory, parts.prices)
+    admission = parts.admission()
+    keys = parts.clients.keys
     client = ClientParts(
         config=config,
         resources=resources,
         router=router,
-        keys=clients.keys,
+        keys=keys,
         admission=admission,
-        limits=limits,
-        missing_keys=backends.missing_keys,
+        limits=parts.limits,
+        missing_keys=parts.backends.missing_keys,
     )
-    scrape = Scrape(config=config, resources=resources, budgets=budgets)
     admin = AdminParts(
         config=config,
         resources=resources,
-        backends=backends,
+        backends=parts.backends,
         reload=reload,
-        scrape=scrape,
-        sheets=lambda: [sheet_of(each, admission) for each in clients.keys.principals.values()],
+        scrape=Scrape(config=config, resources=resources, budgets=parts.budgets),
+        sheets=lambda: [sheet_of(each, admission) for each in keys.principals.values()],
     )
     return Graph(
         config=config,
@@ -143,5 +93,99 @@ def assemble(
         admission=admission,
         client=client.port(),
         admin=admin.port(),
-        settle=settle,
+        settle=parts.settle,
+    )
+
+
+@frozen(kw_only=True, eq=False)
+class _Parts:
+    """What a graph is put together from."""
+
+    config: Config
+    resources: Resources
+    backends: Backends
+    clients: Clients
+    prices: Prices
+    tiers: Tiers
+    directory: Directory
+    budgets: Budgets
+    limits: Limits
+    records: Records
+    reporting: Reporting
+    hooks: Hooks
+
+    @classmethod
+    def of(cls, config: Config, resources: Resources) -> _Parts:
+        """Make them; nothing that outlives a graph is changed yet."""
+        backends = Backends(config, resources)
+        clients = Clients(config, resources)
+        prices = Prices.of(config, resources.wall())
+        tiers = Tiers(config, backends.by_name, resources, prices, backends.private)
+        directory = Directory(
+            ladder=tiers.ladder, policies=policies_of(config, tiers.ladder), open=config.is_open
+        )
+        return cls(
+            config=config,
+            resources=resources,
+            backends=backends,
+            clients=clients,
+            prices=prices,
+            tiers=tiers,
+            directory=directory,
+            budgets=_budgets(config, resources),
+            limits=_limits(config, resources, directory),
+            records=Records.of(config, resources),
+            reporting=Reporting.of(config, resources),
+            hooks=Hooks(config, resources),
+        )
+
+    def admission(self) -> Admission:
+        """Make what every request goes through first."""
+        return Admission(
+            tally=self.resources.tally,
+            limits=self.limits,
+            prices=self.prices,
+            budgets=self.budgets,
+            max_in_flight=self.config.gateway.max_in_flight,
+            now=self.resources.wheel.now,
+            ledger=self.resources.ledger,
+            fail_closed=self.config.state.fail_closed,
+        )
+
+    def settle(self) -> None:
+        """Make what outlives every graph fit this one."""
+        config, resources = self.config, self.resources
+        gateway, profiles = config.gateway, config.profiles
+        resources.traffic.resize(gateway.traffic_log_capacity)
+        resources.meters.objectives = {n: p.slo for n, p in profiles.items() if p.slo is not None}
+        self.backends.settle(self.hooks.clients)
+        self.hooks.settle()
+        self.tiers.settle()
+        self.limits.keep_only(self.clients.names())
+        self.budgets.settled()
+        resources.flights.settle(
+            gateway.idempotency_window_ms / 1000, gateway.idempotency_max_bytes
+        )
+        self.records.settle()
+        self.records.restore(self.budgets)
+        self.clients.settle()
+        self.reporting.settle()
+
+
+def _budgets(config: Config, resources: Resources) -> Budgets:
+    return Budgets.of(
+        config,
+        resources.tally.purses,
+        resources.wall,
+        lambda facts: resources.events.tell("budget", **facts),
+    )
+
+
+def _limits(config: Config, resources: Resources, directory: Directory) -> Limits:
+    return Limits.of(
+        config,
+        resources.tally.counters,
+        resources.wheel.now,
+        directory.meaning,
+        resources.events.tell,
     )
