@@ -8,6 +8,7 @@ from typing import Any
 from treq.content import collect
 
 from lmgateway.admin import feed
+from lmgateway.config.webhook import KINDS
 from tests.fakes import until
 from tests.harness import GatewayCase
 
@@ -63,6 +64,19 @@ class EventTests(GatewayCase):
         await until(lambda: bool(self.events(got)))
         ((kind, event),) = self.events(got)
         self.assertEqual((kind, event["facts"]), ("breaker", {"backend": "mock", "to": "open"}))
+
+    async def test_unknown_kinds(self) -> None:
+        """Who asks for a kind that there is not is told so, and which ones there are."""
+        self.start()
+        for query in ("typo", "exchange,breakers", "x" * 4000):
+            got = await self.ask("GET", f"/admin/events?kinds={query}", admin=True)
+            self.assertEqual((got.code, got.json["kind"]), (400, "malformed_request"))
+            self.assertIn(f"There is no kind '{query.split(',')[-1][:40]}'", got.json["error"])
+            for kind in ("exchange", *KINDS):
+                self.assertIn(f"`{kind}`", got.json["error"])
+        told = await self.listen("?kinds=exchange,%20reload,")
+        await self.chat()
+        await until(lambda: bool(self.events(told)))
 
     async def test_viewers_are_not_told_who_did_what(self) -> None:
         """What the audit log holds is told to those who may read it: the same roles."""
