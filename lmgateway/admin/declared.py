@@ -34,10 +34,11 @@ returns a document, an ``Answer`` (other status, headers) or a ``Raw`` (no JSON;
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
 from inspect import isawaitable
-from typing import Any, Literal, TypeVar, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 from urllib.parse import parse_qs
 
 import msgspec
@@ -60,6 +61,8 @@ Method = Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
 FORM = "application/x-www-form-urlencoded"
 GONE = 499
 _MAX_PARAMETERS = 64
+
+_BY_PATTERN = re.compile(r"Expected `str` matching regex .* - at `\$\.(?P<name>\w+)`", re.DOTALL)
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -140,7 +143,7 @@ class Declared:
         try:
             return msgspec.json.decode(request.body, type=body)
         except msgspec.ValidationError as error:
-            raise MalformedRequest(_said(error)) from None
+            raise MalformedRequest(_said(error, body)) from None
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             raise MalformedRequest("The body is not JSON.") from None
 
@@ -316,9 +319,24 @@ def _converted(given: Mapping[str, Any], fields: type[Fields]) -> Fields:
     try:
         return msgspec.convert(given, fields, strict=False)
     except msgspec.ValidationError as error:
-        raise MalformedRequest(_said(error)) from None
+        raise MalformedRequest(_said(error, fields)) from None
 
 
-def _said(error: msgspec.ValidationError) -> str:
-    text = str(error).replace("`$.", "`").replace("object ", "").replace("Object ", "")
+def _said(error: msgspec.ValidationError, fields: type[msgspec.Struct]) -> str:
+    """Say what does not fit; of a text with a pattern, what the pattern is for."""
+    text = str(error)
+    if found := _BY_PATTERN.fullmatch(text):
+        wanted = {f.encode_name: f.type for f in msgspec.structs.fields(fields)}[found["name"]]
+        text = f"Expected {_described(wanted)} - at `{found['name']}`"
+    text = text.replace("`$.", "`").replace("object ", "").replace("Object ", "")
     return text[:1].upper() + text[1:] + "."
+
+
+def _described(wanted: Any) -> str:
+    """Give the words of a type's pattern: its ``Meta`` has them as its description."""
+    for part in get_args(wanted):
+        if isinstance(part, msgspec.Meta) and part.pattern is not None:
+            return part.description or "another text"
+        if found := _described(part):
+            return found
+    return ""

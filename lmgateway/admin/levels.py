@@ -14,7 +14,12 @@ from lmgateway.telemetry.levels import Levels
 topic = Topic("log")
 LONGEST = 86400
 _LEVEL = r"([A-Za-z0-9_.]+=)?(debug|info|warn|error|critical)"
-_LEVELS = rf"^{_LEVEL}(,{_LEVEL})*$"
+_LEVELS = Meta(
+    max_length=1000,
+    pattern=rf"^{_LEVEL}(,{_LEVEL})*$",
+    description="`debug`, `info`, `warn`, `error` or `critical`, "
+    "also by namespace as `info,lmgateway.wire=debug`",
+)
 
 
 class LogLevel(Shape, frozen=True):
@@ -42,7 +47,7 @@ class Wanted(Order, frozen=True):
         seconds: For how long.
     """
 
-    level: Annotated[str, Meta(max_length=1000, pattern=_LEVELS)]
+    level: Annotated[str, _LEVELS]
     seconds: Annotated[float, Meta(gt=0, le=LONGEST)] = 900
 
 

@@ -23,7 +23,10 @@ _MOMENTS = {"anyOf": [{"format": "date-time"}, {"pattern": r"^([0-9]{1,11}([.][0
 Moment = Annotated[str, Meta(extra_json_schema=_MOMENTS)]
 
 
-_STATUS = Meta(pattern="^([1-5]([0-9]{2}|xx|XX))?$")
+_STATUS = Meta(
+    pattern="^([1-5]([0-9]{2}|xx|XX))?$",
+    description="a status as `503`, or a class of them as `5xx`",
+)
 
 
 class Which(Query, frozen=True):

@@ -26,7 +26,8 @@ DEFAULT_LIMIT = 1_000
 MAX_LIMIT = 10_000
 _MEDIA = {"csv": "text/csv; charset=utf-8", "jsonl": "application/x-ndjson"}
 
-Day = Annotated[str, Meta(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$")]
+_DAY = Meta(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$", description="a day as `2026-01-31`")
+Day = Annotated[str, _DAY]
 
 
 class UsageQuery(Query, frozen=True, rename={"from_": "from"}):

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, get_args
 
 from attrs import frozen
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped,unused-ignore]
+from msgspec import Meta, Struct, structs
 from twisted.trial.unittest import SynchronousTestCase
 
 from lmgateway.admin.answers import Shape
@@ -85,6 +86,19 @@ def sample(declared: Declared) -> str:
     for name, value in PARTS.items():
         path = path.replace(f"<{name}>", value)
     return path
+
+
+def patterns(*types: Any) -> list[Meta]:
+    """Give what says which texts are taken, for all members of some types."""
+    found = []
+    for each in types:
+        if isinstance(each, Meta):
+            found += [each] if each.pattern else []
+        elif isinstance(each, type) and issubclass(each, Struct):
+            found += patterns(*(member.type for member in structs.fields(each)))
+        else:
+            found += patterns(*get_args(each))
+    return found
 
 
 class GuardTests(RouteCase):
@@ -192,6 +206,23 @@ class DocumentTests(RouteCase):
                 got = await self.ask_as("admin", one.method, path, {"no": "such"})
                 self.assertIn(got.code, (400, 415), path)
                 judge.check(one.method, path, got)
+
+    async def test_what_is_wrong_is_said_in_words(self) -> None:
+        """Nobody who mistyped a parameter is shown a regular expression."""
+        self.begin_with_tokens()
+        asked: list[tuple[str, str, Any, str]] = [
+            ("GET", "/admin/usage?from=yesterday", None, "a day as `2026-01-31` - at `from`"),
+            ("GET", "/admin/traffic?status=-%20at%20%60x", None, "of them as `5xx` - at `status`"),
+            ("PUT", "/admin/log-level", {"level": "loud"}, "lmgateway.wire=debug` - at `level`"),
+        ]
+        for method, path, body, wanted in asked:
+            got = await self.ask_as("admin", method, path, body)
+            self.assertEqual(got.code, 400)
+            self.assertTrue(got.json["error"].endswith(f"{wanted}."), got.json["error"])
+            self.assertNotIn("regex", got.json["error"])
+        metas = [meta for one in self.declared() for meta in patterns(one.query, one.body)]
+        self.assertGreater(len(metas), 3)
+        self.assertTrue(all(meta.description for meta in metas), metas)
 
     async def test_it_is_openapi(self) -> None:
         """It has what OpenAPI 3.1 demands, its schemas are schemas, and roles are told."""
