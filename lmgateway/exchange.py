@@ -335,8 +335,12 @@ class Exchange:
     @property
     def cost(self) -> int | None:
         """Nano-dollars of all attempts so far; ``None`` if one of them has no price."""
-        costs = [attempt.cost for attempt in self.attempts]
-        return None if None in costs else sum(cost or 0 for cost in costs)
+        total = 0
+        for attempt in self.attempts:
+            if attempt.cost is None:
+                return None
+            total += attempt.cost
+        return total
 
     def note_sent(self, body: bytes) -> None:
         """Keep the beginning of what a backend was sent; the last attempt's, in the end."""

@@ -65,7 +65,7 @@ class ExchangeAccount:
     def _claimed(self) -> Claim:
         claim = self._claim
         if claim is None:
-            claim = self._claim = Claim(self._exchange, self._limits)
+            claim = self._claim = Claim(self._exchange, self._limits, self._bill.ask)
         return claim
 
     def limit(self, attempt: Attempt) -> LimitError | None:

@@ -52,7 +52,7 @@ class Bill:
         budgets: Of the config; which of them pay is told by ``open`` and ``enter``.
     """
 
-    __slots__ = ("_budgets", "_every", "_exchange", "_held", "_prices", "_spending")
+    __slots__ = ("_ask", "_budgets", "_every", "_exchange", "_held", "_prices", "_spending")
 
     def __init__(
         self, exchange: Exchange, prices: Prices, budgets: Budgets, spending: Spending
@@ -61,6 +61,7 @@ class Bill:
         self._prices = prices
         self._spending = spending
         self._every = budgets
+        self._ask: Ask | None = None
         self._budgets: tuple[Budget, ...] = ()
         self._held: dict[int, tuple[Budget, ...]] | None = None
 
@@ -126,13 +127,24 @@ class Bill:
 
     def _most(self, attempt: Attempt, request: ChatRequest) -> tuple[int | None, int | None]:
         """Give the most that an attempt can cost, and the bound on its output that says so."""
-        ask, price = ask_of(request), self._prices.price(attempt)
-        is_bounded = ask.output or request.endpoint == "embeddings"
-        bound = None if is_bounded else self._prices.bounds.get(attempt.tier, MAX_OUTPUT)
-        output = ask.output or (bound or 0) * ask.answers
-        injected = self._exchange.injected if attempt.purpose == "answer" else 0
-        most = Ask(max(1, ask.prompt + injected) * CAUTION, output)
-        return None if price is None else price.most(most), bound
+        ask, price, bound = self.ask(request), self._prices.price(attempt), None
+        prompt, output, answers = ask
+        if not output and request.endpoint != "embeddings":
+            bound = self._prices.bounds.get(attempt.tier, MAX_OUTPUT)
+            output = bound * answers
+        if price is None:
+            return None, bound
+        if attempt.purpose == "answer":
+            prompt += self._exchange.injected
+        return price.most(Ask((prompt or 1) * CAUTION, output)), bound
+
+    def ask(self, request: ChatRequest) -> Ask:
+        """Estimate a request; the client's own only once."""
+        if request is not self._exchange.request:
+            return ask_of(request)
+        if self._ask is None:
+            self._ask = ask_of(request)
+        return self._ask
 
     def settle(self, attempt: Attempt) -> None:
         """Note what an attempt cost."""

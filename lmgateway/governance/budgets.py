@@ -27,25 +27,24 @@ told as ``budget`` events, once in each period.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from decimal import Decimal
 from fnmatch import fnmatchcase
-from math import ceil
-from typing import Any, Protocol
+from typing import Protocol
 
 from attrs import field, frozen
 
 from lmgateway.config.schema import BudgetSection, Config
 from lmgateway.errors import BudgetExhausted
-from lmgateway.governance.periods import Period, moment_text
-from lmgateway.governance.pricing import NANO, nano, usd
+from lmgateway.governance.known import Known
+from lmgateway.governance.periods import moment_text
+from lmgateway.governance.pricing import NANO, usd
 from lmgateway.governance.purses import Purse, Purses
+from lmgateway.governance.terms import Tell, Terms
 from lmgateway.principal import Principal
+
+__all__ = ["Budget", "Budgets", "SpentRow", "Stand", "Terms", "reserve", "shortfall"]
 
 EXCEEDED = 2.0
 """The mark of the first refusal; beyond every share."""
-
-Tell = Callable[[Mapping[str, Any]], object]
-"""Is told the facts of a ``budget`` event."""
 
 
 @frozen
@@ -57,43 +56,6 @@ class Stand:
     spent: int
     reserved: int
     resets: float | None
-
-
-@frozen(kw_only=True)
-class Terms:
-    """
-    What a config says of one budget.
-
-    Attributes:
-        limit: In nano-dollars.
-        marks: Shares of the limit that are told of, each with its nano-dollars.
-        downgrade: The tier that serves what it cannot pay for; ``None``: it is refused.
-    """
-
-    name: str
-    scope: str
-    period: Period
-    limit: int
-    marks: tuple[tuple[float, int], ...] = ()
-    denies_unpriced: bool = False
-    downgrade: str | None = None
-    tell: Tell | None = None
-
-    @classmethod
-    def of(cls, section: BudgetSection, tell: Tell | None) -> Terms:
-        """Read a config's table."""
-        limit = nano(section.limit_usd)
-        shares = sorted(set(section.thresholds))
-        return cls(
-            name=section.name,
-            scope=section.scope,
-            period=Period.of(section.period, section.zone),
-            limit=limit,
-            marks=tuple((share, ceil(limit * Decimal(repr(share)))) for share in shares),
-            denies_unpriced=section.unpriced == "deny",
-            downgrade=section.downgrade_to if section.on_exceeded == "downgrade" else None,
-            tell=tell,
-        )
 
 
 @frozen
@@ -156,7 +118,8 @@ class Budget:
         terms, purse = self.terms, self.purse
         purse.turn(terms.period, wall)
         purse.reserved -= reserved
-        purse.overrun += max(0, cost - reserved)
+        if cost > reserved:
+            purse.overrun += cost - reserved
         purse.spend(cost, terms.period, wall)
         for share, mark in terms.marks:
             if not cost or purse.spent < mark:
@@ -240,6 +203,7 @@ class Budgets:
     profiles: Mapping[str, tuple[Budget, ...]] = field(factory=dict)
     tiers: Mapping[str, tuple[Budget, ...]] = field(factory=dict)
     models: Mapping[str, tuple[Budget, ...]] = field(factory=dict)
+    _known: Known[tuple[Budget, ...]] = field(factory=Known, init=False)
 
     @classmethod
     def of(
@@ -287,8 +251,9 @@ class Budgets:
 
     def having(self, principal: Principal) -> tuple[Budget, ...]:
         """Give the budgets that a principal spends from, whatever is asked for."""
-        if not self.terms:
-            return ()
+        return self._known.of(principal, self._of) if self.terms else ()
+
+    def _of(self, principal: Principal) -> tuple[Budget, ...]:
         shared = self.groups.get(principal.group, ())
         if not shared and not principal.budgets:
             return self.everyone
@@ -379,15 +344,23 @@ def reserve(budgets: Collection[Budget], amount: int | None, wall: float) -> int
     Raises:
         BudgetExhausted: If one of them has not enough left.
     """
-    refusal = shortfall(budgets, amount, wall)
-    if refusal is not None:
-        for budget in budgets:
-            if budget.terms.name == refusal.budget:
-                budget.refused(wall)
-        raise refusal
     for budget in budgets:
-        budget.purse.reserved += amount or 0
-    return amount or 0
+        if budget.refusal(amount, wall) is not None:
+            raise _refused(budgets, amount, wall)
+    reserved = amount or 0
+    for budget in budgets:
+        budget.purse.reserved += reserved
+    return reserved
+
+
+def _refused(budgets: Iterable[Budget], amount: int | None, wall: float) -> BudgetExhausted:
+    """Give the refusal that is raised, told of by the budgets that it names."""
+    refusal = shortfall(budgets, amount, wall)
+    assert refusal is not None, "one of them has refused"
+    for budget in budgets:
+        if budget.terms.name == refusal.budget:
+            budget.refused(wall)
+    return refusal
 
 
 def _is_for(section: BudgetSection, name: str) -> bool:

@@ -8,8 +8,9 @@ lets everything through; it counts what it would have let through.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+from lmgateway.chat import ChatRequest
 from lmgateway.errors import LimitError
 from lmgateway.exchange import Attempt, Exchange
 from lmgateway.governance.counters import Scope, tightest
@@ -19,13 +20,33 @@ from lmgateway.principal import Standing
 
 
 class Claim:
-    """What one exchange holds."""
+    """
+    What one exchange holds.
 
-    __slots__ = ("_ask", "_asked", "_attempts", "_exchange", "_joined", "_limits", "_taken")
+    Args:
+        estimate: Says about how many tokens a request takes.
+    """
 
-    def __init__(self, exchange: Exchange, limits: Limits) -> None:
+    __slots__ = (
+        "_ask",
+        "_ask_of",
+        "_asked",
+        "_attempts",
+        "_exchange",
+        "_joined",
+        "_limits",
+        "_taken",
+    )
+
+    def __init__(
+        self,
+        exchange: Exchange,
+        limits: Limits,
+        estimate: Callable[[ChatRequest], Ask] = ask_of,
+    ) -> None:
         self._exchange = exchange
         self._limits = limits
+        self._ask_of = estimate
         self._joined: tuple[Scope, ...] = ()
         self._asked: tuple[Scope, ...] = ()
         self._attempts: dict[int, tuple[Scope, ...]] | None = None
@@ -71,7 +92,7 @@ class Claim:
         for scope in scopes:
             if scope.tokens is not None:
                 assert self._exchange.request is not None, "known by now"
-                self._ask = ask_of(self._exchange.request)
+                self._ask = self._ask_of(self._exchange.request)
                 return self._ask
         return NOTHING
 

@@ -33,13 +33,11 @@ from lmgateway.governance.addresses import neighbourhood
 from lmgateway.governance.allowances import allowance_of, attempts_of
 from lmgateway.governance.buckets import Rate
 from lmgateway.governance.counters import Counter, Counters, Scope, limited, standing, tightest
+from lmgateway.governance.known import Known
 from lmgateway.governance.overrides import Meaning, asked, chosen, label, without
 from lmgateway.principal import UNLIMITED, Allowance, Principal, Standing
 
 __all__ = ["Counter", "Counters", "Limits", "Scope", "tightest"]
-
-MAX_KNOWN = 200_000
-"""Principals whose scopes are remembered; far more than keys can be made."""
 
 Scopes = tuple[Scope, ...]
 
@@ -107,7 +105,7 @@ class Limits:
     meaning: Meaning = _no_meaning
     tell: Callable[..., None] = _tell_nobody
     of_targets: bool = field(init=False)
-    _known: dict[str, Bounds] = field(factory=dict, init=False)
+    _known: Known[Bounds] = field(factory=Known, init=False)
 
     @of_targets.default
     def _counts_attempts(self) -> bool:
@@ -166,12 +164,7 @@ class Limits:
 
     def bounds(self, principal: Principal) -> Bounds:
         """Give the scopes of whoever asks."""
-        known = self._known.get(principal.name)
-        if known is None or known.principal is not principal:
-            if len(self._known) >= MAX_KNOWN:
-                self._known.clear()
-            known = self._known[principal.name] = self._bounds(principal)
-        return known
+        return self._known.of(principal, self._bounds)
 
     def _bounds(self, principal: Principal) -> Bounds:
         owners = (

@@ -28,6 +28,8 @@ class Price:
         cached_write: Part of the input.
         reasoning: Part of the output.
         request: For each answer, whatever its tokens.
+        dearest_input: Whatever kind of token it is.
+        dearest_output: Likewise.
         beyond: Numbers of input tokens, the smallest first, and the price of all tokens of a
             request that has more.
     """
@@ -39,6 +41,16 @@ class Price:
     reasoning: int = 0
     request: int = 0
     beyond: tuple[tuple[int, Price], ...] = field(default=(), repr=False)
+    dearest_input: int = field(init=False, repr=False)
+    dearest_output: int = field(init=False, repr=False)
+
+    @dearest_input.default
+    def _most_of_input(self) -> int:
+        return max(self.input, self.cached_read, self.cached_write)
+
+    @dearest_output.default
+    def _most_of_output(self) -> int:
+        return max(self.output, self.reasoning)
 
     @classmethod
     def of(cls, section: PriceSection) -> Price:
@@ -71,23 +83,23 @@ class Price:
         for start, price in reversed(self.beyond):
             if usage.input_tokens > start:
                 return price.cost(usage)
-        read = _within(usage.cached_read, usage.input_tokens)
-        write = _within(usage.cached_write, usage.input_tokens - read)
-        thought = _within(usage.reasoning, usage.output_tokens)
-        total = (
-            max(0, usage.input_tokens - read - write) * self.input
-            + read * self.cached_read
-            + write * self.cached_write
-            + max(0, usage.output_tokens - thought) * self.output
-            + thought * self.reasoning
-        )
+        sent, got = max(0, usage.input_tokens), max(0, usage.output_tokens)
+        total = sent * self.input + got * self.output
+        if usage.cached_read or usage.cached_write:
+            read = _within(usage.cached_read, sent)
+            write = _within(usage.cached_write, sent - read)
+            total += read * (self.cached_read - self.input)
+            total += write * (self.cached_write - self.input)
+        if usage.reasoning:
+            total += _within(usage.reasoning, got) * (self.reasoning - self.output)
         return self.request - (-total // _MILLION)
 
     def most(self, ask: Ask) -> int:
         """Give the nano-dollars that an answer can cost, whatever kinds of token it takes."""
-        dearest = max(self.input, self.cached_read, self.cached_write)
-        total = ask.prompt * dearest + ask.output * max(self.output, self.reasoning)
+        total = ask.prompt * self.dearest_input + ask.output * self.dearest_output
         own = self.request - (-total // _MILLION)
+        if not self.beyond:
+            return own
         steps = [price.most(ask) for start, price in self.beyond if ask.prompt > start]
         return max([own, *steps])
 

@@ -7,9 +7,7 @@ something against a limit until the backend has told the truth.
 
 from __future__ import annotations
 
-from typing import Any
-
-from attrs import frozen
+from typing import Any, NamedTuple
 
 from lmgateway.chat import ChatRequest, Document
 
@@ -26,11 +24,11 @@ _BESIDE = ("context", "suffix", "template")
 """What Ollama's prompt is made of besides what the hub has."""
 
 _OUTPUT = ("max_completion_tokens", "max_tokens")
+_ANSWERS = ("n", "best_of")
 _FILES = ("audio_url", "file", "image_url", "input_audio", "video_url")
 
 
-@frozen
-class Ask:
+class Ask(NamedTuple):
     """
     What a request asks for, in tokens.
 
@@ -69,21 +67,26 @@ def ask_of(request: ChatRequest) -> Ask:
 
 def _output(said: Document) -> int:
     """Give the bound on one answer; the larger one of two, as nobody knows which is heeded."""
-    one, other = _OUTPUT
-    return max(_count(said.get(one)), _count(said.get(other)))
+    return _most(said, _OUTPUT)
 
 
 def _answers(said: Document) -> int:
     """Give how many answers are made at once: so many for each prompt."""
-    answers = max(_count(said.get("n")), _count(said.get("best_of"))) or 1
+    answers = _most(said, _ANSWERS) or 1
     prompt = said.get("prompt")
     if isinstance(prompt, list) and prompt and type(prompt[0]) is not int:
         return answers * len(prompt)
     return answers
 
 
-def _count(value: Any) -> int:
-    return value if type(value) is int and value > 0 else 0
+def _most(said: Document, names: tuple[str, ...]) -> int:
+    """Give the largest of some numbers; nonsense is none."""
+    most = 0
+    for name in names:
+        value = said.get(name)
+        if type(value) is int and value > most:
+            most = value
+    return most
 
 
 def _bytes(rest: list[Any], *, named: bool = False) -> int:
@@ -101,12 +104,9 @@ def _bytes(rest: list[Any], *, named: bool = False) -> int:
         elif kind is dict:
             if named:
                 rest += part
-            elif (file := part.get("type")) in _FILES and file in part:
+            elif "type" in part and (beside := _beside_file(part)) is not None:
                 total += TOKENS_PER_FILE * BYTES_PER_TOKEN
-                part = {name: value for name, value in part.items() if name != file}
-            elif file == "base64" and "data" in part:
-                total += TOKENS_PER_FILE * BYTES_PER_TOKEN
-                continue
+                part = beside
             rest += part.values()
         elif kind is list:
             if part and type(part[0]) is int and set(map(type, part)) == {int}:
@@ -116,3 +116,11 @@ def _bytes(rest: list[Any], *, named: bool = False) -> int:
         elif kind is int or kind is float:
             total += BYTES_PER_TOKEN
     return total
+
+
+def _beside_file(block: Document) -> Document | None:
+    """Give what stands beside a file in its block; ``None`` if the block holds none."""
+    kind = block["type"]
+    if kind in _FILES and kind in block:
+        return {name: value for name, value in block.items() if name != kind}
+    return {} if kind == "base64" and "data" in block else None

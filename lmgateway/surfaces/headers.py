@@ -60,12 +60,15 @@ def cost_headers(exchange: Exchange, usage: Usage | None) -> list[tuple[bytes, b
     Args:
         usage: That of the attempt which answered, and is not settled yet.
     """
-    price = exchange.account.price
-    open_ = [attempt for attempt in exchange.attempts if not attempt.settled]
-    costs = [exchange.cost, *(price(attempt, attempt.usage or usage) for attempt in open_)]
-    if None in costs or not exchange.expose_routing:
+    if not exchange.expose_routing:
         return []
-    return [(b"x-lmg-cost", usd(sum(cost or 0 for cost in costs)).encode())]
+    total, price = 0, exchange.account.price
+    for attempt in exchange.attempts:
+        cost = attempt.cost if attempt.settled else price(attempt, attempt.usage or usage)
+        if cost is None:
+            return []
+        total += cost
+    return [(b"x-lmg-cost", usd(total).encode())]
 
 
 def error_headers(error: GatewayError, exchange: Exchange | None) -> list[tuple[bytes, bytes]]:
