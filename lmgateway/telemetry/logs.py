@@ -26,6 +26,7 @@ MAX_TEXT = 8192
 MAX_FIELD = 1024
 _LEGACY = frozenset({"format", "message", "time", "system", "isError", "failure", "why", "debug"})
 """What twisted's older logger puts into an event."""
+_OLDER = "log_legacy"
 _CORRELATED = ("request_id", "trace_id")
 """Fields that stand beside the message, where pipelines look for them."""
 
@@ -91,7 +92,14 @@ def observer(file: TextIO, levels: LogLevelFilterPredicate) -> ILogObserver:
 
 
 def set_levels(levels: LogLevelFilterPredicate, wanted: Mapping[str, str]) -> None:
-    """Set the least level of each namespace; the empty one is for all others."""
+    """
+    Set the least level of each namespace; the empty one is for all others.
+
+    Twisted's older logger knows only one level for all that goes well: it is told where
+    ``debug`` is, or where it is asked for by name.
+    """
     levels.clearLogLevels()
+    if wanted.get("", "info") == "info":
+        levels.setLogLevelForNamespace(_OLDER, LogLevel.warn)
     for namespace, name in wanted.items():
         levels.setLogLevelForNamespace(namespace, LogLevel.levelWithName(name))

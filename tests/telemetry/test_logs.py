@@ -7,6 +7,8 @@ from io import StringIO
 from typing import Any
 
 from twisted.logger import Logger, LogLevel, LogLevelFilterPredicate, LogPublisher
+from twisted.python import log as legacy
+from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from lmgateway.telemetry.logs import line, observer, set_levels
@@ -52,6 +54,17 @@ class LinesTests(SynchronousTestCase):
         one.debug("b")
         other.debug("c")
         self.assertEqual([found["message"] for found in self.lines()], ["b"])
+
+    def test_what_the_older_logger_tells(self) -> None:
+        """What goes well is told at debug only, or where it is asked for; failures always."""
+        older = legacy.LogPublisher(publishPublisher=self.publisher)
+        for wanted in ({"": "info"}, {"": "debug"}, {"": "info", "log_legacy": "info"}):
+            set_levels(self.levels, wanted)
+            older.msg("Site starting on 8080")
+            older.msg("No good.", isError=True, why="It broke", failure=Failure(ValueError("x")))
+        told = [(found["namespace"], found["level"]) for found in self.lines()]
+        good, bad = ("log_legacy", "info"), ("log_legacy", "critical")
+        self.assertEqual(told, [bad, good, bad, good, bad])
 
     def test_O14_nobody_can_forge_a_line(self) -> None:
         """Line ends, escapes and unsound characters in a name stay within its string."""
