@@ -171,7 +171,8 @@ class GatewaySection:
         keep_alive_timeout_ms: Milliseconds that an idle client connection is kept.
         drain_timeout_ms: Milliseconds that open requests have to finish at shutdown.
         drain_delay_ms: Milliseconds at shutdown during which requests are still accepted.
-        max_connections: Client connections at once.
+        max_connections: Client connections at once; if not given, as many as the limit on open
+            files allows, up to 10000.
         max_in_flight: Requests at once.
         trusted_proxies: Networks whose ``X-Forwarded-For`` is believed.
         expose_routing: Whether answers tell the tier, backend and model.
@@ -223,7 +224,7 @@ class GatewaySection:
     keep_alive_timeout_ms: Milliseconds = 30000
     drain_timeout_ms: OptionalMilliseconds = 30000
     drain_delay_ms: OptionalMilliseconds = 0
-    max_connections: PositiveCount = 10000
+    max_connections: PositiveCount | None = None
     max_in_flight: PositiveCount = 10000
     trusted_proxies: tuple[Network, ...] = ()
     expose_routing: bool = True

@@ -12,6 +12,8 @@ from contextlib import suppress
 from resource import RLIM_INFINITY, RLIMIT_NOFILE, getrlimit, setrlimit
 
 _ENOUGH = 1_048_576
+MOST = 10_000
+"""Client connections at once, if nobody says how many."""
 _OWN = 256
 """For listeners, logs, state, the admin port and what libraries hold."""
 
@@ -25,8 +27,9 @@ def raise_limit() -> None:
             setrlimit(RLIMIT_NOFILE, (wanted, hard))
 
 
-def connections_that_fit(wanted: int) -> int:
-    """Give *wanted*, or how many client connections fit into the limit on open files."""
+def connections_that_fit(wanted: int | None) -> int:
+    """Give *wanted* (``MOST``), or how many client connections fit into the limit on open files."""
+    wanted = MOST if wanted is None else wanted
     soft, _ = getrlimit(RLIMIT_NOFILE)
     if soft == RLIM_INFINITY:
         return wanted

@@ -120,13 +120,15 @@ class GatewayService(Service):
         )
         for warning in self._graph.config.warnings:
             self._log.warn("{warning}", warning=warning)
-        self._warn_of_descriptors()
+        self._tell_of_descriptors()
         self.resources.notifier.ready(self._status())
 
-    def _warn_of_descriptors(self) -> None:
+    def _tell_of_descriptors(self) -> None:
         wanted = self._graph.config.gateway.max_connections
         fit = connections_that_fit(wanted)
-        if fit < wanted:
+        if wanted is None:
+            self._log.info("At most {fit} client connections are taken at once.", fit=fit)
+        elif fit < wanted:
             text = "max_connections is {wanted}, but only {fit} fit into the limit on open files."
             self._log.warn(text, wanted=wanted, fit=fit)
 

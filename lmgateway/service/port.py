@@ -54,8 +54,8 @@ def secret_of(source: SecretSource | None, config: Config, resources: Resources)
     return obtain(source, resources.environ, config.source.parent)
 
 
-def limits_of(config: Config, connections: int) -> Limits:
-    """Give the bounds of a listener's connections."""
+def limits_of(config: Config, connections: int | None) -> Limits:
+    """Give the bounds of a listener's connections; *connections* at once, as far as they fit."""
     gateway = config.gateway
     return Limits(
         header_seconds=gateway.header_timeout_ms / 1000,

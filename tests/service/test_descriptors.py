@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import json
 import os
 import resource
 import socket
@@ -14,7 +15,7 @@ from subprocess import run
 from twisted.trial.unittest import SynchronousTestCase
 
 from lmgateway.service import descriptors
-from tests.processes import CHECKOUT, CONFIG, Telling, ended, listening, spawn
+from tests.processes import CHECKOUT, CONFIG, Telling, ended, free_port, listening, spawn
 
 LIMIT = 300
 
@@ -35,8 +36,10 @@ class LimitTests(SynchronousTestCase):
         self.assertEqual(descriptors.connections_that_fit(10_000), 384)
         self.limit(200)
         self.assertEqual(descriptors.connections_that_fit(10_000), 50)
+        self.assertEqual(descriptors.connections_that_fit(None), 50)
         self.limit(resource.RLIM_INFINITY)
         self.assertEqual(descriptors.connections_that_fit(10_000), 10_000)
+        self.assertEqual(descriptors.connections_that_fit(None), 10_000)
 
     def test_the_limit_is_raised(self) -> None:
         """To what the system allows."""
@@ -79,6 +82,37 @@ class LimitTests(SynchronousTestCase):
             while (status := self.served_anew(listener)) != 200 and time.monotonic() < end:
                 time.sleep(0.05)
             self.assertEqual(status, 200)
+
+    def test_what_is_said_at_the_start(self) -> None:
+        """A bound that nobody set is only told; one that was set and does not fit is warned of."""
+        fits = LIMIT // 4
+        told = ("info", f"At most {fits} client connections are taken at once.")
+        warned = f"max_connections is 5000, but only {fits} fit into the limit on open files."
+        for setting, expected in (("", told), ("max_connections = 5000", ("warn", warned))):
+            lines = self.said(setting)
+            (found,) = [each for each in lines if "connections" in each[2]]
+            self.assertEqual((found[0], found[2]), expected)
+            self.assertEqual([each for each in lines if each[1] == "log_legacy"], [])
+            self.assertEqual("warn" in [each[0] for each in lines], bool(setting))
+
+    def said(self, setting: str) -> list[tuple[str, str, str]]:
+        """Start and stop a gateway; give the level, namespace and text of what it logs."""
+        folder = Path(self.mktemp()).absolute()
+        folder.mkdir()
+        config = folder / "config.toml"
+        ports = f"client_port = {free_port()}\nadmin_port = {free_port()}\n{setting}"
+        config.write_text(CONFIG.format(gateway=ports, mock=""))
+        telling = Telling(f"@lmgateway-said-{os.getpid()}")
+        try:
+            limited = ["tests.limited", str(LIMIT), "lmgateway", "serve", "--config", str(config)]
+            with ended(spawn(limited, (), {"NOTIFY_SOCKET": telling.address})) as process:
+                telling.wait_for("READY")
+                process.terminate()
+                log = process.communicate(timeout=60)[1]
+        finally:
+            telling.close()
+        lines = [json.loads(line) for line in log.splitlines()]
+        return [(each["level"], each["namespace"], each["message"]) for each in lines]
 
     def served_anew(self, listener: socket.socket) -> int:
         """Ask on a new connection; give the status, or 0 if it was cut."""
