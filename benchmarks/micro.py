@@ -35,9 +35,15 @@ FLAT = Goal(1.5)
 MEASURED_KEYS = 1000
 
 TELEMETRY_US, SCRAPE_MS, WATCH_US = Goal(10), Goal(5), Goal(10)
-_TELEMETRY_ON = ("telemetry_meters_us", "telemetry_trace_us", "telemetry_access_us")
+_TELEMETRY_ON = (
+    "telemetry_entry_us",
+    "telemetry_meters_us",
+    "telemetry_trace_us",
+    "telemetry_access_us",
+)
 _TELEMETRY = {
-    "telemetry_meters_us": "counting a request",
+    "telemetry_entry_us": "making a request's entry",
+    "telemetry_meters_us": "counting it",
     "telemetry_trace_us": "its trace context",
     "telemetry_access_us": "its line in the access log",
     "telemetry_export_us": "its record in an export",

@@ -66,6 +66,7 @@ def telemetry_runs() -> dict[str, Run]:
     assert record is not None, "it is recorded"
     writer = SpanWriter({"service.name": "lmgateway"}, {})
     return {
+        "telemetry_entry_us": _times(lambda: entry_of(exchange)),
         "telemetry_meters_us": _times(lambda: shared.meters(entry)),
         "telemetry_trace_us": _times(trace_on),
         "telemetry_access_us": _times(lambda: log(entry)),

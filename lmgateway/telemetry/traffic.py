@@ -10,18 +10,23 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from time import gmtime, strftime
 from types import TracebackType
 
 import msgspec
 from twisted.internet.defer import CancelledError
 
+from lmgateway.chat import Usage
 from lmgateway.errors import GatewayError, LimitError
-from lmgateway.exchange import Exchange
-from lmgateway.principal import Standing
+from lmgateway.exchange import Attempt, Climb, Exchange, Taken
+from lmgateway.principal import Principal, Standing
 
 MAX_NAME = 128
 """Characters kept of a name that a client chose."""
+
+_NOBODY = Principal(name="", profile="")
+_NOTHING = Usage()
 
 
 class AttemptEntry(msgspec.Struct, frozen=True, gc=False):
@@ -61,12 +66,13 @@ class ClimbEntry(msgspec.Struct, frozen=True):
     reason: str
 
 
-class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=False):
+class Entry(msgspec.Struct, frozen=True, gc=False):
     """
     One exchange, as recorded.
 
-    The first fourteen members are the reference's, with its meanings; but a failed exchange
-    is an entry too, and ``latency_ms`` spans the whole exchange.
+    The first twelve members, and the first three of the last ones, are the reference's, with its
+    meanings; but a failed exchange is an entry too, and ``latency_ms`` spans the whole exchange.
+    The last ones are left out where there is nothing to say.
 
     Attributes:
         waited_ms: For a place in a queue, and between retries.
@@ -89,18 +95,13 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=False):
     success: bool
     error: str | None
     priority: int
-    class_label: str | msgspec.UnsetType = msgspec.UNSET
-    profile_chain: Sequence[str] | msgspec.UnsetType = msgspec.UNSET
-    debug_request_body: str | msgspec.UnsetType = msgspec.UNSET
 
     overflowed: bool
-    over_limits: Sequence[str] | msgspec.UnsetType = msgspec.UNSET
     downgraded: str | None
     surface: str
     path: str
     client: str | None
     group: str | None
-    tags: Sequence[str] | msgspec.UnsetType = msgspec.UNSET
     model: str | None
     status: int
     outcome: str
@@ -120,7 +121,6 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=False):
     bytes_out: int
     attempts: Sequence[AttemptEntry]
     climbs: Sequence[ClimbEntry]
-    rules: Sequence[RuleEntry] | msgspec.UnsetType = msgspec.UNSET
     receive_ms: float
     insufficient: str | None
     limit: str | None
@@ -128,6 +128,13 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=False):
     trace_id: str | None
     span_id: str | None
     cache: str | None
+
+    class_label: str | msgspec.UnsetType = msgspec.UNSET
+    profile_chain: Sequence[str] | msgspec.UnsetType = msgspec.UNSET
+    debug_request_body: str | msgspec.UnsetType = msgspec.UNSET
+    over_limits: Sequence[str] | msgspec.UnsetType = msgspec.UNSET
+    tags: Sequence[str] | msgspec.UnsetType = msgspec.UNSET
+    rules: Sequence[RuleEntry] | msgspec.UnsetType = msgspec.UNSET
 
 
 class Stats(msgspec.Struct):
@@ -245,93 +252,98 @@ class Recording:
     ) -> None:
         exchange = self._exchange
         self._traffic.open.discard(exchange)
-        if isinstance(error, CancelledError | GeneratorExit):
-            error = exchange.interruption()
-            if error is None:
-                exchange.outcome = "client_closed"
-                exchange.status = exchange.status or 499
-        if isinstance(error, GatewayError):
-            exchange.outcome = error.kind
-            exchange.error = error
-            exchange.status = exchange.status or error.status
-        elif error is not None:
-            exchange.outcome = "internal_error"
-            exchange.status = exchange.status or 500
+        if error is not None:
+            _end(exchange, error)
         elif exchange.outcome == "open":
             exchange.outcome = "ok"
         self._traffic.write(exchange)
 
 
+def _end(exchange: Exchange, error: BaseException | None) -> None:
+    """Write down how an exchange failed."""
+    if isinstance(error, CancelledError | GeneratorExit):
+        error = exchange.interruption()
+    if error is None:
+        exchange.outcome = "client_closed"
+        exchange.status = exchange.status or 499
+    elif isinstance(error, GatewayError):
+        exchange.outcome = error.kind
+        exchange.error = error
+        exchange.status = exchange.status or error.status
+    else:
+        exchange.outcome = "internal_error"
+        exchange.status = exchange.status or 500
+
+
 def entry_of(exchange: Exchange) -> Entry:
     """Give what is kept of an exchange."""
-    usage, request = exchange.usage, exchange.request
-    first, last = exchange.first_output, exchange.last_output
-    trace = exchange.trace
-    chain, principal = exchange.profile_chain, exchange.principal
+    request, trace, told = exchange.request, exchange.trace, exchange.usage
+    chain, who, usage = exchange.profile_chain, exchange.principal or _NOBODY, told or _NOTHING
+    begun, first, last = exchange.started, exchange.first_output, exchange.last_output
+    attempts, cost, saved = exchange.attempts, exchange.cost, exchange.saved
+    # Fifty members by name cost as much as all the rest: they are in the order of the class.
+    # fmt: off
     return Entry(
-        id=exchange.id,
-        timestamp=_timestamp(exchange.wall),
-        profile=chain[-1] if chain else None,
-        requested_model=_short(exchange.requested_model),
-        tier=exchange.tier or None,
-        backend=exchange.backend or None,
-        routing_mode=exchange.mode or None,
-        escalated=exchange.escalated,
-        latency_ms=_ms(exchange.seconds),
-        success=exchange.outcome == "ok",
-        error=_told(exchange),
-        priority=exchange.priority,
-        overflowed=exchange.overflowed,
-        over_limits=exchange.over_limits or msgspec.UNSET,
-        downgraded=exchange.downgraded or None,
-        class_label=exchange.label or msgspec.UNSET,
-        profile_chain=chain if len(chain) > 1 else msgspec.UNSET,
-        debug_request_body=_debugged(exchange),
-        surface=exchange.surface,
-        path=exchange.path,
-        client=None if principal is None else principal.name or None,
-        group=None if principal is None else principal.group or None,
-        tags=msgspec.UNSET if principal is None else principal.tags or msgspec.UNSET,
-        model=exchange.model or None,
-        status=exchange.status,
-        outcome=exchange.outcome,
-        stream=request is not None and request.stream,
-        ttft_ms=None if first is None else _ms(first - exchange.started),
-        upstream_ms=_ms(sum([attempt.seconds for attempt in exchange.attempts])),
-        waited_ms=_ms(exchange.waited),
-        output_ms=None if first is None or last is None else _ms(last - first),
-        input_tokens=None if usage is None else usage.input_tokens,
-        output_tokens=None if usage is None else usage.output_tokens,
-        cached_tokens=0 if usage is None else usage.cached_read,
-        reasoning_tokens=0 if usage is None else usage.reasoning,
-        usage_estimated=usage is not None and usage.estimated,
-        cost_usd=None if exchange.cost is None else exchange.cost / 1e9,
-        saved_usd=None if exchange.saved is None else exchange.saved / 1e9,
-        finish_reason=exchange.finish_reason,
-        bytes_out=exchange.bytes_out,
-        attempts=[
-            AttemptEntry(
-                a.tier,
-                a.backend,
-                a.model,
-                a.outcome,
-                a.status,
-                _ms(a.seconds),
-                a.purpose,
-                _ms(a.started - exchange.started),
-                None if a.cost is None else a.cost / 1e9,
-            )
-            for a in exchange.attempts
-        ],
-        climbs=[ClimbEntry(c.from_tier, c.to_tier, c.reason) for c in exchange.climbs],
-        insufficient=exchange.insufficient or None,
-        rules=_rules(exchange) if exchange.rules else msgspec.UNSET,
-        receive_ms=_ms(exchange.started - exchange.admitted) if exchange.admitted else 0.0,
-        limit=None if exchange.error is None else _limit(exchange.error),
-        trace_id=None if trace is None else trace.id.decode(),
-        span_id=None if trace is None else trace.span_id(),
-        mid_stream=exchange.mid_stream or None,
-        cache=exchange.cache or None,
+        exchange.id,
+        _timestamp(exchange.wall),
+        chain[-1] if chain else None,
+        None if request is None or request.model is None else request.model[:MAX_NAME],
+        exchange.tier or None, exchange.backend or None, exchange.mode or None,
+        exchange.escalated,
+        _ms(exchange.seconds),
+        exchange.outcome == "ok",
+        None if exchange.outcome == "ok" else _told(exchange),
+        exchange.priority,
+
+        exchange.overflowed,
+        exchange.downgraded or None,
+        exchange.surface, exchange.path,
+        who.name or None, who.group or None,
+        exchange.model or None,
+        exchange.status, exchange.outcome,
+        request is not None and request.stream,
+        None if first is None else _ms(first - begun),
+        _ms(sum([attempt.seconds for attempt in attempts])),
+        _ms(exchange.waited),
+        None if first is None or last is None else _ms(last - first),
+        None if told is None else usage.input_tokens,
+        None if told is None else usage.output_tokens,
+        usage.cached_read, usage.reasoning, usage.estimated,
+        None if cost is None else cost / 1e9,
+        None if saved is None else saved / 1e9,
+        exchange.finish_reason,
+        exchange.bytes_out,
+        tuple([_attempted(attempt, begun) for attempt in attempts]),
+        _climbed(exchange.climbs) if exchange.climbs else (),
+        _ms(begun - exchange.admitted) if exchange.admitted else 0.0,
+        exchange.insufficient or None,
+        None if exchange.error is None else _limit(exchange.error),
+        exchange.mid_stream or None,
+        None if trace is None else trace.id.decode(),
+        None if trace is None else trace.span_id(),
+        exchange.cache or None,
+
+        exchange.label or msgspec.UNSET,
+        chain if len(chain) > 1 else msgspec.UNSET,
+        msgspec.UNSET if exchange.sent_body is None else _shown(exchange.sent_body),
+        exchange.over_limits or msgspec.UNSET,
+        who.tags or msgspec.UNSET,
+        _ruled(exchange.rules) if exchange.rules else msgspec.UNSET,
+    )
+    # fmt: on
+
+
+def _attempted(attempt: Attempt, begun: float) -> AttemptEntry:
+    return AttemptEntry(
+        attempt.tier,
+        attempt.backend,
+        attempt.model,
+        attempt.outcome,
+        attempt.status,
+        _ms(attempt.seconds),
+        attempt.purpose,
+        _ms(attempt.started - begun),
+        None if attempt.cost is None else attempt.cost / 1e9,
     )
 
 
@@ -343,41 +355,36 @@ def _limit(error: GatewayError) -> str | None:
     return f"{standing.scope}:{standing.what}"
 
 
-def _rules(exchange: Exchange) -> list[RuleEntry]:
-    return [RuleEntry(r.profile, r.position, dict(r.when), r.to) for r in exchange.rules]
+def _climbed(climbs: Sequence[Climb]) -> tuple[ClimbEntry, ...]:
+    return tuple([ClimbEntry(c.from_tier, c.to_tier, c.reason) for c in climbs])
 
 
-def _told(exchange: Exchange) -> str | None:
+def _ruled(rules: Sequence[Taken]) -> tuple[RuleEntry, ...]:
+    return tuple([RuleEntry(r.profile, r.position, dict(r.when), r.to) for r in rules])
+
+
+def _told(exchange: Exchange) -> str:
     """The error in our own words: an upstream's text is never kept."""
-    if exchange.outcome == "ok":
-        return None
     error = exchange.error
     if error is None or error.origin == "upstream":
         return exchange.outcome
     return f"{error.kind}: {type(error).default_message()}" if error.param else str(error)
 
 
-def _debugged(exchange: Exchange) -> str | msgspec.UnsetType:
-    body = exchange.sent_body
-    return msgspec.UNSET if body is None else body.decode("utf-8", "replace")
-
-
-def _short(name: str | None) -> str | None:
-    return name if name is None else name[:MAX_NAME]
+def _shown(body: bytes) -> str:
+    return body.decode("utf-8", "replace")
 
 
 def _ms(seconds: float) -> float:
     return int(seconds * 1_000_000 + 0.5) / 1000
 
 
-_second = (0, "")
+@lru_cache(maxsize=4)
+def _to_the_second(second: int) -> str:
+    return strftime("%Y-%m-%dT%H:%M:%S", gmtime(second))
 
 
 def _timestamp(wall: float) -> str:
     """ISO 8601, to the millisecond, in UTC."""
-    global _second  # noqa: PLW0603 - one value per process, made once a second
-    milliseconds = int(wall * 1000)
-    second, rest = divmod(milliseconds, 1000)
-    if second != _second[0]:
-        _second = (second, strftime("%Y-%m-%dT%H:%M:%S", gmtime(second)))
-    return f"{_second[1]}.{rest:03d}+00:00"
+    second, rest = divmod(int(wall * 1000), 1000)
+    return f"{_to_the_second(second)}.{rest:03d}+00:00"
