@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal, TypeAlias
 
-from attrs import frozen
+import msgspec
 
 Document: TypeAlias = dict[str, Any]
 Chunk: TypeAlias = dict[str, Any]
@@ -21,8 +21,7 @@ Chunk: TypeAlias = dict[str, Any]
 Endpoint = Literal["chat", "generate", "completions", "responses", "embeddings", "count_tokens"]
 
 
-@frozen(kw_only=True)
-class ChatRequest:
+class ChatRequest(msgspec.Struct, kw_only=True, frozen=True):
     """
     One request, as the client wrote it and as the gateway reads it.
 
@@ -54,8 +53,7 @@ class ChatRequest:
     unsaid: tuple[str, ...] = ()
 
 
-@frozen(kw_only=True)
-class Overrides:
+class Overrides(msgspec.Struct, kw_only=True, frozen=True):
     """
     Everything that the gateway may change of a request, for one target.
 
@@ -72,8 +70,7 @@ class Overrides:
     max_tokens: int | None = None
 
 
-@frozen
-class Usage:
+class Usage(msgspec.Struct, frozen=True):
     """
     Tokens of one answer.
 

@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, NamedTuple, Protocol
 
-from attrs import define, field, frozen
+import msgspec
+from attrs import frozen
 
 from lmgateway.chat import ChatRequest, Document, Usage
 from lmgateway.errors import BudgetExhausted, GatewayError, LimitError
@@ -21,8 +22,7 @@ Outcome = Literal["open", "ok", "client_closed"] | str
 """``ok``, ``client_closed``, or the ``kind`` of the error that ended it."""
 
 
-@define(kw_only=True)
-class Attempt:
+class Attempt(msgspec.Struct, kw_only=True):
     """
     One try at one target.
 
@@ -221,8 +221,7 @@ MAX_DEBUG = 65536
 """Bytes kept of a body, for an operator who wants to see it."""
 
 
-@define(kw_only=True, eq=False)
-class Exchange:
+class Exchange(msgspec.Struct, kw_only=True, eq=False):
     """
     Everything known about one client request, as it becomes known.
 
@@ -280,12 +279,12 @@ class Exchange:
     started: float
     wall: float
     admitted: float = 0.0
-    headers: Mapping[str, str] = field(factory=dict)
-    forwarded: Mapping[bytes, bytes] = field(factory=dict)
+    headers: Mapping[str, str] = msgspec.field(default_factory=dict)
+    forwarded: Mapping[bytes, bytes] = msgspec.field(default_factory=dict)
     idempotency_key: bytes | None = None
     trace: Trace | None = None
     principal: Principal | None = None
-    account: Account = field(factory=Unaccounted)
+    account: Account = msgspec.field(default_factory=Unaccounted)
     request: ChatRequest | None = None
 
     patience: float = float("inf")
@@ -304,7 +303,7 @@ class Exchange:
     model: str = ""
     escalated: bool = False
     insufficient: str = ""
-    climbs: list[Climb] = field(factory=list)
+    climbs: list[Climb] = msgspec.field(default_factory=list)
     undecided: bool = False
     cache: str = ""
     mid_stream: str = ""
@@ -313,7 +312,7 @@ class Exchange:
     progress: Progress | None = None
     interrupt: Callable[[GatewayError], object] = _unstoppable
     interruption: Callable[[], GatewayError | None] = _uninterrupted
-    attempts: list[Attempt] = field(factory=list)
+    attempts: list[Attempt] = msgspec.field(default_factory=list)
 
     explanation: Document | None = None
     debug: bool = False

@@ -148,8 +148,7 @@ class Declared:
             raise MalformedRequest("The body is not JSON.") from None
 
 
-@frozen(kw_only=True)
-class AdminPass(Pass):
+class AdminPass(Pass, kw_only=True, frozen=True):
     """
     What the admin port's door let a request in with.
 

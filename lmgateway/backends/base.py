@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol, TypeAlias
 
-from attrs import define, field, frozen
+import msgspec
 
 from lmgateway.chat import ChatRequest, Event, Overrides, Usage
 from lmgateway.dialects.base import Answer, Mark, StreamReader
@@ -21,8 +21,7 @@ from lmgateway.dialects.base import Answer, Mark, StreamReader
 Batch: TypeAlias = Sequence[tuple[Event, Mark]]
 
 
-@frozen(kw_only=True)
-class Call:
+class Call(msgspec.Struct, kw_only=True, frozen=True):
     """
     What one attempt asks of one backend.
 
@@ -41,7 +40,7 @@ class Call:
 
     request: ChatRequest
     overrides: Overrides
-    headers: Mapping[bytes, bytes] = field(factory=dict)
+    headers: Mapping[bytes, bytes] = msgspec.field(default_factory=dict)
     trace: tuple[tuple[bytes, bytes], ...] = ()
     request_id: str
     sent: Callable[[bytes], object] | None = None
@@ -63,8 +62,7 @@ class Batches(Protocol):
         """Read no more."""
 
 
-@define(kw_only=True, eq=False)
-class Reply:
+class Reply(msgspec.Struct, kw_only=True, eq=False):
     """
     A committed backend answer.
 
@@ -86,7 +84,7 @@ class Reply:
 
     dialect: str
     status: int = 200
-    headers: Mapping[bytes, bytes] = field(factory=dict)
+    headers: Mapping[bytes, bytes] = msgspec.field(default_factory=dict)
     dropped: Sequence[str] = ()
     verbatim: bool = True
     body: bytes = b""

@@ -30,8 +30,9 @@ from random import Random
 from secrets import token_hex
 from time import time
 
-from attrs import evolve, field, frozen
+from attrs import field, frozen
 from attrs.validators import ge, in_, optional
+from msgspec.structs import replace
 from twisted.internet.interfaces import IReactorTime
 
 from lmgateway.backend_errors import BackendError, ProtocolError, Rejected, Unreachable
@@ -236,7 +237,7 @@ class MockBackend:
         return scripted.said
 
     def _stream(self, call: Call, pace: Pace, fault: Fault) -> MockStream:
-        asking = evolve(call.request, wants_usage=True)  # or the writer would hide it
+        asking = replace(call.request, wants_usage=True)  # or the writer would hide it
         codec = self._codec
         return MockStream(codec.framing, codec.reader(MOCK), codec.writer(asking), pace, fault)
 

@@ -9,7 +9,7 @@ count, and text that is no call stays text.
 
 from __future__ import annotations
 
-from attrs import evolve
+from msgspec.structs import replace
 
 from lmgateway.backends.base import Reply
 from lmgateway.chat import ChatRequest
@@ -54,5 +54,5 @@ def read_out(reply: Reply, request: ChatRequest, codec: Dialect, quirks: Quirks)
         headers=reply.headers,
         dropped=reply.dropped,
         verbatim=False,
-        answer=evolve(reply.answer, document=found, finish_reason=reason),
+        answer=replace(reply.answer, document=found, finish_reason=reason),
     )

@@ -22,7 +22,7 @@ from collections.abc import Mapping, Sequence
 from enum import Enum, auto
 from typing import Literal, Protocol
 
-from attrs import frozen
+import msgspec
 
 from lmgateway.backend_errors import BackendError
 from lmgateway.chat import ChatRequest, Chunk, Document, Endpoint, Event, Overrides, Usage
@@ -44,8 +44,7 @@ class Mark(Enum):
     """The backend reports a failure in band; ``StreamReader.error`` says which."""
 
 
-@frozen(kw_only=True)
-class Answer:
+class Answer(msgspec.Struct, kw_only=True, frozen=True):
     """
     A whole, not streamed, answer of a backend.
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from attrs import evolve
+from msgspec.structs import replace
 
 from lmgateway.chat import ChatRequest, Chunk, Event
 from lmgateway.dialects.base import Dialect, Mark, StreamReader
@@ -82,7 +82,7 @@ class Continuation:
         self._framing = dialect.framing
         self._head = delivered.head
         model = delivered.head.get("model") or request.model
-        self._writer = dialect.writer(evolve(request, wants_usage=True, model=model))
+        self._writer = dialect.writer(replace(request, wants_usage=True, model=model))
         primed: list[Event] = []
         for delta in (
             {"role": "assistant"} if delivered.head else {},

@@ -14,7 +14,7 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from typing import Any, cast
 
-from attrs import evolve
+from msgspec.structs import replace
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
@@ -76,7 +76,7 @@ class Hold:
     def release(self) -> Reply:
         """Give the reply as it came: what is held, then what is still to come."""
         reader = cast(StreamReader, _Remembering(self._reader, self._chunks))
-        return evolve(self._reply, reader=reader, batches=self._batches())
+        return replace(self._reply, reader=reader, batches=self._batches())
 
     async def close(self) -> None:
         """Stop reading; the stream is closed."""

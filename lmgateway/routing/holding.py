@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 
-from attrs import evolve
+from msgspec.structs import replace
 
 from lmgateway.backend_errors import BackendTimeout
 from lmgateway.backends.base import Reply
@@ -131,7 +131,7 @@ def taken(request: ChatRequest | None, reply: Reply) -> Usage:
     output = -(-reader.output_bytes // 4)
     if output <= told.output_tokens:
         return told
-    return evolve(told, output_tokens=output, estimated=True)
+    return replace(told, output_tokens=output, estimated=True)
 
 
 def estimated(request: ChatRequest | None, reply: Reply) -> Usage:

@@ -29,7 +29,8 @@ from operator import itemgetter
 from random import Random
 from types import TracebackType
 
-from attrs import evolve, frozen
+from attrs import frozen
+from msgspec.structs import replace
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
@@ -237,9 +238,9 @@ class Climber:
     ) -> Call:
         overrides = step.overrides
         if bound is not None:
-            overrides = evolve(overrides, max_tokens=bound)
+            overrides = replace(overrides, max_tokens=bound)
         if overrides.model != target.model:
-            overrides = evolve(overrides, model=target.model)
+            overrides = replace(overrides, model=target.model)
         return Call(
             request=request,
             overrides=overrides,

@@ -26,6 +26,7 @@ from types import TracebackType
 from typing import Any
 
 from attrs import evolve, field, frozen
+from msgspec.structs import replace
 
 from lmgateway.backend_errors import BackendError, ProtocolError
 from lmgateway.backends.base import Batch, Reply
@@ -123,7 +124,7 @@ class _Resuming:
         self._reader = SaidReader(reply.reader)
         self._since = self._exchange.first_output
         reader: Any = self._reader
-        return evolve(reply, reader=reader, batches=self._batches(reply))
+        return replace(reply, reader=reader, batches=self._batches(reply))
 
     async def __aexit__(
         self,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from attrs import define, field
+from msgspec import Struct, field
 
 from lmgateway.backend_errors import BackendError, BackendLimited, BackendTimeout, ContextExceeded
 from lmgateway.errors import (
@@ -23,8 +23,7 @@ class Barred(Exception):
     """An attempt was not made, for a reason that was noted."""
 
 
-@define
-class Tried:
+class Tried(Struct):
     """
     What a climb has met so far.
 
@@ -39,14 +38,14 @@ class Tried:
         limits: Of tiers and backends that had had too many requests or tokens.
     """
 
-    failures: list[BackendError] = field(factory=list)
-    refusals: dict[Gate, TooManyConcurrent] = field(factory=dict)
-    waits: list[float] = field(factory=list)
+    failures: list[BackendError] = field(default_factory=list)
+    refusals: dict[Gate, TooManyConcurrent] = field(default_factory=dict)
+    waits: list[float] = field(default_factory=list)
     limited: int = 0
-    silent: set[str] = field(factory=set)
-    unpaid: list[BudgetExhausted] = field(factory=list)
-    later: list[tuple[float, Step, Target]] = field(factory=list)
-    limits: list[RateLimited] = field(factory=list)
+    silent: set[str] = field(default_factory=set)
+    unpaid: list[BudgetExhausted] = field(default_factory=list)
+    later: list[tuple[float, Step, Target]] = field(default_factory=list)
+    limits: list[RateLimited] = field(default_factory=list)
 
     @classmethod
     def of(cls, exchange: Exchange) -> Tried:

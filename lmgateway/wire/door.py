@@ -11,14 +11,14 @@ from __future__ import annotations
 
 from typing import Protocol
 
+import msgspec
 from attrs import frozen
 
 from lmgateway.errors import GatewayError
 from lmgateway.principal import Principal
 
 
-@frozen(kw_only=True)
-class Head:
+class Head(msgspec.Struct, kw_only=True, frozen=True):
     """
     The head of a request: strictly read, safe to decide on.
 
@@ -48,8 +48,7 @@ class Head:
         return None
 
 
-@frozen
-class Pass:
+class Pass(msgspec.Struct, frozen=True):
     """
     What a head was admitted with.
 

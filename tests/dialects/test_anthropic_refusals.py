@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from attrs import evolve
+from msgspec.structs import replace
 from twisted.trial.unittest import SynchronousTestCase
 
 from lmgateway.chat import Document, Overrides
@@ -157,7 +157,7 @@ class RefusalTests(SynchronousTestCase):
     def test_another_grammars_own(self) -> None:
         """A request that only its own grammar can express is refused."""
         hub = said()
-        request = evolve(foreign(hub), diagonal_only="suffix")
+        request = replace(foreign(hub), diagonal_only="suffix")
         self.assertRaises(
             UnsupportedParameter, ANTHROPIC.render, request, Overrides(model="m"), QUIRKS
         )

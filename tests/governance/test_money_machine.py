@@ -7,10 +7,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from attrs import define, evolve, field
+from attrs import define, field
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from msgspec.structs import replace
 from twisted.trial.unittest import SynchronousTestCase
 
 from lmgateway.chat import Usage
@@ -180,7 +181,7 @@ class MoneyMachine(RuleBasedStateMachine):
         """A backend tells that it used more."""
         running = self.take(which)
         output = running.most.output_tokens + more
-        running.attempt.usage = evolve(running.most, output_tokens=output)
+        running.attempt.usage = replace(running.most, output_tokens=output)
         paying = self.budgets_of(running.exchange.principal.name, running.attempt.tier)  # type: ignore[union-attr]
         self.finish(running)
         excess = (running.attempt.cost or 0) - running.attempt.reserved
