@@ -24,7 +24,7 @@ from typing import Any
 import msgspec
 
 from lmgateway.chat import Document
-from lmgateway.dialects.foreign import POLICY, refuse_foreign
+from lmgateway.dialects.foreign import POLICY, refuse_member
 from lmgateway.errors import MalformedRequest
 
 MAX_DEPTH = 64
@@ -39,8 +39,8 @@ _decode_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _decode_text = msgspec.json.Decoder(str).decode
 encode = msgspec.json.Encoder().encode
 
-_STYLES = ((b'":', b","), (b'": ', b", "))
-"""How members are written: as compact as can be, or as Python does."""
+_STYLES = ((b'":', b',"'), (b'": ', b', "'))
+"""What stands after a member's name and before the next: compact, or as Python writes."""
 
 _FIRST = re.compile(rb'[ \t\n\r]*\{[ \t\n\r]*("[^"\\]*+(?:\\.[^"\\]*+)*+")[ \t\n\r]*:[ \t\n\r]*')
 _NEXT = re.compile(rb'[ \t\n\r]*,[ \t\n\r]*("[^"\\]*+(?:\\.[^"\\]*+)*+")[ \t\n\r]*:[ \t\n\r]*')
@@ -69,11 +69,12 @@ def read(raw: bytes) -> tuple[Document, Spans]:
     except msgspec.MsgspecError as e:
         raise MalformedRequest(f"The body is not valid JSON: {e}.", param=WHOLE) from None
     _refuse_depth(raw, document)
-    spans = _spans(raw, members)
+    spans = _measured(raw, members)
+    if spans is None:
+        spans = _walked(raw, members)
     for name in members:
         if name not in POLICY:
-            _refuse_variant(name)
-            refuse_foreign(name, document[name])
+            refuse_member(name, document[name])
     return document, spans
 
 
@@ -93,24 +94,26 @@ def _refuse_depth(raw: bytes, document: Document) -> None:
     raise MalformedRequest(f"The body is nested more than {MAX_DEPTH} levels deep.", param=WHOLE)
 
 
-def _spans(raw: bytes, members: Mapping[str, msgspec.Raw]) -> Spans:
-    for colon, comma in _STYLES:
-        names = [b'"' + name.encode() + colon for name in members]
-        pairs = zip(names, members.values(), strict=True)
-        if b"{" + comma.join([name + value for name, value in pairs]) + b"}" == raw:
-            return _measured(members, names, len(comma))
-    return _walked(raw, members)
-
-
-def _measured(members: Mapping[str, msgspec.Raw], names: list[bytes], gap: int) -> Spans:
-    """Reckon where the values lie, if all is written in one style."""
+def _measured(raw: bytes, members: Mapping[str, msgspec.Raw]) -> Spans | None:
+    """Reckon where the values lie; ``None`` unless all is written in one of the two styles."""
+    if not members:
+        return {} if raw == b"{}" else None
+    first = next(iter(members)).encode()
+    colon, comma = _STYLES[raw[len(first) + 4 : len(first) + 5] == b" "]
+    opening = b'{"'
+    written: list[bytes | msgspec.Raw] = []
     spans: dict[str, tuple[int, int]] = {}
-    end = 1 - gap
-    for (name, value), written in zip(members.items(), names, strict=True):
-        start = end + gap + len(written)
+    end = 0
+    for name, value in members.items():
+        before = opening + name.encode() + colon
+        opening = comma
+        written.append(before)
+        written.append(value)
+        start = end + len(before)
         end = start + len(value)
         spans[name] = (start, end)
-    return spans
+    written.append(b"}")
+    return spans if b"".join(written) == raw else None
 
 
 def _walked(raw: bytes, members: Mapping[str, msgspec.Raw]) -> Spans:
@@ -130,12 +133,6 @@ def _walked(raw: bytes, members: Mapping[str, msgspec.Raw]) -> Spans:
     if members and not _LAST.match(raw, end):
         raise MalformedRequest(f"The member {key!r} is given twice.", param=key)
     return spans
-
-
-def _refuse_variant(key: str) -> None:
-    plain = key.strip().casefold()
-    if plain in POLICY:
-        raise MalformedRequest(f"The member {key!r} must be spelt {plain!r}.", param=key)
 
 
 def splice(raw: bytes, spans: Spans, changes: Mapping[str, bytes | None]) -> bytes:

@@ -92,7 +92,7 @@ NESTS = frozenset({"extra_body", "litellm_params", "model_kwargs", "optional_par
 MAX_CACHED = 64
 """Characters of a name whose verdict is remembered."""
 
-Verdict = Literal["fine", "refused", "nest"]
+Verdict = Literal["fine", "refused", "nest", "variant"]
 
 
 def _plain(name: str) -> str:
@@ -105,6 +105,8 @@ _POLICY = frozenset(map(_plain, POLICY))
 
 
 def _judge(name: str) -> Verdict:
+    if name.strip().casefold() in POLICY:
+        return "variant"
     plain = _plain(name)
     if plain in _FOREIGN or plain.startswith(FAMILIES):
         return "refused"
@@ -114,11 +116,12 @@ def _judge(name: str) -> Verdict:
 _remembered = lru_cache(maxsize=1024)(_judge)
 
 
-def refuse_foreign(name: str, value: Any) -> None:
+def refuse_member(name: str, value: Any) -> None:
     """
     Refuse a top-level member that would choose where a request goes, or one within it.
 
-    What is decided on is looked for at the top of such a member only, as it would hold there.
+    So is one that is what the gateway decides on in another spelling (``Model``).  Within a
+    member, that is looked for at its top only, as it would hold there.
 
     Raises:
         MalformedRequest: Naming it.
@@ -126,6 +129,9 @@ def refuse_foreign(name: str, value: Any) -> None:
     verdict = _remembered(name) if len(name) <= MAX_CACHED else _judge(name)
     if verdict == "fine":
         return
+    if verdict == "variant":
+        spelt = name.strip().casefold()
+        raise MalformedRequest(f"The member {name!r} must be spelt {spelt!r}.", param=name)
     if verdict == "refused":
         raise _refusal(name)
     for path, inner in _names(value, name):

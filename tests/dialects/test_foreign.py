@@ -32,7 +32,7 @@ OTHERWISE_SPELT = ("API_BASE", "apiBase", "api-base", " api_key ", "baseURL", "B
 
 
 class ForeignTests(SynchronousTestCase):
-    """Tests for ``refuse_foreign``, by way of what reads every body."""
+    """Tests for ``refuse_member``, by way of what reads every body."""
 
     def refused(self, body: dict[str, Any]) -> str | None:
         """Give what a refusal names; ``None`` if the body is let in."""
