@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from attrs import frozen
+from attrs import field, frozen
 
 NEVER = float("inf")
 """A moment that does not come."""
@@ -76,6 +76,7 @@ class Principal:
         budgets: The names of the budgets that this client spends from.
         expires: Seconds since the epoch from which its key is not good any more.
         allowance: How much it may use.
+        is_plain: Whether what it may name depends on nothing but its profile and ``expert``.
     """
 
     name: str
@@ -93,6 +94,11 @@ class Principal:
     budgets: tuple[str, ...] = ()
     expires: float = NEVER
     allowance: Allowance = UNLIMITED
+    is_plain: bool = field(init=False, eq=False, repr=False)
+
+    @is_plain.default
+    def _allows_no_more(self) -> bool:
+        return not self.allow_profiles and self.allow_models is None
 
 
 class Standing(NamedTuple):

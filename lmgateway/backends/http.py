@@ -99,15 +99,18 @@ class HTTPBackend:
         """Ask, and enter once the answer is committed: see ``backends.base.Backend``."""
         return _Attempt(self, call)
 
-    def headers(self, codec: Dialect, call: Call) -> list[tuple[bytes, bytes]]:
+    def headers(self, codec: Dialect, call: Call) -> tuple[tuple[bytes, bytes], ...]:
         """Give what a call adds to its target's headers."""
+        always = ((b"x-request-id", call.request_id.encode()), *call.trace)
+        if not call.headers:
+            return (*always, *self.defaults)
         own = {
             name: value
             for name, value in call.headers.items()
             if codec.name in _GRAMMARS.get(name, (codec.name,)) and name not in self.fixed
         }
         added = [header for header in self.defaults if header[0] not in own]
-        return [(b"x-request-id", call.request_id.encode()), *call.trace, *added, *own.items()]
+        return (*always, *added, *own.items())
 
     async def probe(self) -> int:
         """Ask for the listing.  Its status decides; it is read only to keep the connection."""

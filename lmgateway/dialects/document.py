@@ -19,7 +19,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -39,8 +40,11 @@ _decode_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _decode_text = msgspec.json.Decoder(str).decode
 encode = msgspec.json.Encoder().encode
 
-_STYLES = ((b'":', b',"'), (b'": ', b', "'))
-"""What stands after a member's name and before the next: compact, or as Python writes."""
+_STYLES = ((b":", b","), (b": ", b", "))
+"""What stands after a member's name and before the next: compactly, or as Python writes it."""
+
+MAX_NAMES, MAX_LETTERS = 32, 512
+"""Of members whose form is remembered; no client can fill the memory with names."""
 
 _FIRST = re.compile(rb'[ \t\n\r]*\{[ \t\n\r]*("[^"\\]*+(?:\\.[^"\\]*+)*+")[ \t\n\r]*:[ \t\n\r]*')
 _NEXT = re.compile(rb'[ \t\n\r]*,[ \t\n\r]*("[^"\\]*+(?:\\.[^"\\]*+)*+")[ \t\n\r]*:[ \t\n\r]*')
@@ -94,26 +98,48 @@ def _refuse_depth(raw: bytes, document: Document) -> None:
     raise MalformedRequest(f"The body is nested more than {MAX_DEPTH} levels deep.", param=WHOLE)
 
 
+class _Form(NamedTuple):
+    """
+    How members of certain names are written in one style.
+
+    Attributes:
+        text: All of it, to be filled with the values.
+        before: Each name, and how many bytes stand between the value before it and its own.
+    """
+
+    text: bytes
+    before: tuple[tuple[str, int], ...]
+
+
+@lru_cache(maxsize=512)
+def _form(names: tuple[str, ...], *, spaced: bool) -> _Form:
+    colon, comma = _STYLES[spaced]
+    opened = [(comma if number else b"{") + _quoted(name) for number, name in enumerate(names)]
+    lengths = [len(each) + len(colon) for each in opened]
+    text = b"".join([each.replace(b"%", b"%%") + colon + b"%b" for each in opened]) + b"}"
+    return _Form(text, tuple(zip(names, lengths, strict=True)))
+
+
+def _quoted(name: str) -> bytes:
+    return b'"' + name.encode() + b'"'
+
+
 def _measured(raw: bytes, members: Mapping[str, msgspec.Raw]) -> Spans | None:
     """Reckon where the values lie; ``None`` unless all is written in one of the two styles."""
-    if not members:
-        return {} if raw == b"{}" else None
-    first = next(iter(members)).encode()
-    colon, comma = _STYLES[raw[len(first) + 4 : len(first) + 5] == b" "]
-    opening = b'{"'
-    written: list[bytes | msgspec.Raw] = []
+    names = tuple(members)
+    if not 0 < len(names) <= MAX_NAMES or sum(map(len, names)) > MAX_LETTERS:
+        return None
+    after = len(names[0].encode()) + 4
+    form = _form(names, spaced=raw[after : after + 1] == b" ")
+    if form.text % tuple(members.values()) != raw:
+        return None
     spans: dict[str, tuple[int, int]] = {}
     end = 0
-    for name, value in members.items():
-        before = opening + name.encode() + colon
-        opening = comma
-        written.append(before)
-        written.append(value)
-        start = end + len(before)
+    for (name, gap), value in zip(form.before, members.values(), strict=True):
+        start = end + gap
         end = start + len(value)
         spans[name] = (start, end)
-    written.append(b"}")
-    return spans if b"".join(written) == raw else None
+    return spans
 
 
 def _walked(raw: bytes, members: Mapping[str, msgspec.Raw]) -> Spans:

@@ -76,8 +76,8 @@ def flag(document: Document, name: str) -> bool:
 
 def _check_chat(document: Document) -> None:
     _check_messages(document.get("messages"))
-    for name, value in document.items():
-        if name in _CHECKED and value is not None:
+    for name in filter(_CHECKED.__contains__, document):
+        if (value := document[name]) is not None:
             _check_member(name, value)
 
 
@@ -109,7 +109,7 @@ def _check_messages(messages: Any) -> None:
     if not isinstance(messages, list) or not messages:
         raise MalformedRequest("The member 'messages' must be a filled array.", param="messages")
     for number, message in enumerate(messages):
-        if not isinstance(message, dict):
+        if type(message) is not dict:
             raise MalformedRequest("A message must be an object.", param=f"messages[{number}]")
         if message.get("role") not in _ROLES:
             raise MalformedRequest(
@@ -117,7 +117,7 @@ def _check_messages(messages: Any) -> None:
                 param=f"messages[{number}].role",
             )
         content = message.get("content")
-        if content is not None and not isinstance(content, (str, list)):
+        if content is not None and type(content) is not str and type(content) is not list:
             raise MalformedRequest(
                 "A message's content must be a string, an array or null.",
                 param=f"messages[{number}].content",
@@ -145,7 +145,7 @@ class OpenAI:
         else:
             _check_chat(document)
         stream = flag(document, "stream")
-        options = document.get("stream_options") or {}
+        options = (stream and document.get("stream_options")) or {}
         return ChatRequest(
             dialect=self.name,
             endpoint=endpoint,
@@ -155,7 +155,7 @@ class OpenAI:
             hub=document,
             model=model_of(document),
             stream=stream and endpoint != "embeddings",
-            wants_usage=stream and options.get("include_usage") is True,
+            wants_usage=options.get("include_usage") is True,
         )
 
     def render(self, request: ChatRequest, overrides: Overrides, quirks: Quirks) -> bytes:
@@ -244,7 +244,8 @@ def _changes(
     if overrides.think is not None and quirks.takes_think and "think" not in document:
         changes["think"] = encode(overrides.think)
     _bound_output(document, overrides.max_tokens, quirks, changes)
-    changes.update((name, None) for name in quirks.drop if name in document)
+    if quirks.drop:
+        changes.update((name, None) for name in quirks.drop if name in document)
     return changes
 
 

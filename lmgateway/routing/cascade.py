@@ -101,8 +101,10 @@ class Cascade:
         """
         request = exchange.request
         assert request is not None, "only parsed requests are routed"
-        if tier is not None and self._is_plain(policy, tier, request):
-            return self._plain(exchange, policy, tier, request, hint)
+        if tier is not None and request.model != AUTO:
+            decision = self._plain(policy, tier, exchange)
+            if decision is not None:
+                return self._served(decision, tier, exchange, hint)
         way = _Way(request, exchange, self.counter.estimate(request), [policy])
         while True:
             policy = way.policies[-1]
@@ -124,30 +126,32 @@ class Cascade:
             start = leads or self._start(way, reading, tier)
             return self._settled(way, self._plan(way, demand, start))
 
-    def _is_plain(self, policy: Policy, tier: Tier, request: ChatRequest) -> bool:
-        """Whether a decision depends on nothing but the profile and the tier."""
+    def _plain(self, policy: Policy, tier: Tier, exchange: Exchange) -> Decision | None:
+        """Give a decision that depends on nothing but profile and tier, if it is one of those."""
+        request = exchange.request
+        assert request is not None, "only parsed requests are routed"
+        key = (policy.name, tier.name, request.stream)
+        decision = self._known.get(key)
+        if decision is None and self._is_plain(policy, tier):
+            way = _Way(request, exchange, self.counter.estimate(request), [policy])
+            plan = self._plan(way, NO_DEMAND, tier)
+            decision = way.decision(plan=evolve(plan, steps=tuple(plan)), choice=tier)
+            self._known[key] = decision
+        return decision
+
+    def _is_plain(self, policy: Policy, tier: Tier) -> bool:
         return (
             policy.mode == "dispatch"
             and not policy.rules.rules
             and not self.choosy
             and self.smallest_window is None
             and tier.overflow is None
-            and request.model != AUTO
         )
 
-    def _plain(
-        self, exchange: Exchange, policy: Policy, tier: Tier, request: ChatRequest, hint: Hint
-    ) -> Decision:
-        """Give such a decision; each is made once in the life of a config."""
+    def _served(self, decision: Decision, tier: Tier, exchange: Exchange, hint: Hint) -> Decision:
+        """Note a decision that was made before for another request like this one."""
         if hint.ask:
-            exchange.account.enter(policy.name)
-        key = (policy.name, tier.name, request.stream)
-        decision = self._known.get(key)
-        if decision is None:
-            way = _Way(request, exchange, self.counter.estimate(request), [policy])
-            plan = self._plan(way, NO_DEMAND, tier)
-            decision = way.decision(plan=evolve(plan, steps=tuple(plan)), choice=tier)
-            self._known[key] = decision
+            exchange.account.enter(decision.policy.name)
         exchange.priority = priority(exchange, tier)
         exchange.injected = 0 if decision.plan is None else decision.plan.injected
         return decision

@@ -133,38 +133,7 @@ class Climber:
     async def _once(
         self, step: Step, target: Target, exchange: Exchange, tried: Tried
     ) -> tuple[Reply, Hold] | None:
-        """Make one attempt, and note what comes of it."""
-        try:
-            return await self._try(step, target, exchange, tried)
-        except BackendError as error:
-            _log.debug(
-                "Attempt {attempt} failed at {backend}, {model}: {kind}",
-                attempt=len(exchange.attempts),
-                tier=step.tier.name,
-                backend=target.backend.name,
-                model=target.model,
-                kind=error.kind,
-                status=error.upstream_status,
-                request_id=exchange.id,
-            )
-            tried.failed(error, target)
-        except BudgetExhausted as error:
-            tried.unpaid.append(error)
-        except RateLimited as error:
-            tried.limits.append(error)
-        except Barred:
-            pass
-        return None
-
-    async def _try(
-        self, step: Step, target: Target, exchange: Exchange, tried: Tried
-    ) -> tuple[Reply, Hold]:
-        """
-        Make one attempt, once there is a place for it.
-
-        Raises:
-            Barred: If it was not made.
-        """
+        """Make one attempt, once there is a place for it; note it if nothing comes of it."""
         hold = Hold()
         try:
             for gate in (step.tier.queue, target.bulkhead):
@@ -177,7 +146,36 @@ class Climber:
             return await self._open(step, target, exchange, hold), hold
         except BaseException as error:
             await hold.let_go(error)
-            raise
+            if not self._is_borne(error, step, target, exchange, tried):
+                raise
+        return None
+
+    def _is_borne(
+        self, error: BaseException, step: Step, target: Target, exchange: Exchange, tried: Tried
+    ) -> bool:
+        """Note why an attempt failed, or was not made; false if the climb ends with that."""
+        match error:
+            case BackendError():
+                _log.debug(
+                    "Attempt {attempt} failed at {backend}, {model}: {kind}",
+                    attempt=len(exchange.attempts),
+                    tier=step.tier.name,
+                    backend=target.backend.name,
+                    model=target.model,
+                    kind=error.kind,
+                    status=error.upstream_status,
+                    request_id=exchange.id,
+                )
+                tried.failed(error, target)
+            case BudgetExhausted():
+                tried.unpaid.append(error)
+            case RateLimited():
+                tried.limits.append(error)
+            case Barred():
+                pass
+            case _:
+                return False
+        return True
 
     async def _wait(
         self, gate: Gate, step: Step, target: Target, exchange: Exchange, tried: Tried
@@ -199,33 +197,33 @@ class Climber:
         return permit
 
     async def _open(self, step: Step, target: Target, exchange: Exchange, hold: Hold) -> Reply:
-        request = exchange.request
+        request, health = exchange.request, target.health
         assert request is not None, "only parsed requests are routed"
-        now = self.wheel.now()
+        began = self.wheel.now()
         attempt = Attempt(
-            tier=step.tier.name, backend=target.backend.name, model=target.model, started=now
+            tier=step.tier.name, backend=target.backend.name, model=target.model, started=began
         )
         bound = exchange.account.reserve(attempt, request)
         exchange.attempts.append(attempt)
-        watch = None if target.health is None else target.health.begin()
+        watch = None if health is None else health.begin()
         opened = target.backend.open(self._call(step, target, request, exchange, bound))
         try:
             reply = await opened.__aenter__()
         except BaseException as error:
             attempt.outcome = getattr(error, "kind", "cancelled")
             attempt.status = getattr(error, "upstream_status", None)
-            attempt.seconds = self.wheel.now() - now
+            attempt.seconds = self.wheel.now() - began
             exchange.account.settle(attempt)
             if watch is not None:
-                watch.end(error, blameless=self._is_impatience(error, exchange, now))
+                watch.end(error, blameless=self._is_impatience(error, exchange, began))
             raise
-        attempt.seconds = self.wheel.now() - now
+        now = self.wheel.now()
+        attempt.seconds = now - began
         hold.opened = opened
         hold.settlement = Settlement(exchange, attempt, reply, watch)
-        if target.health is not None and watch is not None:
-            pace = target.health.whole if reply.reader is None else target.health.first_output
-            watch.commit(pace, self.wheel.now())
-        self._commit(step, exchange, attempt, reply)
+        if health is not None and watch is not None:
+            watch.commit(health.whole if reply.reader is None else health.first_output, now)
+        _commit(exchange, attempt, reply, now)
         return reply
 
     def _call(
@@ -252,17 +250,6 @@ class Climber:
             commit_by=self.commit_by(exchange),
             end_by=exchange.started + self.total_seconds,
         )
-
-    def _commit(self, step: Step, exchange: Exchange, attempt: Attempt, reply: Reply) -> None:
-        attempt.outcome = "ok"
-        attempt.status = reply.status
-        exchange.tier = step.tier.name
-        exchange.backend = attempt.backend
-        exchange.model = attempt.model
-        exchange.dropped = tuple(reply.dropped)
-        if reply.reader is not None:
-            exchange.progress = reply.reader
-            exchange.first_output = self.wheel.now()
 
     async def _may_retry(
         self, number: int, step: Step, target: Target, exchange: Exchange, tried: Tried
@@ -313,6 +300,19 @@ class Climber:
 
     def _left(self, exchange: Exchange) -> float:
         return self.commit_by(exchange) - self.wheel.now()
+
+
+def _commit(exchange: Exchange, attempt: Attempt, reply: Reply, now: float) -> None:
+    """Note who answers."""
+    attempt.outcome = "ok"
+    attempt.status = reply.status
+    exchange.tier = attempt.tier
+    exchange.backend = attempt.backend
+    exchange.model = attempt.model
+    exchange.dropped = tuple(reply.dropped)
+    if reply.reader is not None:
+        exchange.progress = reply.reader
+        exchange.first_output = now
 
 
 def _fitting(steps: Iterable[Step], failures: Sequence[BackendError]) -> Iterator[Step]:

@@ -26,6 +26,9 @@ from lmgateway.routing.rules import NO_RULES, RuleSet
 
 Mode = Literal["dispatch", "escalate", "classify", "reply"]
 
+Wish = tuple[str, bool, str | None, bool, Endpoint]
+"""Profile and expert right of who asks; model, expert wish and call of what is asked."""
+
 AUTO = "auto"
 UNJUDGED = frozenset({"embeddings", "count_tokens"})
 """Calls whose answers say nothing that could be judged: they go where the name says."""
@@ -96,6 +99,9 @@ class Directory:
     ladder: Ladder
     policies: Mapping[str, Policy]
     open: bool
+    _chosen: dict[Wish, tuple[Policy, Tier | None]] = field(
+        factory=dict, init=False, eq=False, repr=False
+    )
 
     def policy(self, name: str) -> Policy:
         """
@@ -133,6 +139,19 @@ class Directory:
             UnknownModel: If the name is unknown, or not for this client.
             Forbidden: If the tier is behind the expert gate.
         """
+        wish = (principal.profile, principal.expert, requested, expert, endpoint)
+        chosen = self._chosen.get(wish)
+        if chosen is not None and principal.is_plain:
+            return chosen
+        chosen = self._choose(principal, requested, expert=expert, endpoint=endpoint)
+        named = requested in self.policies or self._known(requested) is not None
+        if principal.is_plain and named:  # clients may make up any number of other names
+            self._chosen[wish] = chosen
+        return chosen
+
+    def _choose(
+        self, principal: Principal, requested: str | None, *, expert: bool, endpoint: Endpoint
+    ) -> tuple[Policy, Tier | None]:
         own = self.policy(principal.profile)
         named = self.profile_named(principal, requested)
         if named is not None:

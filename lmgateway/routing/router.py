@@ -76,7 +76,7 @@ class Router:
         if DEADLINE_HEADER in exchange.headers:
             exchange.patience = deadline(exchange.headers[DEADLINE_HEADER])
         decision = await self.decide(exchange)
-        if _says_true(exchange, "x-lmg-explain") and exchange.expose_routing:
+        if exchange.headers and _says_true(exchange, "x-lmg-explain") and exchange.expose_routing:
             exchange.explanation = self.explaining.document(decision, exchange)
         if decision.refusal is not None:
             raise decision.refusal

@@ -121,17 +121,21 @@ def shown_key(head: Head) -> str | None:
     Raises:
         Unauthenticated: If there is an ``Authorization`` of another scheme.
     """
-    value = None
-    for name, given in head.headers:
-        if name == b"authorization":
-            value = given if value is None else value
-        elif name == b"x-api-key" and given and head.path.startswith(b"/v1/"):
-            return given.decode("latin-1")
+    key = head.first.get(b"x-api-key")
+    if key and head.path.startswith(b"/v1/"):
+        return key.decode("latin-1")
+    value = head.first.get(b"authorization")
     if value is None:
         return None
     if value[:7].lower() != _BEARER:
         raise Unauthenticated("The Authorization header must be of the Bearer scheme.")
     return value[7:].strip().decode("latin-1")
+
+
+def _refuse_compressed(head: Head) -> None:
+    for name, given in head.headers:
+        if name == b"content-encoding" and given.lower() not in (b"", b"identity"):
+            raise UnsupportedMediaType("A compressed body is not accepted.")
 
 
 def _refuse_kind(head: Head) -> None:
@@ -141,12 +145,9 @@ def _refuse_kind(head: Head) -> None:
     Ollama's own server does not look, and its examples leave ``curl -d`` to declare a form: so
     that passes on its paths, unless a browser may have sent it for a page of another site.
     """
-    value = None
-    for name, given in head.headers:
-        if name == b"content-encoding" and given.lower() not in (b"", b"identity"):
-            raise UnsupportedMediaType("A compressed body is not accepted.")
-        if name == b"content-type" and value is None:
-            value = given
+    if b"content-encoding" in head.first:
+        _refuse_compressed(head)
+    value = head.first.get(b"content-type")
     if value is None or value == b"application/json":
         return
     kind = value.partition(b";")[0].strip().lower()

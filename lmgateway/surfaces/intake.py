@@ -38,6 +38,7 @@ Read = Callable[[], ChatRequest]
 
 _CLOSED = Unaccounted()
 _KEY = b"idempotency-key"
+_OURS = b"x-lmg-"
 _LOOKED_AT = frozenset((PARENT, STATE, _KEY))
 _FORWARDED = {
     "completions": _LOOKED_AT | {b"openai-beta"},
@@ -192,11 +193,11 @@ def _refuse(error: GatewayError) -> ChatRequest:
 
 
 def _noted(head: Head, names: frozenset[str]) -> dict[str, str]:
-    noted = {
-        name.decode("latin-1"): value.decode("latin-1")
-        for name, value in head.headers
-        if name[:6] == b"x-lmg-"
-    }
+    noted: dict[str, str] = {}
+    if _OURS in b"\n".join(head.first):  # in most requests it is not
+        for given, said in head.headers:
+            if given.startswith(_OURS):
+                noted[given.decode("latin-1")] = said.decode("latin-1")
     for name in names:
         if (value := head.get(name.encode())) is not None:
             noted[name] = value.decode("latin-1")
@@ -206,6 +207,8 @@ def _noted(head: Head, names: frozenset[str]) -> dict[str, str]:
 def _forwarded(head: Head, surface: str) -> dict[bytes, bytes]:
     names = _FORWARDED.get(surface, _LOOKED_AT)
     forwarded: dict[bytes, bytes] = {}
+    if names.isdisjoint(head.first):
+        return forwarded
     for name, value in head.headers:
         if name in names:
             forwarded[name] = forwarded[name] + b"," + value if name in forwarded else value

@@ -30,6 +30,7 @@ class Head(msgspec.Struct, kw_only=True, frozen=True):
         peer: The address at the other end of the socket; empty for a local socket.
         secure: Whether TLS protects the connection.
         length: The body's declared length, 0 without a body, ``None`` if it comes in chunks.
+        first: The first value of each header, by name.
     """
 
     method: bytes
@@ -39,13 +40,15 @@ class Head(msgspec.Struct, kw_only=True, frozen=True):
     peer: str
     secure: bool
     length: int | None
+    first: dict[bytes, bytes] = msgspec.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Sort the headers; looking for one after the other takes longer."""
+        self.first.update(reversed(self.headers))
 
     def get(self, name: bytes) -> bytes | None:
         """The value of the first header of that lower-case name."""
-        for given, value in self.headers:
-            if given == name:
-                return value
-        return None
+        return self.first.get(name)
 
 
 class Pass(msgspec.Struct, frozen=True):

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from functools import cached_property
 from io import BytesIO
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 from urllib.parse import parse_qs
 
 from twisted.internet.defer import Deferred
@@ -37,6 +37,14 @@ if TYPE_CHECKING:
     from lmgateway.wire.channel import Channel
     from lmgateway.wire.reader import Message
 
+
+class Cancellable(Protocol):
+    """What can be cut short."""
+
+    def cancel(self) -> object:
+        """Cut it short; harmless if it is over."""
+
+
 on_demand = cast("Callable[[Callable[[Any], Any]], Any]", cached_property)
 """``cached_property`` in the place of what Twisted declares as plain attributes."""
 
@@ -54,7 +62,7 @@ class Request(TwistedRequest):
     """
 
     interruption: GatewayError | None = None
-    route: Deferred[Any] | None = None
+    route: Cancellable | None = None
     _left: int | None = None
     _bodiless: bool = False
 

@@ -28,6 +28,7 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed
 from werkzeug.routing import MapAdapter, Rule
 
 from lmgateway.wire.request import Request
+from lmgateway.wire.running import Running
 
 _log = Logger()
 
@@ -102,12 +103,13 @@ class Routes:
             self._fail(Failure(), request)
             return
         if type(route) is CoroutineType:
-            route = Deferred.fromCoroutine(route)
-        if not isinstance(route, Deferred):
-            self._check(route, request)
-            return
-        request.route = route
-        route.addCallbacks(self._check, self._fail, callbackArgs=(request,), errbackArgs=(request,))
+            running = request.route = Running(route, request, self._check, self._fail)
+            running.start()
+        elif isinstance(route, Deferred):
+            request.route = route
+            route.addCallbacks(lambda _: self._check(request), self._fail, errbackArgs=(request,))
+        else:
+            self._check(request)
 
     def _find(self, request: Request) -> Call:
         """Match the path against the rules with variable parts."""
@@ -132,7 +134,7 @@ class Routes:
             return partial(fallback.method_not_allowed, allow=tuple(sorted(allow)))
         return fallback.not_found
 
-    def _check(self, result: object, request: Request) -> None:
+    def _check(self, request: Request) -> None:
         """See that a handler that is done has answered."""
         if request.gone:
             return
