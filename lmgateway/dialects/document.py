@@ -20,6 +20,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from functools import lru_cache
+from itertools import accumulate
+from operator import add, sub
 from typing import Any, NamedTuple
 
 import msgspec
@@ -104,20 +106,19 @@ class _Form(NamedTuple):
 
     Attributes:
         text: All of it, to be filled with the values.
-        before: Each name, and how many bytes stand between the value before it and its own.
+        gaps: How many bytes stand before each value, and after the one before it.
     """
 
     text: bytes
-    before: tuple[tuple[str, int], ...]
+    gaps: tuple[int, ...]
 
 
 @lru_cache(maxsize=512)
 def _form(names: tuple[str, ...], *, spaced: bool) -> _Form:
     colon, comma = _STYLES[spaced]
     opened = [(comma if number else b"{") + _quoted(name) for number, name in enumerate(names)]
-    lengths = [len(each) + len(colon) for each in opened]
     text = b"".join([each.replace(b"%", b"%%") + colon + b"%b" for each in opened]) + b"}"
-    return _Form(text, tuple(zip(names, lengths, strict=True)))
+    return _Form(text, tuple([len(each) + len(colon) for each in opened]))
 
 
 def _quoted(name: str) -> bytes:
@@ -133,13 +134,9 @@ def _measured(raw: bytes, members: Mapping[str, msgspec.Raw]) -> Spans | None:
     form = _form(names, spaced=raw[after : after + 1] == b" ")
     if form.text % tuple(members.values()) != raw:
         return None
-    spans: dict[str, tuple[int, int]] = {}
-    end = 0
-    for (name, gap), value in zip(form.before, members.values(), strict=True):
-        start = end + gap
-        end = start + len(value)
-        spans[name] = (start, end)
-    return spans
+    lengths = [*map(len, members.values())]
+    ends = [*accumulate(map(add, form.gaps, lengths))]
+    return dict(zip(names, zip(map(sub, ends, lengths), ends, strict=True), strict=True))
 
 
 def _walked(raw: bytes, members: Mapping[str, msgspec.Raw]) -> Spans:

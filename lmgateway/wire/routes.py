@@ -136,6 +136,7 @@ class Routes:
 
     def _check(self, request: Request) -> None:
         """See that a handler that is done has answered."""
+        request.route = None  # which leads back to the request
         if request.gone:
             return
         _log.error("A route for {path!r} ended without an answer.", path=request.path)
@@ -143,6 +144,7 @@ class Routes:
 
     def _fail(self, failure: Failure, request: Request) -> None:
         """An exception escaped a handler."""
+        request.route = None
         if failure.check(CancelledError) is None:
             _log.failure("A route for {path!r} failed.", failure, path=request.path)
         if not request.gone:
