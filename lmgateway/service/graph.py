@@ -55,18 +55,22 @@ async def unmoved() -> None:
 
 
 def assemble(
-    config: Config, resources: Resources, reload: Callable[[], Awaitable[None]] = unmoved
+    config: Config,
+    resources: Resources,
+    reload: Callable[[], Awaitable[None]] = unmoved,
+    prices: Prices | None = None,
 ) -> Graph:
     """
     Build the graph of a config.
 
     Args:
         reload: What the admin port's reload does.
+        prices: The config's, if they were read already: lists of them are large.
 
     Raises:
         ConfigError: If a secret or a file that the config names cannot be used.
     """
-    parts = _Parts.of(config, resources)
+    parts = _Parts.of(config, resources, prices or Prices.of(config, resources.wall()))
     router = router_of(config, resources, parts.directory, parts.prices)
     admission = parts.admission()
     keys = parts.clients.keys
@@ -115,11 +119,10 @@ class _Parts:
     hooks: Hooks
 
     @classmethod
-    def of(cls, config: Config, resources: Resources) -> _Parts:
+    def of(cls, config: Config, resources: Resources, prices: Prices) -> _Parts:
         """Make them; nothing that outlives a graph is changed yet."""
         backends = Backends(config, resources)
         clients = Clients(config, resources)
-        prices = Prices.of(config, resources.wall())
         tiers = Tiers(config, backends.by_name, resources, prices, backends.private)
         directory = Directory(
             ladder=tiers.ladder, policies=policies_of(config, tiers.ladder), open=config.is_open

@@ -33,6 +33,7 @@ from lmgateway.config.schema import Config
 from lmgateway.config.sources import files_watched
 from lmgateway.config.watch import Watcher, watched
 from lmgateway.errors import ConfigError, Draining
+from lmgateway.governance.pricing import Prices
 from lmgateway.service import reporting
 from lmgateway.service.descriptors import connections_that_fit
 from lmgateway.service.freshness import Freshness
@@ -148,20 +149,25 @@ class GatewayService(Service):
             ConfigError: If they cannot be used; the old ones go on serving.
         """
         with self._telling():
-            self._apply(self._again())
+            self._apply(*self._read())
 
     async def reload_aside(self) -> None:
         """
         Apply the files as they are now; meanwhile what is served goes on.
 
-        They are read in a thread, since secrets may have to be fetched from far away.
+        They are read in a thread, since secrets may have to be fetched from far away, and
+        lists of prices are large.
 
         Raises:
             ConfigError: If they cannot be used; the old ones go on serving.
         """
         async with self._turn:
             with self._telling():
-                self._apply(await self.resources.in_thread(self._again))
+                self._apply(*await self.resources.in_thread(self._read))
+
+    def _read(self) -> tuple[Config, Prices]:
+        config = self._again()
+        return config, Prices.of(config, self.resources.wall())
 
     @contextmanager
     def _telling(self) -> Iterator[None]:
@@ -194,9 +200,9 @@ class GatewayService(Service):
         if self._drain is not None:
             raise ConfigError(["the gateway is shutting down"])
 
-    def _apply(self, config: Config) -> None:
+    def _apply(self, config: Config, prices: Prices) -> None:
         self._refuse_when_leaving()
-        graph = assemble(config, self.resources, self.reload_aside)
+        graph = assemble(config, self.resources, self.reload_aside, prices)
         self._serve(graph)
         self._graph = graph
         self.resources.log_levels.configure(config.gateway.log_level)

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
+from threading import Event
 from typing import Any
 
+from twisted.internet import reactor as the_reactor
+from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from lmgateway.chat import Usage
@@ -18,6 +22,9 @@ from lmgateway.governance.price_table import PriceTable
 from lmgateway.governance.tokens import Ask
 from tests.fakes import completion, hang, until
 from tests.harness import GatewayCase, ensureDeferred
+from tests.wire.sockets import in_thread
+
+reactor: Any = the_reactor
 
 NOW = datetime(2026, 11, 1, tzinfo=UTC).timestamp()
 LIST = {
@@ -227,6 +234,32 @@ class PricesTests(GatewayCase):
         expected = {c["tier"]: c["expected_cost_usd"] for c in got.json["candidates"]}
         self.assertGreater(expected["listed"], 0.01)
         self.assertIsNone(expected["unknown"])
+
+    async def test_a_slow_list_holds_nobody_up(self) -> None:
+        """While a reload reads a list, requests are answered; then it holds."""
+        service = self.start(REMOTE)
+        self.write(REMOTE, more='[prices]\nfile = "prices.json"')
+        pipe = self.folder / "prices.json"
+        os.mkfifo(pipe)
+        self.addCleanup(lambda: os.close(os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)))
+        reading: Deferred[None] = Deferred()
+        served = Event()
+
+        def write() -> bool:
+            with pipe.open("w") as end:  # not before somebody reads
+                reactor.callFromThread(reading.callback, None)
+                in_time = served.wait(10)  # were it the reactor that reads, it would stand still
+                end.write(json.dumps(LIST))
+            return in_time
+
+        written = in_thread(write)
+        reloaded = ensureDeferred(service.reload_aside())
+        await reading
+        self.assertNotIn("x-lmg-cost", (await self.chat("listed")).headers)
+        served.set()
+        self.assertTrue(await written)
+        await reloaded
+        self.assertEqual((await self.chat("listed")).headers["x-lmg-cost"], "0.0075")
 
     async def test_history_does_not_change(self) -> None:
         """What is under way is charged what it began with, what is over stays as it was."""
