@@ -109,9 +109,10 @@ class Bucket:
         excess = self.level(rate, now) + amount - rate.capacity
         return 0.0 if excess <= SLACK else excess / rate.flow
 
-    def reset(self, rate: Rate, now: float) -> float:
-        """Say in how many seconds all of it can be used again."""
-        return self.level(rate, now) / rate.flow
+    def stand(self, rate: Rate, now: float) -> tuple[int, float]:
+        """Say how much still fits, and in how many seconds all of it can be used again."""
+        level = self.level(rate, now)
+        return room(rate, level), level / rate.flow
 
     def take(self, amount: float, now: float) -> None:
         """Use *amount*, whether or not it fits."""
@@ -129,7 +130,7 @@ class Bucket:
 
     def remaining(self, rate: Rate, now: float) -> int:
         """Say how much still fits."""
-        return room(rate, self.level(rate, now))
+        return self.stand(rate, now)[0]
 
 
 class Window:
@@ -179,8 +180,13 @@ class Window:
 
     def reset(self, rate: Rate, now: float) -> float:
         """Say in how many seconds all of it can be used again."""
-        self.level(rate, now)
-        return self._seconds[-1][0] + WINDOW + 1 - now if self._seconds else 0.0
+        return self.stand(rate, now)[1]
+
+    def stand(self, rate: Rate, now: float) -> tuple[int, float]:
+        """Say how much still fits, and in how many seconds all of it can be used again."""
+        level = self.level(rate, now)
+        reset = self._seconds[-1][0] + WINDOW + 1 - now if self._seconds else 0.0
+        return room(rate, level), reset
 
     def take(self, amount: float, now: float) -> None:
         """Use *amount*, whether or not it fits."""
@@ -208,12 +214,13 @@ class Window:
 
     def remaining(self, rate: Rate, now: float) -> int:
         """Say how much still fits."""
-        return room(rate, self.level(rate, now))
+        return self.stand(rate, now)[0]
 
 
 def room(rate: Rate, level: float) -> int:
     """Say how much fits above a level."""
-    return max(0, int(rate.capacity - level + SLACK))
+    left = int(rate.capacity - level + SLACK)
+    return left if left > 0 else 0
 
 
 class _Aging(Protocol):

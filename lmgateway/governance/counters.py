@@ -10,12 +10,12 @@ paid off before the next one.  So is what an answer took beyond its estimate.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 
 from attrs import define, field
 
 from lmgateway.errors import LimitError, RateLimited, TooManyConcurrent
-from lmgateway.governance.buckets import SLACK, Bucket, Crowd, Rate, Window, room
+from lmgateway.governance.buckets import SLACK, Bucket, Crowd, Rate, Window
 from lmgateway.governance.pricing import usd
 from lmgateway.governance.tokens import Ask
 from lmgateway.principal import Allowance, Standing
@@ -90,10 +90,21 @@ class Scope:
         requests: How many a minute, and what counts them.
         tokens: How many a minute, likewise.
         cost: How many nano-dollars a minute, likewise.
+        meters: Those of the three that there are, by name.
         concurrent: How many requests at once.
     """
 
-    __slots__ = ("concurrent", "cost", "counter", "enforced", "kind", "name", "requests", "tokens")
+    __slots__ = (
+        "concurrent",
+        "cost",
+        "counter",
+        "enforced",
+        "kind",
+        "meters",
+        "name",
+        "requests",
+        "tokens",
+    )
 
     def __init__(
         self, kind: str, name: str, counter: Counter, allowed: Allowance, *, sliding: bool
@@ -112,6 +123,8 @@ class Scope:
         self.requests = metered("requests", allowed.requests, allowed.burst)
         self.tokens = metered("tokens", allowed.tokens, allowed.tokens)
         self.cost = metered("cost", allowed.nano_usd, allowed.nano_usd)
+        named = (("requests", self.requests), ("tokens", self.tokens), ("cost", self.cost))
+        self.meters = tuple((what, meter) for what, meter in named if meter is not None)
 
     # Before a request ------------------------------------------------------
     def admits(self, ask: Ask, now: float) -> bool:
@@ -191,28 +204,26 @@ class Scope:
             self.cost[1].take(cost, now)
 
     # What is told ----------------------------------------------------------
-    def standings(self, now: float) -> Iterator[Standing]:
+    def standings(self, now: float) -> list[Standing]:
         """Say how this scope's limits stand."""
-        meters = (("requests", self.requests), ("tokens", self.tokens), ("cost", self.cost))
-        for what, meter in meters:
-            if meter is not None:
-                yield standing(what, self.kind, meter, now)
-        if self.concurrent is not None:
-            left = max(0, self.concurrent - self.counter.concurrent)
-            yield Standing("concurrency", self.kind, self.concurrent, left, 0.0, self.concurrent)
+        told = [standing(what, self.kind, meter, now) for what, meter in self.meters]
+        if (most := self.concurrent) is not None:
+            left = max(0, most - self.counter.concurrent)
+            told.append(Standing("concurrency", self.kind, most, left, 0.0, most))
+        return told
 
 
 def held(ask: Ask, rate: Rate) -> int:
     """Give the tokens to hold: a bound that nobody could keep within holds all there is."""
-    most, capacity = ask.prompt + ask.output, rate.capacity
-    return most if most < capacity else capacity
+    most = ask.prompt + ask.output
+    return most if most < rate.capacity else rate.capacity
 
 
 def standing(what: str, kind: str, meter: Meter, now: float) -> Standing:
     """Say how one limit stands."""
     rate, used = meter
-    left = room(rate, used.level(rate, now))
-    return Standing(what, kind, rate.per_minute, left, used.reset(rate, now), rate.capacity)
+    left, reset = used.stand(rate, now)
+    return Standing(what, kind, rate.per_minute, left, reset, rate.capacity)
 
 
 def tightest(standings: Iterable[Standing]) -> tuple[Standing, ...]:

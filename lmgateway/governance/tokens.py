@@ -16,7 +16,7 @@ TOKENS_PER_FILE = 1000
 """For an image, a sound, a document, however large."""
 
 _PROMPT = ("messages", "prompt", "input", "prediction", "suffix")
-_DECLARED = ("tools", "functions", "response_format")
+_DECLARED = frozenset({"tools", "functions", "response_format"})
 """Read by a model, or by what binds it, with the names of their members."""
 
 _TOLD = ("messages", "system", "mcp_servers")
@@ -24,7 +24,12 @@ _BESIDE = ("context", "suffix", "template")
 """What Ollama's prompt is made of besides what the hub has."""
 
 _OUTPUT = ("max_completion_tokens", "max_tokens")
+"""The bounds on one answer: the larger one counts, as nobody knows which is heeded."""
+
 _ANSWERS = ("n", "best_of")
+_SEVERAL = frozenset({*_ANSWERS, "prompt"})
+"""Members without which one answer is made."""
+
 _FILES = ("audio_url", "file", "image_url", "input_audio", "video_url")
 
 
@@ -58,16 +63,10 @@ def ask_of(request: ChatRequest) -> Ask:
         prompt = max(prompt, _bytes([document[name] for name in _TOLD if name in document]))
     elif request.dialect == "ollama":
         prompt += _bytes([document[name] for name in _BESIDE if name in document])
-    declared = [said[name] for name in _DECLARED if name in said]
-    if declared:
-        prompt += _bytes(declared, named=True)
-    answers = _answers(said)
-    return Ask(-(-prompt // BYTES_PER_TOKEN), _output(said) * answers, answers)
-
-
-def _output(said: Document) -> int:
-    """Give the bound on one answer; the larger one of two, as nobody knows which is heeded."""
-    return _most(said, _OUTPUT)
+    if not _DECLARED.isdisjoint(said):
+        prompt += _bytes([said[name] for name in _DECLARED if name in said], named=True)
+    answers = 1 if _SEVERAL.isdisjoint(said) else _answers(said)
+    return Ask(-(-prompt // BYTES_PER_TOKEN), _most(said, _OUTPUT) * answers, answers)
 
 
 def _answers(said: Document) -> int:

@@ -32,8 +32,9 @@ def routing_headers(exchange: Exchange, now: float) -> list[tuple[bytes, bytes]]
         headers.append((b"x-lmg-dropped", _text(", ".join(exchange.dropped)[:MAX_DROPPED])))
     if exchange.undecided or not exchange.expose_routing:
         return headers
-    upstream = sum([attempt.seconds for attempt in exchange.attempts])
-    total = now - exchange.started
+    upstream, total = 0.0, now - exchange.started
+    for attempt in exchange.attempts:
+        upstream += attempt.seconds
     return [
         *headers,
         *_target(exchange.tier, exchange.backend, exchange.model),

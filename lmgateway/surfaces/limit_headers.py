@@ -19,6 +19,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from functools import lru_cache
+from math import ceil
 
 from lmgateway.errors import LimitError
 from lmgateway.governance.pricing import usd
@@ -26,7 +28,12 @@ from lmgateway.principal import Standing
 
 Headers = list[tuple[bytes, bytes]]
 
+_TOLD = ("requests", "tokens")
 _KEYS = (b"limit", b"remaining", b"reset")
+_OPENAI = {what: [b"x-ratelimit-%b-%b" % (key, what.encode()) for key in _KEYS] for what in _TOLD}
+_ANTHROPIC = {
+    what: [b"anthropic-ratelimit-%b-%b" % (what.encode(), key) for key in _KEYS] for what in _TOLD
+}
 
 
 def limit_headers(surface: str, standings: Iterable[Standing], wall: float) -> Headers:
@@ -37,18 +44,14 @@ def limit_headers(surface: str, standings: Iterable[Standing], wall: float) -> H
         surface: The grammar of the client.
         wall: Seconds since the epoch.
     """
+    is_anthropic = surface == "anthropic"
+    names = _ANTHROPIC if is_anthropic else _OPENAI
     headers: Headers = []
-    for each in standings:
-        if each.what not in ("requests", "tokens"):
-            continue
-        values = (b"%d" % each.limit, b"%d" % each.remaining)
-        if surface == "anthropic":
-            names = [b"anthropic-ratelimit-%b-" % each.what.encode() + key for key in _KEYS]
-            reset = _moment(wall + each.reset)
-        else:
-            names = [b"x-ratelimit-%b-" % key + each.what.encode() for key in _KEYS]
-            reset = _span(each.reset)
-        headers += zip(names, (*values, reset.encode()), strict=True)
+    for what, _, most, remaining, seconds, _ in standings:
+        if what in names:
+            limit, left, reset = names[what]
+            told = _moment(ceil(wall + seconds)) if is_anthropic else _span(seconds)
+            headers += ((limit, b"%d" % most), (left, b"%d" % remaining), (reset, told))
     return headers
 
 
@@ -64,19 +67,19 @@ def refusal_headers(error: LimitError) -> Headers:
     return [*headers, (b"x-ratelimit-scope", reached.scope.encode())]
 
 
-def _moment(seconds: float) -> str:
-    """Give a time that is not before *seconds*, to the second."""
-    return datetime.fromtimestamp(-(-seconds // 1), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+@lru_cache(maxsize=256)
+def _moment(seconds: int) -> bytes:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ").encode()
 
 
-def _span(seconds: float) -> str:
+def _span(seconds: float) -> bytes:
     """Give a duration as OpenAI writes it: ``120ms``, ``1.5s``, ``6m0s``, ``1h0m0s``."""
-    milliseconds = -int(-seconds * 1000 // 1)
+    milliseconds = ceil(seconds * 1000)
     if milliseconds < 1000:
-        return f"{milliseconds}ms"
-    minutes, rest = divmod(milliseconds / 1000, 60)
-    hours, minutes = divmod(int(minutes), 60)
-    text = f"{rest:.3f}".rstrip("0").rstrip(".") + "s"
-    if hours:
-        return f"{hours}h{minutes}m{text}"
-    return f"{minutes}m{text}" if minutes else text
+        return b"%dms" % milliseconds
+    whole, rest = divmod(milliseconds, 1000)
+    minutes, whole = divmod(whole, 60)
+    text = (b"%d.%03d" % (whole, rest)).rstrip(b"0") + b"s" if rest else b"%ds" % whole
+    if minutes < 60:
+        return b"%dm%b" % (minutes, text) if minutes else text
+    return b"%dh%dm%b" % (*divmod(minutes, 60), text)
