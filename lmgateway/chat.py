@@ -87,7 +87,7 @@ class Usage(msgspec.Struct, frozen=True):
     estimated: bool = False
 
 
-class Event:
+class Event(msgspec.Struct, gc=False):
     """
     One framed unit of a stream.
 
@@ -98,19 +98,9 @@ class Event:
             comment or keep-alive.
     """
 
-    __slots__ = ("data", "name", "raw")
-
-    def __init__(self, raw: bytes, name: bytes, data: bytes) -> None:
-        self.raw = raw
-        self.name = name
-        self.data = data
+    raw: bytes
+    name: bytes
+    data: bytes
 
     def __repr__(self) -> str:
         return f"<Event {self.name!r} {len(self.data)} bytes>"
-
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, Event):
-            return NotImplemented
-        return (self.raw, self.name, self.data) == (other.raw, other.name, other.data)
-
-    __hash__ = None  # type: ignore[assignment]  # compared in tests only

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
+from twisted.internet.defer import Deferred
+
 from lmgateway.backend_errors import BackendTimeout, ProtocolError
 from lmgateway.backends.base import Batch
 from lmgateway.chat import Event
@@ -50,12 +52,18 @@ class BodyBatches:
         "_close",
         "_end_by",
         "_ended",
+        "_fault",
         "_feed",
         "_first",
+        "_gate",
+        "_last",
         "_now",
         "_reader",
         "_silence",
+        "_write",
     )
+
+    _write: Callable[[Batch], Deferred[None] | None]
 
     def __init__(
         self,
@@ -75,6 +83,9 @@ class BodyBatches:
         self._silence = silence
         self._end_by = end_by
         self._first: Batch | None = None
+        self._last: Batch = ()
+        self._gate: Deferred[None] | None = None
+        self._fault: Exception | None = None
         self._ended = False
 
     async def commit(self, due: float) -> None:
@@ -120,6 +131,55 @@ class BodyBatches:
             batch = self._inspected(data)
             if batch:
                 return batch
+
+    async def relay(self, write: Callable[[Batch], Deferred[None] | None]) -> Batch:
+        """
+        Have every batch written as it comes, with no coroutine between the bytes and *write*.
+
+        Args:
+            write: Given each batch but the last; gives what to wait for before the next.
+
+        Returns:
+            The last batch, which brings the grammar's end; empty if that was given already.
+
+        Raises:
+            BackendError: As iteration does.
+        """
+        self._write = write
+        if self._first is not None:
+            gate = write(self.at_hand())
+            if gate is not None:
+                await gate
+        try:
+            while not self._ended:
+                self._left(self._end_by)
+                if await self._body.flow(self._pass_on, self._silence, self._end_by):
+                    self._pass_on(b"")
+                if self._fault is not None:
+                    raise self._fault
+                if self._reader.error is not None:
+                    raise self._reader.error
+                gate, self._gate = self._gate, None
+                if gate is not None:
+                    await gate
+        finally:
+            del self._write
+        self._body.release()
+        return self._last
+
+    def _pass_on(self, data: bytes) -> bool:
+        """Write what *data* completes; tell whether that is all there is to do."""
+        try:
+            batch = self._inspected(data)
+            if self._ended:
+                self._last = batch
+                return False
+            if batch:
+                self._gate = self._write(batch)
+        except Exception as error:  # to be raised where it is waited for, not here
+            self._fault = error
+            return False
+        return self._gate is None and self._reader.error is None
 
     async def aclose(self) -> None:
         """Read no more: cuts the connection, unless the stream was read to its end."""

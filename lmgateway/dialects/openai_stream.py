@@ -78,7 +78,7 @@ FAILED = "error"
 """The ``finish_reason`` of an answer that broke off behind a router, as OpenRouter has it."""
 
 
-class _Delta(msgspec.Struct):
+class _Delta(msgspec.Struct, gc=False):
     content: str | list[Any] | None = None  # Mistral sends parts
     reasoning_content: str | None = None
     reasoning: str | None = None
@@ -91,8 +91,12 @@ class _Delta(msgspec.Struct):
         """UTF-8 bytes of output; 0 for a delta that bears none."""
         content = self.content or ""
         text = content if isinstance(content, str) else encode(content).decode()
-        text += (self.reasoning_content or self.reasoning or "") + (self.refusal or "")
+        thoughts = self.reasoning_content or self.reasoning
+        if thoughts or self.refusal:
+            text += (thoughts or "") + (self.refusal or "")
         size = len(text) if text.isascii() else len(text.encode())
+        if self.tool_calls is self.function_call is self.audio is _ABSENT:
+            return size
         for raw in (self.tool_calls, self.function_call, self.audio):
             if raw is not _ABSENT:
                 value = bytes(raw)
@@ -100,13 +104,13 @@ class _Delta(msgspec.Struct):
         return size
 
 
-class _Choice(msgspec.Struct):
+class _Choice(msgspec.Struct, gc=False):
     delta: _Delta | None = None
     text: str | None = None
     finish_reason: str | None = None
 
 
-class _Chunk(msgspec.Struct):
+class _Chunk(msgspec.Struct, gc=False):
     choices: list[_Choice] | None = None
     usage: UsageMember | None = None
     model: str | None = None
@@ -133,13 +137,16 @@ class OpenAIReader:
         data = event.data
         if not data:
             return Mark.QUIET
-        if data.startswith(b"[DONE]"):
+        if data[:6] == b"[DONE]":
             return self._ended()
         try:
-            chunk = _parse(data)
-        except msgspec.MsgspecError:
-            self.garbled += 1
-            return Mark.QUIET
+            chunk = _decode(data)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            salvaged = _salvaged(data)
+            if salvaged is None:
+                self.garbled += 1
+                return Mark.QUIET
+            chunk = salvaged
         if chunk.error is not _ABSENT and bytes(chunk.error) not in _EMPTY:
             self.error = streamed_error(bytes(chunk.error))
             return Mark.ERROR
@@ -183,13 +190,12 @@ class OpenAIReader:
             raise ProtocolError("The model backend sent an event that is not JSON.") from None
 
 
-def _parse(data: bytes) -> _Chunk:
+def _salvaged(data: bytes) -> _Chunk | None:
+    """Read what is JSON but for bytes that are not text."""
     try:
-        return _decode(data)
-    except UnicodeDecodeError:
         return _decode(data.decode("utf-8", "replace").encode())
-    except RecursionError:
-        raise msgspec.DecodeError("nested too deeply") from None
+    except (msgspec.MsgspecError, RecursionError):
+        return None
 
 
 def streamed_error(raw: bytes) -> BackendError:

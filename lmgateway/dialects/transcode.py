@@ -8,6 +8,7 @@ event that the client did not ask for.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from lmgateway.chat import Event
@@ -18,8 +19,8 @@ from lmgateway.errors import GatewayError
 class Transcoder(Protocol):
     """Turns a backend's inspected events into a client's bytes."""
 
-    def take(self, event: Event, mark: Mark) -> bytes:
-        """Give what the client is sent for one event; may be empty."""
+    def take(self, batch: Sequence[tuple[Event, Mark]]) -> bytes:
+        """Give what the client is sent for some events; may be empty."""
 
     def error(self, error: GatewayError) -> bytes:
         """Give the in-band error."""
@@ -36,9 +37,13 @@ class Verbatim:
         self.error = writer.error
         self.keep_alive = writer.keep_alive
 
-    def take(self, event: Event, mark: Mark) -> bytes:
+    def take(self, batch: Sequence[tuple[Event, Mark]]) -> bytes:
         """Give the backend's bytes, unless they tell a usage that was not asked for."""
-        return b"" if mark is self._hide else event.raw
+        hide = self._hide
+        if len(batch) == 1:
+            event, mark = batch[0]
+            return b"" if mark is hide else event.raw
+        return b"".join([event.raw for event, mark in batch if mark is not hide])
 
 
 class Translated:
@@ -50,8 +55,12 @@ class Translated:
         self.error = writer.error
         self.keep_alive = writer.keep_alive
 
-    def take(self, event: Event, mark: Mark) -> bytes:
-        """Give the client's events for one of the backend's."""
-        encode = self._writer.encode
-        out = b"".join([encode(chunk) for chunk in self._reader.decode(event)])
-        return out + self._writer.end() if mark is Mark.END else out
+    def take(self, batch: Sequence[tuple[Event, Mark]]) -> bytes:
+        """Give the client's events for the backend's."""
+        decode, encode = self._reader.decode, self._writer.encode
+        out: list[bytes] = []
+        for event, mark in batch:
+            out += [encode(chunk) for chunk in decode(event)]
+            if mark is Mark.END:
+                out.append(self._writer.end())
+        return b"".join(out)

@@ -35,11 +35,7 @@ class Said(Event):
         chunks: The chunks.
     """
 
-    __slots__ = ("chunks",)
-
-    def __init__(self, raw: bytes, name: bytes, data: bytes, chunks: Sequence[Chunk]) -> None:
-        super().__init__(raw, name, data)
-        self.chunks = chunks
+    chunks: Sequence[Chunk]
 
 
 class SaidReader:

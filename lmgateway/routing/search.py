@@ -153,7 +153,7 @@ class Search:
         take = Translated(reply.reader, dialect.writer(self._request)).take
 
         def translated(event: Event, mark: Mark) -> list[tuple[Event, Mark]]:
-            said = [_raw(take(event, mark))]
+            said = [_raw(take([(event, mark)]))]
             return [*facts, *said] if mark is Mark.END else said
 
         return translated

@@ -12,8 +12,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import aclosing
 
+from twisted.internet.defer import Deferred
+
 from lmgateway.backend_errors import BackendError
-from lmgateway.backends.base import Batch, Reply
+from lmgateway.backends.base import Batch, Batches, Reply
 from lmgateway.backends.batches import BodyBatches
 from lmgateway.dialects.base import Dialect, SurfaceDialect
 from lmgateway.dialects.document import encode
@@ -68,6 +70,7 @@ class Responder:
         self._wall = wall
         self._outlet: Outlet | None = None
         self._transcoder: Transcoder | None = None
+        self._exchange: Exchange | None = None
         self._written = 0.0
 
     async def relay(self, exchange: Exchange, reply: Reply) -> None:
@@ -106,8 +109,8 @@ class Responder:
         transcoder = self._transcode(exchange, reply)
         # What is there already leaves with the head, in one piece.
         first = reply.batches.at_hand() if isinstance(reply.batches, BodyBatches) else ()
-        opening = self._comment(exchange) + self._taken(transcoder, first, exchange)
-        self._transcoder = transcoder
+        opening = self._comment(exchange) + self._said(exchange, transcoder, first)
+        self._exchange, self._transcoder = exchange, transcoder
         outlet = self._outlet = Outlet(self._request)
         exchange.status = 200
         outlet.open(
@@ -116,19 +119,33 @@ class Responder:
         self._beat = self._wheel.start(BEAT_SECONDS, self._keep_alive)
         try:
             async with aclosing(reply.batches) as batches:
-                async for batch in batches:
-                    gate = outlet.write(self._taken(transcoder, batch, exchange))
-                    if gate is not None:
-                        await gate
+                last = await self._pass_on(batches)
         except BackendError as error:
             interrupted = StreamInterrupted()
             interrupted.attempts = tuple(exchange.attempts)
             raise interrupted from error
         finally:
             self._beat.cancel()
+        ending = self._said(exchange, transcoder, last)
         if exchange.bytes_out > len(opening):
             exchange.last_output = self._written
-        outlet.finish()
+        outlet.finish(ending)
+
+    async def _pass_on(self, batches: Batches) -> Batch:
+        """Write what comes; give what is still to be written once all has come."""
+        if isinstance(batches, BodyBatches):
+            return await batches.relay(self._write)
+        async for batch in batches:
+            gate = self._write(batch)
+            if gate is not None:
+                await gate
+        return ()
+
+    def _write(self, batch: Batch) -> Deferred[None] | None:
+        """Write one batch: called for each event of each stream."""
+        exchange, transcoder, outlet = self._exchange, self._transcoder, self._outlet
+        assert exchange is not None and transcoder is not None and outlet is not None, "in a stream"
+        return outlet.write(self._said(exchange, transcoder, batch))
 
     def _comment(self, exchange: Exchange) -> bytes:
         """How it was routed, if the client asked to be told and its grammar has comments."""
@@ -136,9 +153,8 @@ class Responder:
             return b""
         return b": lmg " + encode(exchange.explanation) + b"\n\n"
 
-    def _taken(self, transcoder: Transcoder, batch: Batch, exchange: Exchange) -> bytes:
-        take = transcoder.take
-        data = b"".join([take(event, mark) for event, mark in batch])
+    def _said(self, exchange: Exchange, transcoder: Transcoder, batch: Batch) -> bytes:
+        data = transcoder.take(batch)
         exchange.bytes_out += len(data)
         if exchange.capture_bytes:
             exchange.note_answer(data)

@@ -8,6 +8,7 @@ in between.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -47,6 +48,9 @@ class BodyReader(Protocol):
     _due = 0.0
     _peer: Any = None
     _released = False
+    _take_on: Callable[[bytes], bool] | None = None
+    _silence = 0.0
+    _end_by = 0.0
 
     def __init__(self, response: Response, wheel: Wheel) -> None:
         self.proper_end = response.proper_end
@@ -108,6 +112,36 @@ class BodyReader(Protocol):
                 return b""
             await self._wait(self._wheel.now() + silence_seconds)
         return self._take()
+
+    async def flow(
+        self, take: Callable[[bytes], bool], silence_seconds: float, end_by: float
+    ) -> bool:
+        """
+        Hand on all that comes at once, without a turn through whoever waits here.
+
+        Args:
+            take: Given what has come; says whether to go on.  Must not raise.
+            silence_seconds: How long the backend may be silent.
+            end_by: When all must have come.
+
+        Returns:
+            Whether this is the body's end; else *take* had enough.
+
+        Raises:
+            BackendError: If the body is cut, or comes too late; the connection is closed then.
+        """
+        if self._parts and not take(self._take()):
+            return False
+        if not self._ended:
+            self._take_on, self._silence, self._end_by = take, silence_seconds, end_by
+            try:
+                await self._wait(min(self._wheel.now() + silence_seconds, end_by))
+            finally:
+                self._take_on = None
+        if self._parts or not self._ended:
+            return False
+        self._raise_fault()
+        return True
 
     def abort(self) -> None:
         """Cut the connection, unless the body has come whole or was released; may be repeated."""
@@ -229,6 +263,13 @@ class BodyReader(Protocol):
     def dataReceived(self, data: bytes) -> None:
         """A piece came."""
         if self._ended:
+            return
+        take = self._take_on
+        if take is not None:
+            due = self._wheel.now() + self._silence
+            self._due = due if due < self._end_by else self._end_by
+            if not take(data):
+                self._wake()
             return
         self._size += len(data)
         if self._released:

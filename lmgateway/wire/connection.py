@@ -94,10 +94,12 @@ class Connection(Protocol):
         self._dial: Dial | None = dial
         self._flight: Flight | None = None
         self._response: Response | None = None
-        self._parser: HttpResponseParser | None = HttpResponseParser(self)
         self._stage = _OPENING
         self._headers: list[tuple[bytes, bytes]] = []
         self._body: list[bytes] = []
+        # Called by llhttp for each piece of a body.
+        self.on_body = self._body.append
+        self._parser: HttpResponseParser | None = HttpResponseParser(self)
         self._fault: BackendError | None = None
         self._paused = False
         self._linger: Timer | None = None
@@ -111,6 +113,9 @@ class Connection(Protocol):
             transport.setTcpNoDelay(True)
             transport.setTcpKeepAlive(True)
         self._write = direct_write(transport)
+        if getattr(getattr(transport, "protocol", None), "_wrappedProtocol", None) is self:
+            # What comes need not pass through the endpoint's wrapper.
+            transport.protocol = self  # type: ignore[attr-defined]  # as Twisted itself switches
         dial = cast("Dial", self._dial)
         if not dial.opened(self):
             self._ready()
@@ -194,10 +199,6 @@ class Connection(Protocol):
             return
         self._accept(code, headers, version)
 
-    def on_body(self, data: bytes) -> None:
-        """A piece of the body."""
-        self._body.append(data)
-
     def on_message_complete(self) -> None:
         """The message is complete."""
         if self._stage == _BODY:
@@ -254,15 +255,19 @@ class Connection(Protocol):
                 self._break(ProtocolError(_MALFORMED))
                 return
         try:
-            cast(HttpResponseParser, self._parser).feed_data(data)
+            self._parser.feed_data(data)  # type: ignore[union-attr]  # there until it is lost
         except (HttpParserError, HttpParserUpgrade):
             self._break(self._fault or ProtocolError(_MALFORMED))
             return
         body = self._body
         if body:
-            self._body = []
+            data = body[0] if len(body) == 1 else b"".join(body)
+            body.clear()
             self._fed = 0
-            self._deliver(body[0] if len(body) == 1 else b"".join(body))
+            if self._stage == _BODY and self._flight is None:
+                self._response.push(data)  # type: ignore[union-attr]  # there while it comes
+            else:
+                self._deliver(data)
             return
         self._fed += len(data)
         if self._fed > MAX_HEAD and self._stage != _ENDED:

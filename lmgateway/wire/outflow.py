@@ -97,7 +97,10 @@ class Outflow:
             and direct.connected
             and not direct.disconnecting
         ):
-            sent = send_some(direct, data)
+            try:
+                sent = direct.socket.send(data)
+            except OSError:  # an error is met again, and reported, when the rest is written
+                sent = 0
             if sent == len(data):
                 return
             data = data[sent:]

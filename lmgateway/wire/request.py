@@ -219,7 +219,7 @@ class Request(TwistedRequest):
         if not self.startedWriting:
             self._begin_as_set(data)
         elif data:
-            framed = self._frame(data)
+            framed = b"%x\r\n%b\r\n" % (len(data), data) if self.chunked else self._frame(data)
             if framed:
                 self._channel.outflow.write(framed)
 

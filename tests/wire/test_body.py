@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from twisted.internet.defer import CancelledError
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from lmgateway.backend_errors import BackendTimeout, ProtocolError, Unreachable
@@ -313,3 +313,106 @@ class ChunkTests(BodyTestCase):
         memory.reader(response)
         with self.assertRaises(RuntimeError):
             memory.reader(response)
+
+
+class FlowTests(BodyTestCase):
+    def flow(
+        self, reader: BodyReader, took: list[bytes], enough: bytes = b"", end_by: float = 60.0
+    ) -> Deferred[bool]:
+        """Begin to read on, until *enough* came."""
+
+        def take(data: bytes) -> bool:
+            took.append(data)
+            return data != enough
+
+        return run(reader.flow(take, 2.0, end_by))
+
+    def test_everything_is_handed_on_as_it_comes(self) -> None:
+        """What waited and what comes later is given out at once, up to the body's end."""
+        _, wire, reader = self.begin()
+        wire.answer(chunked(b"a", b"b", end=False))
+        took: list[bytes] = []
+        flowing = self.flow(reader, took)
+        self.assertEqual(took, [b"ab"])
+        wire.answer(chunked(b"c", end=False))
+        self.assertEqual(took, [b"ab", b"c"])
+        self.assertNoResult(flowing)
+        wire.answer(chunked(b"d"))
+        self.assertEqual(took, [b"ab", b"c", b"d"])
+        self.assertTrue(self.successResultOf(flowing))
+
+    def test_enough(self) -> None:
+        """Whoever has enough is given no more, and what comes later waits."""
+        for early in (True, False):
+            _, wire, reader = self.begin()
+            took: list[bytes] = []
+            if early:
+                wire.answer(chunked(b"stop", end=False))
+            flowing = self.flow(reader, took, b"stop")
+            if not early:
+                wire.answer(chunked(b"stop", end=False))
+            self.assertFalse(self.successResultOf(flowing))
+            wire.answer(chunked(b"later"))
+            self.assertEqual(took, [b"stop"])
+            self.assertEqual(self.successResultOf(run(reader.chunk(1))), b"later")
+
+    def test_a_cut_is_told_after_what_came(self) -> None:
+        """U8: a break is no end."""
+        _, wire, reader = self.begin()
+        took: list[bytes] = []
+        flowing = self.flow(reader, took)
+        wire.answer(chunked(b"a", end=False))
+        wire.close()
+        self.failureResultOf(flowing, Unreachable)
+        self.assertEqual(took, [b"a"])
+
+    def test_silence(self) -> None:
+        """U3: each piece puts the deadline off."""
+        memory, wire, reader = self.begin()
+        flowing = self.flow(reader, [])
+        for _ in range(3):
+            memory.pass_time(1.5)
+            wire.answer(chunked(b"x", end=False))
+        memory.pass_time(1.9)
+        self.assertNoResult(flowing)
+        memory.pass_time(0.2)
+        self.failureResultOf(flowing, BackendTimeout)
+        self.assertTrue(wire.aborted)
+        self.assertEqual((memory.agent.active, memory.wheel.pending), (0, 0))
+
+    def test_nothing_puts_the_last_deadline_off(self) -> None:
+        """U3: a trickle without end is cut when all must have come."""
+        memory, wire, reader = self.begin()
+        flowing = self.flow(reader, [], end_by=memory.wheel.now() + 3.0)
+        for _ in range(2):
+            memory.pass_time(1.4)
+            wire.answer(chunked(b"x", end=False))
+        self.assertNoResult(flowing)
+        memory.pass_time(0.3)
+        self.failureResultOf(flowing, BackendTimeout)
+        self.assertTrue(wire.aborted)
+
+    def test_back_pressure(self) -> None:
+        """A body that nobody takes on is paused, and resumed by who goes on."""
+        _, wire, reader = self.begin()
+        took: list[bytes] = []
+        flowing = self.flow(reader, took, b"stop")
+        wire.answer(chunked(b"stop", end=False))
+        self.assertFalse(self.successResultOf(flowing))
+        wire.answer(chunked(b"x" * 100_000, end=False))
+        self.assertTrue(wire.paused)
+        self.flow(reader, took)
+        self.assertFalse(wire.paused)
+        self.assertEqual(took[1:], [b"x" * 100_000])
+
+    def test_cancel(self) -> None:
+        """U2: cancelling cuts the connection at once, and nothing more is handed on."""
+        memory, wire, reader = self.begin()
+        took: list[bytes] = []
+        flowing = self.flow(reader, took)
+        flowing.cancel()
+        self.failureResultOf(flowing, CancelledError)
+        self.assertTrue(wire.aborted)
+        wire.answer(chunked(b"x", end=False))
+        self.assertEqual(took, [])
+        self.assertEqual((memory.agent.active, memory.wheel.pending), (0, 0))

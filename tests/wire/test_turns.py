@@ -1,0 +1,129 @@
+"""The lighter turn does what Twisted's own does."""
+
+from __future__ import annotations
+
+import os
+import socket
+from typing import Any
+
+from twisted.internet.epollreactor import EPollReactor
+from twisted.internet.error import ConnectionDone, ConnectionLost
+from twisted.internet.protocol import Protocol
+from twisted.internet.tcp import Server
+from twisted.internet.testing import MemoryReactor
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+
+from lmgateway.wire.turns import lighten
+
+
+class Listener(Protocol):
+    """Notes what it is told; fails when told to."""
+
+    def __init__(self) -> None:
+        self.got: list[bytes] = []
+        self.reason: Failure | None = None
+
+    def dataReceived(self, data: bytes) -> None:
+        """Bytes came."""
+        if data == b"fail":
+            raise ValueError("told to")
+        self.got.append(data)
+
+    def connectionLost(self, reason: Any = None) -> None:
+        """The end."""
+        self.reason = reason
+
+
+class TurnTests(SynchronousTestCase):
+    """One connection on a reactor of its own, which is turned by hand."""
+
+    def setUp(self) -> None:
+        self.reactor: Any = EPollReactor()
+        self.addCleanup(self.reactor._poller.close)
+        lighten(self.reactor)
+        ours, self.theirs = socket.socketpair()
+        self.addCleanup(self.theirs.close)
+        self.addCleanup(ours.close)
+        self.protocol = Listener()
+        address: Any = ("127.0.0.1", 1)
+        port: Any = None
+        self.server = Server(ours, self.protocol, address, port, 1, self.reactor)
+        self.protocol.makeConnection(self.server)
+        self.server.startReading()
+
+    def test_bytes(self) -> None:
+        """What was sent is received."""
+        self.theirs.send(b"hello")
+        self.reactor.doIteration(1)
+        self.reactor.doIteration(0)
+        self.assertEqual(self.protocol.got, [b"hello"])
+
+    def test_written_bytes(self) -> None:
+        """What waits to be sent is sent when the socket takes it."""
+        self.server.write(b"hello")
+        self.reactor.doIteration(1)
+        self.assertEqual(self.theirs.recv(9), b"hello")
+
+    def test_end(self) -> None:
+        """A peer that closes is noticed, after what it sent."""
+        self.theirs.send(b"last")
+        self.theirs.close()
+        for _ in range(2):
+            self.reactor.doIteration(1)
+        self.assertEqual(self.protocol.got, [b"last"])
+        assert self.protocol.reason is not None
+        self.protocol.reason.trap(ConnectionDone)
+
+    def test_reset(self) -> None:
+        """A connection that cannot be read is lost."""
+        self.theirs.send(b"x")
+
+        class Broken:
+            fileno = self.server.socket.fileno
+            close = self.server.socket.close
+            shutdown = self.server.socket.shutdown
+
+            def recv(self, size: int) -> bytes:
+                raise ConnectionResetError
+
+        self.server.socket = Broken()  # type: ignore[assignment]
+        self.reactor.doIteration(1)
+        assert self.protocol.reason is not None
+        self.protocol.reason.trap(ConnectionLost)
+
+    def test_a_failing_protocol(self) -> None:
+        """A protocol that raises loses its connection; the failure is logged, and no other."""
+        self.theirs.send(b"fail")
+        self.reactor.doIteration(1)
+        assert self.protocol.reason is not None
+        self.protocol.reason.trap(ValueError)
+        self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
+
+    def test_other_descriptors(self) -> None:
+        """Whatever else is waited for is read as Twisted reads it."""
+        read, write = os.pipe()
+        self.addCleanup(os.close, read)
+        self.addCleanup(os.close, write)
+        seen: list[bytes] = []
+
+        class Pipe:
+            def fileno(self) -> int:
+                return read
+
+            def doRead(self) -> None:  # noqa: N802  # Twisted's name
+                seen.append(os.read(read, 9))
+
+            def logPrefix(self) -> str:
+                return "pipe"
+
+        self.reactor.addReader(Pipe())
+        os.write(write, b"x")
+        self.reactor.doIteration(1)
+        self.assertEqual(seen, [b"x"])
+
+    def test_only_on_epoll(self) -> None:
+        """Other reactors are left as they are."""
+        other = MemoryReactor()
+        lighten(other)
+        self.assertFalse(hasattr(other, "doPoll"))
