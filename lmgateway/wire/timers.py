@@ -17,6 +17,10 @@ from twisted.logger import Logger
 _log = Logger()
 
 
+def _nothing() -> None:
+    """Be called by nobody: in the place of what would be kept, and keep its owner, for nothing."""
+
+
 class Timer:
     """A deadline that was set; ``cancel`` it once it no longer matters."""
 
@@ -32,6 +36,7 @@ class Timer:
         if self in self._slot:
             del self._slot[self]
             self._wheel.pending -= 1
+            self._expire = _nothing
 
 
 class Wheel:
@@ -77,8 +82,9 @@ class Wheel:
                 while slot:
                     timer, _ = slot.popitem()
                     self.pending -= 1
+                    expire, timer._expire = timer._expire, _nothing
                     try:
-                        timer._expire()
+                        expire()
                     except Exception:
                         _log.failure("A deadline could not be handled.")
         finally:
