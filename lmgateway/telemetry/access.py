@@ -2,7 +2,7 @@
 The access log: one JSON line per exchange, from a buffer of its own.
 
 The logger of operational events costs tens of microseconds a line; this one
-encodes a struct and appends.
+keeps the entry, and encodes some of them at once.
 """
 
 from __future__ import annotations
@@ -17,6 +17,9 @@ from lmgateway.telemetry.traffic import Entry
 
 __all__ = ["FLUSH_BYTES", "FLUSH_SECONDS", "MAX_HELD", "AccessLog"]
 
+BATCH = 32
+"""Entries that are encoded at once: what little there is to do is done while it is at hand."""
+
 
 class AccessLog(Lines):
     """
@@ -30,10 +33,16 @@ class AccessLog(Lines):
 
     def __init__(self, write: Callable[[bytes], object], clock: IReactorTime) -> None:
         super().__init__(write, clock)
-        self._encode = msgspec.json.Encoder().encode
+        self._encode = msgspec.json.Encoder().encode_lines
+        self._entries: list[Entry] = []
         self.share = 1.0
         self.slow_ms = 0.0
         self.left_out = 0
+
+    @property
+    def waiting(self) -> bool:
+        """Whether there are lines that nobody took yet."""
+        return bool(self._entries) or super().waiting
 
     def __call__(self, entry: Entry) -> None:
         """Take one entry; what is kept for the operator's eyes is not logged."""
@@ -42,7 +51,30 @@ class AccessLog(Lines):
         elif self.full:
             self.dropped += 1
         else:
-            self.put(encoded(self._encode, entry))
+            self._keep(entry)
+
+    def _keep(self, entry: Entry) -> None:
+        entries = self._entries
+        entries.append(_fit(entry))
+        if len(entries) == 1:
+            self._leave()
+        elif len(entries) >= BATCH:
+            self._gather()
+            self._leave()
+
+    def _gather(self) -> None:
+        entries, self._entries = self._entries, []
+        self._lines += self._encode(entries)
+
+    def flush(self) -> None:
+        """Write out what there is."""
+        self._gather()
+        super().flush()
+
+    def abandon(self) -> None:
+        """Give up what nobody took."""
+        self._gather()
+        super().abandon()
 
     def _is_left_out(self, entry: Entry) -> bool:
         if not entry.success or entry.latency_ms > self.slow_ms:
@@ -53,6 +85,11 @@ class AccessLog(Lines):
 
 def encoded(encode: Callable[[Entry], bytes], entry: Entry) -> bytes:
     """Give an entry as JSON, without the body that is only for the operator's eyes."""
-    if entry.debug_request_body is not msgspec.UNSET:
-        entry = msgspec.structs.replace(entry, debug_request_body=msgspec.UNSET)
-    return encode(entry)
+    return encode(_fit(entry))
+
+
+def _fit(entry: Entry) -> Entry:
+    """Give an entry without that body."""
+    if entry.debug_request_body is msgspec.UNSET:
+        return entry
+    return msgspec.structs.replace(entry, debug_request_body=msgspec.UNSET)

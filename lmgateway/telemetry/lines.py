@@ -58,11 +58,15 @@ class Lines:
 
     def put(self, line: bytes) -> None:
         """Take one line, without its end."""
-        if len(self._lines) >= self._held:
+        if self.full:
             self.dropped += 1
             return
         self._lines += line
         self._lines += b"\n"
+        self._leave()
+
+    def _leave(self) -> None:
+        """Have what there is written soon, or now if it is much."""
         if self._flush is None:
             self._flush = self._clock.callLater(FLUSH_SECONDS, self._due)
         if len(self._lines) >= FLUSH_BYTES and not self._stuck:

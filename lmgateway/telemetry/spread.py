@@ -44,6 +44,13 @@ class Spread:
         self.counts[bisect_left(BOUNDS, value)] += 1
         self.total += value
 
+    def add_all(self, values: Sequence[float]) -> None:
+        """Count each value."""
+        counts = self.counts
+        for value in values:
+            counts[bisect_left(BOUNDS, value)] += 1
+        self.total += sum(values)
+
     def merge(self, other: Spread | Packed) -> None:
         """Count all that *other* counted."""
         if isinstance(other, Packed):

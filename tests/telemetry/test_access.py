@@ -65,6 +65,15 @@ class AccessLogTests(SynchronousTestCase):
             number += 1
         self.assertEqual(self.ids(), list(range(number)))
 
+    def test_what_was_not_encoded_yet_waits_too(self) -> None:
+        """Whoever gives up waiting loses what had not become a line yet, and that is counted."""
+        for number in range(3):
+            self.log(entry(number))
+        self.assertTrue(self.log.waiting)
+        self.log.abandon()
+        self.assertFalse(self.log.waiting)
+        self.assertEqual(self.log.dropped, 3)
+
     def test_a_stuck_writer_gets_the_rest_later(self) -> None:
         """What was not taken is offered again, from where it stopped."""
         self.room = 100

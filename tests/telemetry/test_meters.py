@@ -10,7 +10,7 @@ from lmgateway.errors import RateLimited
 from lmgateway.exchange import Climb
 from lmgateway.principal import Standing
 from lmgateway.telemetry.families import families
-from lmgateway.telemetry.meters import MAX_CELLS, Meters
+from lmgateway.telemetry.meters import BATCH, MAX_CELLS, Meters
 from lmgateway.telemetry.traffic import Entry
 from tests.telemetry.entries import attempt, entry
 from tests.telemetry.scraping import Found, scraped, value
@@ -157,6 +157,24 @@ class MetersTests(SynchronousTestCase):
         found = self.found()
         self.assertEqual(value(found, "lmg_http_requests_total"), MAX_CELLS + 500)
         self.assertEqual(value(found, "lmg_http_requests_total", profile="other"), 500)
+
+    def test_many_add_up_as_one_by_one(self) -> None:
+        """However many come before somebody asks, the sums are those of asking every time."""
+        tries = (attempt("backend_failed"), attempt("ok"))
+        kinds = [
+            entry(attempts=tries, saved=5),
+            entry(first_output=0.2, last_output=1.2),
+            entry("backend_timeout", status=504, attempts=(attempt("backend_timeout"),)),
+        ]
+        patient = Meters(lambda: self.now, lambda: 1e9 + self.now)
+        for number in range(2 * BATCH + 1):
+            patient(kinds[number % 3])
+            self.meters(kinds[number % 3])
+            self.meters.fold()
+        ours, theirs = self.found(), scraped(families(patient))
+        self.assertEqual(ours.keys(), theirs.keys())
+        for name, found in ours.items():
+            self.assertAlmostEqual(found, theirs[name], msg=str(name))
 
     def test_nothing_is_lost_between_scrapes(self) -> None:
         """Counters only grow, whenever they are looked at."""
