@@ -52,9 +52,11 @@ class ExchangeAccount:
             MalformedRequest: If the request's own bound on its cost is no amount of money.
         """
         self._bill.open()
-        scopes = self._limits.scopes(self._exchange)
+        exchange, limits = self._exchange, self._limits
+        scopes = limits.scopes(exchange)
         if scopes:
-            self._claimed().open(scopes)
+            claim = self._claim = Claim(exchange, limits, self._bill.ask)
+            claim.open(scopes)
 
     def enter(self, profile: str) -> None:
         """Count the request for the profile that routes it, once."""
@@ -74,9 +76,10 @@ class ExchangeAccount:
 
     def standings(self) -> Sequence[Standing]:
         """Say how the limits that apply stand, the tightest of each kind."""
-        if self._claim is None and self._limits.address is None:
-            return ()
-        return self._claimed().standings()
+        claim = self._claim
+        if claim is None:
+            return () if self._limits.address is None else self._claimed().standings()
+        return claim.standings()
 
     # Money -----------------------------------------------------------------
     def reserve(self, attempt: Attempt, request: ChatRequest) -> int | None:
@@ -130,5 +133,7 @@ class ExchangeAccount:
             error: What the exchange ended with.
         """
         self._bill.close()
-        if self._claim is not None or error is not None:
+        if self._claim is not None:
+            self._claim.close(error)
+        elif error is not None:
             self._claimed().close(error)

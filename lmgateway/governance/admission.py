@@ -104,7 +104,7 @@ class Admitted:
             LimitError: If whoever asks has had too much.
         """
         admission, tally = self._admission, self._admission.tally
-        if admission.unrecordable:
+        if admission.fail_closed and admission.unrecordable:
             raise Unrecordable("Usage cannot be recorded now.", retry_after=1)
         if tally.in_flight >= admission.max_in_flight:
             raise Overloaded("The gateway is full.", retry_after=admission.wait())

@@ -52,7 +52,16 @@ class Bill:
         budgets: Of the config; which of them pay is told by ``open`` and ``enter``.
     """
 
-    __slots__ = ("_ask", "_budgets", "_every", "_exchange", "_held", "_prices", "_spending")
+    __slots__ = (
+        "_ask",
+        "_budgets",
+        "_every",
+        "_exchange",
+        "_held",
+        "_priced",
+        "_prices",
+        "_spending",
+    )
 
     def __init__(
         self, exchange: Exchange, prices: Prices, budgets: Budgets, spending: Spending
@@ -62,6 +71,7 @@ class Bill:
         self._spending = spending
         self._every = budgets
         self._ask: Ask | None = None
+        self._priced: tuple[Attempt, Usage, int | None] | None = None
         self._budgets: tuple[Budget, ...] = ()
         self._held: dict[int, tuple[Budget, ...]] | None = None
 
@@ -123,7 +133,10 @@ class Bill:
     def _paying(self, attempt: Attempt, request: ChatRequest) -> tuple[Budget, ...]:
         if request.endpoint == "count_tokens":
             return ()
-        return self._budgets + self._every.of_target(attempt.tier, attempt.model)
+        every = self._every
+        if not every.of_targets:
+            return self._budgets
+        return self._budgets + every.of_target(attempt.tier, attempt.model)
 
     def _most(self, attempt: Attempt, request: ChatRequest) -> tuple[int | None, int | None]:
         """Give the most that an attempt can cost, and the bound on its output that says so."""
@@ -164,7 +177,10 @@ class Bill:
         request = self._exchange.request
         if usage is None or request is None or request.endpoint == "count_tokens":
             return 0
-        return self._prices.cost(attempt, usage)
+        priced = self._priced
+        if priced is None or priced[0] is not attempt or priced[1] is not usage:
+            priced = self._priced = (attempt, usage, self._prices.cost(attempt, usage))
+        return priced[2]
 
     # Savings ------------------------------------------------------------------
     def _baseline(self) -> Price | None:

@@ -112,7 +112,8 @@ class Bucket:
     def stand(self, rate: Rate, now: float) -> tuple[int, float]:
         """Say how much still fits, and in how many seconds all of it can be used again."""
         level = self.level(rate, now)
-        return room(rate, level), level / rate.flow
+        left = int(rate.capacity - level + SLACK)
+        return left if left > 0 else 0, level / rate.flow
 
     def take(self, amount: float, now: float) -> None:
         """Use *amount*, whether or not it fits."""
@@ -185,8 +186,9 @@ class Window:
     def stand(self, rate: Rate, now: float) -> tuple[int, float]:
         """Say how much still fits, and in how many seconds all of it can be used again."""
         level = self.level(rate, now)
+        left = int(rate.capacity - level + SLACK)
         reset = self._seconds[-1][0] + WINDOW + 1 - now if self._seconds else 0.0
-        return room(rate, level), reset
+        return left if left > 0 else 0, reset
 
     def take(self, amount: float, now: float) -> None:
         """Use *amount*, whether or not it fits."""
@@ -215,12 +217,6 @@ class Window:
     def remaining(self, rate: Rate, now: float) -> int:
         """Say how much still fits."""
         return self.stand(rate, now)[0]
-
-
-def room(rate: Rate, level: float) -> int:
-    """Say how much fits above a level."""
-    left = int(rate.capacity - level + SLACK)
-    return left if left > 0 else 0
 
 
 class _Aging(Protocol):

@@ -192,6 +192,7 @@ class Budgets:
         groups: The budgets that each group lists.
         everyone: The global ones.
         downgrades: Whether one of them sends requests to another tier.
+        of_targets: Whether there are any of tiers or models.
     """
 
     purses: Purses
@@ -203,7 +204,12 @@ class Budgets:
     profiles: Mapping[str, tuple[Budget, ...]] = field(factory=dict)
     tiers: Mapping[str, tuple[Budget, ...]] = field(factory=dict)
     models: Mapping[str, tuple[Budget, ...]] = field(factory=dict)
+    of_targets: bool = field(init=False)
     _known: Known[tuple[Budget, ...]] = field(factory=Known, init=False)
+
+    @of_targets.default
+    def _has_those_of_targets(self) -> bool:
+        return bool(self.tiers or self.models)
 
     @classmethod
     def of(
@@ -251,7 +257,12 @@ class Budgets:
 
     def having(self, principal: Principal) -> tuple[Budget, ...]:
         """Give the budgets that a principal spends from, whatever is asked for."""
-        return self._known.of(principal, self._of) if self.terms else ()
+        if not self.terms:
+            return ()
+        known = self._known.get(principal.name)
+        if known is None or known[0] is not principal:
+            known = self._known.keep(principal, self._of(principal))
+        return known[1]
 
     def _of(self, principal: Principal) -> tuple[Budget, ...]:
         shared = self.groups.get(principal.group, ())
@@ -274,8 +285,6 @@ class Budgets:
 
     def of_target(self, tier: str, model: str) -> tuple[Budget, ...]:
         """Give the budgets of a tier and a model."""
-        if not self.tiers and not self.models:
-            return ()
         return (*self.tiers.get(tier, ()), *self.models.get(model, ()))
 
     def _owned(self, name: str, client: str, group: str) -> Budget | None:

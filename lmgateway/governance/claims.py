@@ -82,8 +82,7 @@ class Claim:
         if not self._joined:
             self._taken = now
         self._asked += scopes
-        joined = self._admitted(scopes, self._estimate(scopes), now)
-        self._joined = self._joined + joined if self._joined else joined
+        self._joined += self._admitted(scopes, now)
 
     def _estimate(self, scopes: tuple[Scope, ...]) -> Ask:
         """Estimate the request, if anybody counts its tokens; once."""
@@ -96,8 +95,9 @@ class Claim:
                 return self._ask
         return NOTHING
 
-    def _admitted(self, scopes: tuple[Scope, ...], ask: Ask, now: float) -> tuple[Scope, ...]:
+    def _admitted(self, scopes: tuple[Scope, ...], now: float) -> tuple[Scope, ...]:
         """Take a place in all scopes, or in none; give those that count it."""
+        ask = self._estimate(scopes)
         for scope in scopes:
             if not scope.admits(ask, now):
                 over = [each for each in scopes if not each.admits(ask, now)]
@@ -143,8 +143,7 @@ class Claim:
         if scopes:
             if self._attempts is None:
                 self._attempts = {}
-            joined = self._admitted(scopes, self._estimate(scopes), limits.now())
-            self._attempts[id(attempt)] = joined
+            self._attempts[id(attempt)] = self._admitted(scopes, limits.now())
 
     def limit(self, attempt: Attempt) -> LimitError | None:
         """Say why ``begin`` would raise now; ``None`` if it would not."""
@@ -181,7 +180,7 @@ class Claim:
         """Say how the limits that apply stand, the tightest of each kind."""
         limits = self._limits
         now = limits.now()
-        told = [*limits.at_the_door(self._exchange.peer)]
+        told = [] if limits.address is None else [*limits.at_the_door(self._exchange.peer)]
         for scope in self._asked:
             if scope.enforced:
                 told += scope.standings(now)
@@ -195,7 +194,7 @@ class Claim:
             error: What the exchange ended with.
         """
         exchange, limits = self._exchange, self._limits
-        is_refused = isinstance(error, LimitError) and not exchange.attempts
+        is_refused = error is not None and isinstance(error, LimitError) and not exchange.attempts
         if is_refused:
             limits.unknock(exchange.peer, exchange.admitted)
         if not self._joined:

@@ -206,7 +206,9 @@ class Scope:
     # What is told ----------------------------------------------------------
     def standings(self, now: float) -> list[Standing]:
         """Say how this scope's limits stand."""
-        told = [standing(what, self.kind, meter, now) for what, meter in self.meters]
+        told = []
+        for what, meter in self.meters:
+            told.append(standing(what, self.kind, meter, now))
         if (most := self.concurrent) is not None:
             left = max(0, most - self.counter.concurrent)
             told.append(Standing("concurrency", self.kind, most, left, 0.0, most))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Generic, TypeVar
 
 from lmgateway.principal import Principal
@@ -13,19 +12,14 @@ MAX_KNOWN = 200_000
 Kept = TypeVar("Kept")
 
 
-class Known(Generic[Kept]):
-    """What is remembered of each principal, until another one goes by its name."""
+class Known(dict[str, tuple[Principal, Kept]], Generic[Kept]):
+    """What is remembered of each principal, by name: another one may come to go by it."""
 
-    __slots__ = ("_by_name",)
+    __slots__ = ()
 
-    def __init__(self) -> None:
-        self._by_name: dict[str, tuple[Principal, Kept]] = {}
-
-    def of(self, principal: Principal, work_out: Callable[[Principal], Kept]) -> Kept:
-        """Give what follows, worked out if it is not remembered."""
-        known = self._by_name.get(principal.name)
-        if known is None or known[0] is not principal:
-            if len(self._by_name) >= MAX_KNOWN:
-                self._by_name.clear()
-            known = self._by_name[principal.name] = (principal, work_out(principal))
-        return known[1]
+    def keep(self, principal: Principal, kept: Kept) -> tuple[Principal, Kept]:
+        """Remember it from now on."""
+        if len(self) >= MAX_KNOWN:
+            self.clear()
+        self[principal.name] = known = (principal, kept)
+        return known

@@ -110,7 +110,7 @@ class Prices:
 
     def cost(self, attempt: Attempt, usage: Usage) -> int | None:
         """Give the nano-dollars of an attempt; ``None`` if its target has no price."""
-        price = self.price(attempt)
+        price = self.targets.get((attempt.tier, attempt.backend, attempt.model))
         if price is FREE:
             return 0
         return None if price is None else price.cost(usage)
