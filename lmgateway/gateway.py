@@ -10,7 +10,7 @@ no surface can forget one.
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from typing import Protocol
 
 from attrs import frozen
@@ -54,7 +54,7 @@ class Gateway:
         open: Chooses a target and enters with its committed reply.
     """
 
-    recording: _Scope
+    recording: Callable[[Exchange], AbstractContextManager[None]]
     admit: _Scope
     open: Open
 
@@ -70,7 +70,7 @@ class Gateway:
         Raises:
             GatewayError: Whatever the client is to be told.
         """
-        async with self.recording(exchange):
+        with self.recording(exchange):
             exchange.request = read()
             async with self.admit(exchange):
                 async with self.open(exchange) as reply:

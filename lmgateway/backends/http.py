@@ -142,8 +142,15 @@ class _Attempt:
         self._body: BodyReader | None = None
 
     async def __aenter__(self) -> Reply:
+        backend, request = self._backend, self._call.request
+        codec = backend.own.get(request.dialect, backend.codec)
+        target = backend.targets.get(codec.path(request) or "")
+        if target is None:
+            if request.endpoint == "count_tokens":
+                return counted(request)
+            raise Unsupported(f"This model's backend has no {request.endpoint}.")
         try:
-            return await self._ask()
+            return await self._ask(codec, target)
         except BaseException as error:
             self._leave(error)
             raise
@@ -162,35 +169,29 @@ class _Attempt:
         if isinstance(error, BackendError):
             error.backend = self._backend.name
 
-    async def _ask(self) -> Reply:
+    async def _ask(self, codec: Dialect, target: Target) -> Reply:
         backend, call = self._backend, self._call
-        request = call.request
-        codec = backend.own.get(request.dialect, backend.codec)
-        target = backend.targets.get(codec.path(request) or "")
-        if target is None:
-            if request.endpoint == "count_tokens":
-                return counted(request)
-            raise Unsupported(f"This model's backend has no {request.endpoint}.")
+        request, patience = call.request, backend.patience
         dropped = _dropped(codec, call, backend.quirks)
-        now, patience = backend.wheel.now(), backend.patience
-        due = min(
-            now + (patience.first_output if request.stream else patience.whole), call.commit_by
-        )
+        now = backend.wheel.now()
+        longest = patience.first_output if request.stream else patience.whole
+        due = min(now + longest, call.commit_by)
         document = codec.render(request, call.overrides, backend.quirks)
         if call.sent is not None:
             call.sent(document)
-        response = await backend.client.send(
-            target,
-            document,
-            backend.headers(codec, call),
-            head_seconds=_left(due, now),
-        )
+        added = backend.headers(codec, call)
+        response = await backend.client.send(target, document, added, head_seconds=_left(due, now))
         body = self._body = BodyReader(response, backend.wheel)
         if response.code >= 400:
             raise await self._refusal(response, body, codec, due)
         _check(response, codec, stream=request.stream)
-        answer = self._streamed if request.stream else self._whole
-        reply = await answer(response, body, codec, due)
+        if request.stream:
+            reply = await self._streamed(response, body, codec, due)
+        else:
+            answer = body.at_hand(MAX_ANSWER)
+            if answer is None:
+                answer = await body.whole(MAX_ANSWER, _left(due, backend.wheel.now()))
+            reply = self._whole(response, answer, codec)
         reply.dropped = dropped
         return reply
 
@@ -208,11 +209,8 @@ class _Attempt:
         refusal.upstream_status = response.code
         return refusal
 
-    async def _whole(
-        self, response: Response, body: BodyReader, codec: Dialect, due: float
-    ) -> Reply:
+    def _whole(self, response: Response, answer: bytes, codec: Dialect) -> Reply:
         backend = self._backend
-        answer = await body.whole(MAX_ANSWER, _left(due, backend.wheel.now()))
         reply = Reply(
             dialect=codec.name,
             headers=_passed_on(response, backend.masked),

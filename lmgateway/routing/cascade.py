@@ -101,10 +101,6 @@ class Cascade:
         """
         request = exchange.request
         assert request is not None, "only parsed requests are routed"
-        if tier is not None and request.model != AUTO:
-            decision = self._plain(policy, tier, exchange)
-            if decision is not None:
-                return self._served(decision, tier, exchange, hint)
         way = _Way(request, exchange, self.counter.estimate(request), [policy])
         while True:
             policy = way.policies[-1]
@@ -126,17 +122,31 @@ class Cascade:
             start = leads or self._start(way, reading, tier)
             return self._settled(way, self._plan(way, demand, start))
 
-    def _plain(self, policy: Policy, tier: Tier, exchange: Exchange) -> Decision | None:
-        """Give a decision that depends on nothing but profile and tier, if it is one of those."""
+    def plain(
+        self, exchange: Exchange, policy: Policy, tier: Tier | None, hint: Hint = LIVE
+    ) -> Decision | None:
+        """
+        Say what ``decide`` would, where that depends on nothing but profile and tier.
+
+        Such a decision is made once in the life of a config; of any other this says ``None``.
+
+        Raises:
+            LimitError: If the profile has had too many.
+        """
         request = exchange.request
         assert request is not None, "only parsed requests are routed"
+        if tier is None or request.model == AUTO:
+            return None
         key = (policy.name, tier.name, request.stream)
         decision = self._known.get(key)
-        if decision is None and self._is_plain(policy, tier):
-            way = _Way(request, exchange, self.counter.estimate(request), [policy])
-            plan = self._plan(way, NO_DEMAND, tier)
-            decision = way.decision(plan=evolve(plan, steps=tuple(plan)), choice=tier)
-            self._known[key] = decision
+        if decision is None:
+            if not self._is_plain(policy, tier):
+                return None
+            decision = self._known[key] = self._made(exchange, request, policy, tier)
+        if hint.ask:
+            exchange.account.enter(policy.name)
+        exchange.priority = priority(exchange, tier)
+        exchange.injected = 0 if decision.plan is None else decision.plan.injected
         return decision
 
     def _is_plain(self, policy: Policy, tier: Tier) -> bool:
@@ -148,13 +158,12 @@ class Cascade:
             and tier.overflow is None
         )
 
-    def _served(self, decision: Decision, tier: Tier, exchange: Exchange, hint: Hint) -> Decision:
-        """Note a decision that was made before for another request like this one."""
-        if hint.ask:
-            exchange.account.enter(decision.policy.name)
-        exchange.priority = priority(exchange, tier)
-        exchange.injected = 0 if decision.plan is None else decision.plan.injected
-        return decision
+    def _made(
+        self, exchange: Exchange, request: ChatRequest, policy: Policy, tier: Tier
+    ) -> Decision:
+        way = _Way(request, exchange, self.counter.estimate(request), [policy])
+        plan = self._plan(way, NO_DEMAND, tier)
+        return way.decision(plan=evolve(plan, steps=tuple(plan)), choice=tier)
 
     async def _read(self, way: _Way, hint: Hint) -> Reading | None:
         """Classify; ``None`` if there is nothing to go by."""

@@ -23,11 +23,12 @@ there is no money for.  A climb that begins with a tier over budget ends there.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Coroutine, Iterable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from operator import itemgetter
 from random import Random
 from types import TracebackType
+from typing import Any
 
 from attrs import frozen
 from msgspec.structs import replace
@@ -340,10 +341,10 @@ class _Climb:
         reply, self._hold = await self._climber.ascend(self._steps, self._exchange)
         return reply
 
-    async def __aexit__(
+    def __aexit__(
         self,
         kind: type[BaseException] | None,
         error: BaseException | None,
         trace: TracebackType | None,
-    ) -> None:
-        await self._hold.let_go(error)
+    ) -> Coroutine[Any, Any, None]:
+        return self._hold.let_go(error)

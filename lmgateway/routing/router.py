@@ -7,9 +7,10 @@ has the plan climbed.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from types import TracebackType
+from typing import Any
 
 from attrs import evolve, frozen
 
@@ -164,7 +165,9 @@ class Router:
             endpoint=request.endpoint,
         )
         self._note(exchange, policy)
-        decision = await self.cascade.decide(exchange, policy, tier, hint)
+        decision = self.cascade.plain(exchange, policy, tier, hint)
+        if decision is None:
+            decision = await self.cascade.decide(exchange, policy, tier, hint)
         if decision.policy is not policy:
             self._note(exchange, decision.policy)
         exchange.mode = decision.mode
@@ -195,13 +198,13 @@ class _Opening:
         self._scope = await self._router.begin(self._exchange)
         return await self._scope.__aenter__()
 
-    async def __aexit__(
+    def __aexit__(
         self,
         kind: type[BaseException] | None,
         error: BaseException | None,
         trace: TracebackType | None,
-    ) -> bool | None:
-        return await self._scope.__aexit__(kind, error, trace)
+    ) -> Coroutine[Any, Any, bool | None]:
+        return self._scope.__aexit__(kind, error, trace)
 
 
 def _hint(request: ChatRequest) -> Hint:

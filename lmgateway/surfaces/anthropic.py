@@ -13,7 +13,7 @@ from attrs import frozen
 from klein import Klein
 
 from lmgateway.dialects.anthropic import ANTHROPIC
-from lmgateway.surfaces.intake import Intake
+from lmgateway.surfaces.intake import Answering, Intake
 from lmgateway.wire.request import Request
 
 
@@ -25,11 +25,11 @@ class AnthropicSurface:
     app: ClassVar[Klein] = Klein()
 
     @app.route("/v1/messages", methods=["POST"])
-    async def messages(self, request: Request) -> None:
+    def messages(self, request: Request) -> Answering:
         """Answer a conversation."""
-        await self.intake.take(request, ANTHROPIC, "chat")
+        return self.intake.take(request, ANTHROPIC, "chat")
 
     @app.route("/v1/messages/count_tokens", methods=["POST"])
-    async def count_tokens(self, request: Request) -> None:
+    def count_tokens(self, request: Request) -> Answering:
         """Count the tokens of a conversation."""
-        await self.intake.take(request, ANTHROPIC, "count_tokens")
+        return self.intake.take(request, ANTHROPIC, "count_tokens")

@@ -13,7 +13,7 @@ from attrs import frozen
 from klein import Klein
 
 from lmgateway.dialects.openai import OPENAI
-from lmgateway.surfaces.intake import Intake
+from lmgateway.surfaces.intake import Answering, Intake
 from lmgateway.wire.request import Request
 
 
@@ -30,6 +30,6 @@ class ExplainSurface:
     app: ClassVar[Klein] = Klein()
 
     @app.route("/v1/route/explain", methods=["POST"])
-    async def explain(self, request: Request) -> None:
+    def explain(self, request: Request) -> Answering:
         """Explain."""
-        await self.intake.take(request, OPENAI, "chat")
+        return self.intake.take(request, OPENAI, "chat")

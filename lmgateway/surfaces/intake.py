@@ -7,9 +7,9 @@ treated in one way, whatever grammar is spoken.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from functools import cache, partial
-from typing import Protocol
+from typing import Any, Protocol
 
 from attrs import frozen
 from twisted.internet.defer import CancelledError
@@ -20,7 +20,7 @@ from lmgateway.dialects.base import Dialect, SurfaceDialect
 from lmgateway.errors import GatewayError
 from lmgateway.exchange import Exchange, Unaccounted
 from lmgateway.gateway import Gateway
-from lmgateway.gateway import Responder as Answering
+from lmgateway.gateway import Responder as GatewayResponder
 from lmgateway.surfaces.cors import Cors
 from lmgateway.surfaces.flights import Flight
 from lmgateway.surfaces.responder import Headers, Responder
@@ -35,6 +35,8 @@ from lmgateway.wire.trace import PARENT, STATE, trace_of
 _log = Logger()
 
 Read = Callable[[], ChatRequest]
+Answering = Coroutine[Any, Any, None]
+"""What answers a request while it is awaited."""
 
 _CLOSED = Unaccounted()
 _KEY = b"idempotency-key"
@@ -48,7 +50,7 @@ _FORWARDED = {
 }
 
 
-class _Answering(Answering, Protocol):
+class _Responder(GatewayResponder, Protocol):
     async def fail(self, exchange: Exchange, error: GatewayError) -> None:
         """Tell the client what went wrong."""
 
@@ -82,17 +84,34 @@ class Intake:
     sharing: Sharing | None = None
     capture_bytes: int = 0
 
-    async def take(self, request: Request, dialect: SurfaceDialect, endpoint: Endpoint) -> None:
-        """Serve one request in the grammar of *dialect*; all failures are told to the client."""
+    def take(self, request: Request, dialect: SurfaceDialect, endpoint: Endpoint) -> Answering:
+        """
+        Serve one request in the grammar of *dialect*.
+
+        Returns:
+            What serves it, once it is awaited; all failures are told to the client.
+        """
         exchange = self.begin(request, dialect.name)
         extra = [(b"x-request-id", exchange.id.encode()), *self.cors.headers(request.head)]
         responder = Responder(request, dialect, self.dialects, self.wheel, extra, self.wall)
         read: Read = partial(dialect.parse, request.body, endpoint)
         sharing = self.sharing
         if sharing is None or (exchange.idempotency_key is None and sharing.is_single is None):
-            await self._serve(self.gateway, exchange, read, responder)
-            return
-        read, flight = cache(read), None  # it is looked at before it is served
+            return self._serve(self.gateway, exchange, read, responder)
+        return self._share(sharing, request, dialect, exchange, cache(read), responder, extra)
+
+    async def _share(
+        self,
+        sharing: Sharing,
+        request: Request,
+        dialect: SurfaceDialect,
+        exchange: Exchange,
+        read: Read,
+        responder: Responder,
+        extra: Headers,
+    ) -> None:
+        """Serve what may have been asked before, or be asked again meanwhile."""
+        flight = None
         try:
             flight = sharing.flight(request, exchange, read)
         except GatewayError as error:
@@ -128,7 +147,7 @@ class Intake:
             await farewell(reader, request, dialect, own, exchange, request.interruption)
 
     async def _serve(
-        self, gateway: Gateway, exchange: Exchange, read: Read, responder: _Answering
+        self, gateway: Gateway, exchange: Exchange, read: Read, responder: _Responder
     ) -> None:
         try:
             await gateway.serve(exchange, read, responder)

@@ -29,7 +29,7 @@ from lmgateway.dialects.ollama_discovery import (
 from lmgateway.errors import GatewayError, MalformedRequest, UnknownModel
 from lmgateway.routing.policy import Directory
 from lmgateway.surfaces.answers import Answers
-from lmgateway.surfaces.intake import Intake
+from lmgateway.surfaces.intake import Answering, Intake
 from lmgateway.wire.request import Request
 
 MAX_LOAD = 512
@@ -65,9 +65,9 @@ class OllamaSurface:
 
     @app.route("/api/embed", methods=["POST"])
     @app.route("/api/embeddings", methods=["POST"])
-    async def embed(self, request: Request) -> None:
+    def embed(self, request: Request) -> Answering:
         """Turn text into vectors."""
-        await self.intake.take(request, OLLAMA, "embeddings")
+        return self.intake.take(request, OLLAMA, "embeddings")
 
     @app.route("/api/version", methods=["GET"])
     async def show_version(self, request: Request) -> None:

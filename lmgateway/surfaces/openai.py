@@ -16,7 +16,7 @@ from klein import Klein
 from lmgateway.dialects.completions import COMPLETIONS
 from lmgateway.dialects.openai import OPENAI
 from lmgateway.dialects.responses import RESPONSES
-from lmgateway.surfaces.intake import Intake
+from lmgateway.surfaces.intake import Answering, Intake
 from lmgateway.surfaces.models import Models
 from lmgateway.wire.request import Request
 
@@ -31,27 +31,27 @@ class OpenAISurface:
 
     @app.route("/v1/chat/completions", methods=["POST"])
     @app.route("/chat/completions", methods=["POST"])
-    async def chat(self, request: Request) -> None:
+    def chat(self, request: Request) -> Answering:
         """Answer a conversation."""
-        await self.intake.take(request, OPENAI, "chat")
+        return self.intake.take(request, OPENAI, "chat")
 
     @app.route("/v1/completions", methods=["POST"])
     @app.route("/completions", methods=["POST"])
-    async def completions(self, request: Request) -> None:
+    def completions(self, request: Request) -> Answering:
         """Complete a prompt, as of old."""
-        await self.intake.take(request, COMPLETIONS, "completions")
+        return self.intake.take(request, COMPLETIONS, "completions")
 
     @app.route("/v1/responses", methods=["POST"])
     @app.route("/responses", methods=["POST"])
-    async def responses(self, request: Request) -> None:
+    def responses(self, request: Request) -> Answering:
         """Answer in the grammar of Responses."""
-        await self.intake.take(request, RESPONSES, "responses")
+        return self.intake.take(request, RESPONSES, "responses")
 
     @app.route("/v1/embeddings", methods=["POST"])
     @app.route("/embeddings", methods=["POST"])
-    async def embeddings(self, request: Request) -> None:
+    def embeddings(self, request: Request) -> Answering:
         """Turn text into vectors."""
-        await self.intake.take(request, OPENAI, "embeddings")
+        return self.intake.take(request, OPENAI, "embeddings")
 
     @app.route("/v1/models", methods=["GET"])
     @app.route("/models", methods=["GET"])

@@ -241,10 +241,10 @@ class Recording:
         self._traffic = traffic
         self._exchange = exchange
 
-    async def __aenter__(self) -> None:
+    def __enter__(self) -> None:
         self._traffic.open.add(self._exchange)
 
-    async def __aexit__(
+    def __exit__(
         self,
         kind: type[BaseException] | None,
         error: BaseException | None,

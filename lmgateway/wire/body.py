@@ -83,10 +83,20 @@ class BodyReader(Protocol):
         if self._size > limit or (isinstance(self._length, int) and self._length > limit):
             self._refuse_size()
         self._go_on()
+        due = self._wheel.now() + seconds
+        while not self._ended:
+            await self._wait(due)
+        return self._all(certain=certain)
+
+    def at_hand(self, limit: int) -> bytes | None:
+        """Give what ``whole`` would without waiting; ``None`` if it is not all there."""
         if not self._ended:
-            due = self._wheel.now() + seconds
-            while not self._ended:
-                await self._wait(due)
+            return None
+        if self._size > limit:
+            self._refuse_size()
+        return self._all(certain=True)
+
+    def _all(self, *, certain: bool) -> bytes:
         self._raise_fault()
         if certain and not self.proper_end:
             raise ProtocolError("The backend's answer has no length: it may have been cut.")
