@@ -31,7 +31,7 @@ find_python := for python in python3 python3.14 python3.13 python3.12 python3.11
 	$$python -c '$(fits); print(sys._base_executable)' 2>/dev/null && break; done
 PYTHON ?= $(shell $(find_python))
 
-.PHONY: run test check bench check-bench faults fuzz-api gates gate-slow gate-cancel gate-soak gate-restart gate-starts lock wheel clean help
+.PHONY: run test check bench bench-peers check-bench faults fuzz-api gates gate-slow gate-cancel gate-soak gate-restart gate-starts lock wheel clean help
 .DEFAULT_GOAL := help
 
 run: $(VENV)/installed ## Serve CONFIG (etc/config.toml) on the built-in mock backend
@@ -55,6 +55,9 @@ check: $(VENV)/check-tools wheel ## Formatting, lint, types, floors, documentati
 
 bench: $(VENV)/installed ## Measure against nginx (BENCH="--quick" for a short look)
 	@$(BIN)/python -m benchmarks.run $(BENCH)
+
+bench-peers: $(VENV)/installed ## The same for litellm and Portkey, which it installs here
+	@$(BIN)/python -m benchmarks.peers $(BENCH)
 
 check-bench: $(VENV)/installed ## Count calls per request against budgets (CHECK="--record" anew)
 	@$(BIN)/python -m benchmarks.check $(CHECK)

@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.processes import BenchmarkError, start
-from benchmarks.subjects import HERE, Bench
+from benchmarks.subjects import HERE, Bench, Subject
 
 _SPARE_SECONDS = 15.0
+_PATH = "/v1/chat/completions"
+_OPEN_CONNECTIONS = 256
 
 
 @dataclass(frozen=True)
@@ -24,7 +26,7 @@ class Requests:
     per_second: float
     p50_ms: float
     p99_ms: float
-    errors: int
+    errors: int = 0
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,20 @@ def read_streams(output: str) -> Streams:
     return Streams(found["events"], found["ttfb_p50_ms"], found["ttfb_p99_ms"], found["errors"])
 
 
+def read_open_loop(output: str) -> Requests:
+    """
+    Read the line that openloop prints.
+
+    Raises:
+        BenchmarkError: If there is none.
+    """
+    if not output.startswith("{"):
+        raise BenchmarkError(f"openloop said nothing to be counted:\n{output[-500:]}")
+    found = _json(output)
+    rate = found["requests"] / found["seconds"]
+    return Requests(rate, found["p50_ms"], found["p99_ms"], found["errors"])
+
+
 def read_all_open(line: str) -> tuple[int, int]:
     """
     Read how many held streams opened, and how many failed.
@@ -85,11 +101,24 @@ class Load:
     def __init__(self, bench: Bench) -> None:
         self._bench = bench
 
-    def post(self, port: int, connections: int, seconds: int) -> Requests:
-        """POST as fast as *connections* get answers."""
+    def post(self, subject: Subject, connections: int, seconds: int, **variables: str) -> Requests:
+        """
+        POST as fast as *connections* get answers.
+
+        Args:
+            variables: More of what post.lua reads from its environment.
+        """
         command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "10s"]
-        command += ["-s", str(HERE / "post.lua"), f"http://127.0.0.1:{port}/v1/chat/completions"]
-        return read_requests(self._run(command, seconds))
+        command += ["-s", str(HERE / "post.lua")]
+        command.append(f"http://127.0.0.1:{subject.port}/v1/chat/completions")
+        headers = ";".join(f"{name}: {value}" for name, value in subject.headers.items())
+        return read_requests(self._run(command, seconds, HDRS=headers, **variables))
+
+    def open_loop(self, port: int, rate: float, seconds: float) -> Requests:
+        """POST so many times a second, whether answers come or not."""
+        tool, body = self._bench.tools / "openloop", HERE / "bodies" / "chat.json"
+        numbers = [str(port), str(_OPEN_CONNECTIONS), f"{rate:.1f}", f"{seconds:g}"]
+        return read_open_loop(self._run([str(tool), *numbers, str(body)], seconds))
 
     def open_one_by_one(self, port: int, streams: int, seconds: float) -> Streams:
         """Open streams of one event, each when the last has ended."""
@@ -97,10 +126,13 @@ class Load:
         return read_streams(self._run(command, seconds))
 
     @contextmanager
-    def paced(self, port: int, body: str, streams: int, seconds: float) -> Iterator[list[Streams]]:
+    def paced(
+        self, port: int, body: str, streams: int, seconds: float, path: str = _PATH
+    ) -> Iterator[list[Streams]]:
         """Keep *streams* going while the block lasts; what was seen is in the list after it."""
         seen: list[Streams] = []
-        process = self._start(self._sseload(port, streams, 1_000_000, body, 0, seconds))
+        command = self._sseload(port, streams, 1_000_000, body, 0, seconds)
+        process = self._start([*command, path])
         with _ended(process):
             yield seen
             output, _ = process.communicate(timeout=seconds + _SPARE_SECONDS)
@@ -124,12 +156,12 @@ class Load:
         numbers = [str(port), str(concurrency), str(total), str(path), f"{hold:g}", f"{limit:g}"]
         return [str(tool), *numbers]
 
-    def _start(self, command: list[str]) -> subprocess.Popen[bytes]:
-        core = self._bench.cores.load
-        return start(command, core=core, output=subprocess.PIPE, environ=self._bench.environ)
+    def _start(self, command: list[str], **variables: str) -> subprocess.Popen[bytes]:
+        core, environ = self._bench.cores.load, {**self._bench.environ, **variables}
+        return start(command, core=core, output=subprocess.PIPE, environ=environ)
 
-    def _run(self, command: list[str], seconds: float) -> str:
-        process = self._start(command)
+    def _run(self, command: list[str], seconds: float, **variables: str) -> str:
+        process = self._start(command, **variables)
         with _ended(process):
             output, _ = process.communicate(timeout=seconds + _SPARE_SECONDS)
             return output.decode()
@@ -162,7 +194,7 @@ def compile_tools(folder: Path) -> None:
         tool = folder / source.stem
         if tool.exists() and tool.stat().st_mtime > source.stat().st_mtime:
             continue
-        command = ["gcc", "-O2", "-o", str(tool), str(source)]
+        command = ["gcc", "-O2", "-o", str(tool), str(source), "-lm"]
         if subprocess.run(command, check=False, timeout=60).returncode:
             raise BenchmarkError(f"gcc could not compile {source.name}.")
 

@@ -11,13 +11,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, field
 from typing import TypeVar
 
 from benchmarks import micro
+from benchmarks.growth import Growth, Large
 from benchmarks.load import Load, sleep_until
-from benchmarks.subjects import DIRECT, OURS, Bench, Mock, Subject
+from benchmarks.neighbours import Neighbours, stalled_kilobytes
+from benchmarks.soak import soaked
+from benchmarks.subjects import DIRECT, NGINX, OURS, Bench, Mock, Subject
 from benchmarks.timing import Pace
 from benchmarks.translation import added_microseconds
 
@@ -29,20 +32,46 @@ _T = TypeVar("_T")
 GROUPS = {
     "memory": "memory and start-up",
     "requests": "requests",
+    "open": "requests at a steady rate",
     "events": "events of paced streams",
     "first": "first events",
+    "neighbours": "awkward neighbours",
+    "growth": "more of everything",
     "translation": "translation of events",
     "micro": "single steps",
 }
+SOAK = "soak"
+"""A group that only ``--soak`` asks for."""
 IN_PROCESS = frozenset({"translation", "micro"})
 """Groups for which nothing is started, and no tool is needed."""
 CONNECTIONS = (1, 16, 64, 256)
-PACED = {"2k": ("sse_paced50", 2000), "5k": ("sse_paced20", 5000)}
-"""Name, body and events a second of the paced streams; 100 of them at a time."""
+BUSY = 64
+"""Connections at which what proxies take is compared, and saturation is found."""
+_MAIN = (DIRECT, NGINX, OURS)
+"""Subjects of which everything is measured; of the others, what is compared most."""
+
+
+@dataclass(frozen=True)
+class Paced:
+    """Paced streams: body, events a second of all of them, path, and who takes part."""
+
+    body: str
+    rate: int
+    path: str = "/v1/chat/completions"
+    only: Sequence[str] | None = None
+
+
+PACED = {
+    "2k": Paced("sse_paced50", 2000, only=(NGINX, OURS)),
+    "5k": Paced("sse_paced20", 5000),
+    "5k_translated": Paced("sse_paced20_anthropic", 5000, "/v1/messages", only=(OURS,)),
+}
+"""What is measured of 100 streams at a time; translated: for an Anthropic client."""
 
 _PACED_STREAMS = 100
 _RAMP_SECONDS = 1.0
 _SETTLE_SECONDS = 0.3
+_STALLED = 10
 
 
 @dataclass(frozen=True)
@@ -50,22 +79,27 @@ class Plan:
     """How long and how often to measure."""
 
     repetitions: int = 3
-    request_seconds: int = 2
-    event_seconds: float = 2.5
+    request_seconds: int = 1
+    open_seconds: float = 2.0
+    event_seconds: float = 2.0
     warm_seconds: int = 2
     first_events: int = 1000
     held_streams: int = 2000
-    micro: Pace = field(default_factory=Pace)
+    soak_seconds: float = 170.0
+    large: Large = field(default_factory=Large)
+    micro: Pace = field(default_factory=lambda: Pace(runs=9))
 
     @classmethod
     def quick(cls) -> Plan:
         """Measure once and shortly: for a look, not for a record."""
         return cls(
             repetitions=1,
-            request_seconds=1,
+            open_seconds=1.0,
             event_seconds=1.5,
             warm_seconds=1,
             first_events=300,
+            soak_seconds=30.0,
+            large=Large(entries=100_000),
             micro=Pace(runs=5),
         )
 
@@ -81,6 +115,11 @@ class Record:
     def add(self, measure: str, subject: str, value: float) -> None:
         """Write down one value."""
         self.samples.setdefault(measure, {}).setdefault(subject, []).append(value)
+
+    def latest(self, measure: str, subject: str) -> float | None:
+        """Give the value that was written down last, if there is one."""
+        values = self.samples.get(measure, {}).get(subject)
+        return values[-1] if values else None
 
     def remark(self, text: str) -> None:
         """Write down what makes a value doubtful, once."""
@@ -121,6 +160,7 @@ class Measuring:
         self._subjects = subjects
         self._record = record
         self._say = say
+        self._neighbours = Neighbours(self._load)
 
     def run(self, groups: Collection[str]) -> None:
         """
@@ -129,34 +169,63 @@ class Measuring:
         Raises:
             BenchmarkError: If a subject or a tool fails.
         """
-        if "translation" in groups and OURS in self._subjects:
-            for _ in self._turns("translation", [OURS]):
-                worst = max(added_microseconds(runs=5).values())
-                self._record.add("translated_event_us", OURS, worst)
-        if not IN_PROCESS.issuperset(groups):
-            self._run_against_mock(groups)
-        if "micro" in groups and OURS in self._subjects and not self._record.late():
-            for measure, value in micro.measure(self._plan.micro, self._bench.folder, self._say):
-                self._record.add(measure, OURS, value)
+        mine = OURS in self._subjects
+        with ExitStack() as stack:
+            if not IN_PROCESS.issuperset(groups):
+                mock = stack.enter_context(self._bench.mock())
+                self._run_against(mock, groups)
+            grows = "growth" in groups and mine and not self._record.late()
+            growth = Growth(self._bench, mock, self._plan.large) if grows else None
+            # While those fill up on one core, what needs no subject is measured on the other.
+            with nullcontext() if growth is None else growth.starting():
+                if mine:
+                    self._run_inside(groups)
+                if growth is not None:
+                    self._grow(growth)
 
-    def _run_against_mock(self, groups: Collection[str]) -> None:
-        with self._bench.mock() as mock:
-            if "memory" in groups:
-                for name in self._turns("memory", self._subjects):
-                    if name != DIRECT:
-                        with self._bench.subject(name, mock) as subject:
-                            self._memory(subject)
-            steps = {"requests": self._requests, "events": self._events, "first": self._first}
-            wanted = [name for name in steps if name in groups]
-            if not wanted:
-                return
+    def _run_against(self, mock: Mock, groups: Collection[str]) -> None:
+        if "memory" in groups:
+            for name in self._turns("memory", self._subjects):
+                if name != DIRECT:
+                    with self._bench.subject(name, mock) as subject:
+                        self._memory(subject)
+        steps = {
+            "requests": self._requests,
+            "open": self._open,
+            "events": self._events,
+            "first": self._first,
+            "neighbours": self._beside,
+        }
+        wanted = [name for name in steps if name in groups]
+        if wanted:
             with ExitStack() as stack:
                 up = [stack.enter_context(self._bench.subject(n, mock)) for n in self._subjects]
                 for subject in up:
-                    self._load.post(subject.port, 16, self._plan.warm_seconds)
+                    self._load.post(subject, 16, self._plan.warm_seconds)
                 for group in wanted:
                     for subject in self._turns(group, up):
                         steps[group](subject, mock)
+        if SOAK in groups:
+            self._say("many requests")
+            with self._bench.subject(OURS, mock) as subject:
+                slope = soaked(self._load, subject, self._plan.soak_seconds, self._say)
+                self._record.add("soak_mb_per_100k", OURS, slope)
+
+    def _run_inside(self, groups: Collection[str]) -> None:
+        if "translation" in groups:
+            for _ in self._turns("translation", [OURS]):
+                worst = max(added_microseconds(runs=5).values())
+                self._record.add("translated_event_us", OURS, worst)
+        if "micro" in groups and not self._record.late():
+            for measure, value in micro.measure(self._plan.micro, self._bench.folder, self._say):
+                self._record.add(measure, OURS, value)
+
+    def _grow(self, growth: Growth) -> None:
+        self._say("more of everything, filling up")
+        growth.wait()
+        for _ in self._turns("growth", [OURS]):
+            for measure, value in growth.turn(self._plan.request_seconds).items():
+                self._record.add(measure, OURS, value)
 
     def _turns(self, group: str, subjects: Sequence[_T]) -> Iterator[_T]:
         """Let *subjects* take turns, as often as the plan says and while there is time."""
@@ -168,9 +237,9 @@ class Measuring:
                 yield subject
 
     def _requests(self, subject: Subject, mock: Mock) -> None:
-        for connections in CONNECTIONS:
+        for connections in CONNECTIONS if subject.name in _MAIN else (1, BUSY):
             served, cpu = mock.stats()["requests"], subject.child.cpu_seconds()
-            seen = self._load.post(subject.port, connections, self._plan.request_seconds)
+            seen = self._load.post(subject, connections, self._plan.request_seconds)
             served, cpu = mock.stats()["requests"] - served, subject.child.cpu_seconds() - cpu
             self._count_errors(subject, f"{connections} connections", seen.errors)
             self._record.add(f"rps_c{connections}", subject.name, seen.per_second)
@@ -180,26 +249,46 @@ class Measuring:
                 self._record.add("latency_p50_ms", subject.name, seen.p50_ms)
                 self._record.add("latency_p99_ms", subject.name, seen.p99_ms)
 
+    def _open(self, subject: Subject, mock: Mock) -> None:
+        if subject.name != DIRECT:
+            rate = self._half_of_saturation(subject)
+            seen = self._load.open_loop(subject.port, rate, self._plan.open_seconds)
+            self._count_errors(subject, "half of saturation", seen.errors)
+            self._record.add("open_rps", subject.name, seen.per_second)
+            self._record.add("open_p50_ms", subject.name, seen.p50_ms)
+            self._record.add("open_p99_ms", subject.name, seen.p99_ms)
+
+    def _half_of_saturation(self, subject: Subject) -> float:
+        saturation = self._record.latest(f"rps_c{BUSY}", subject.name)
+        if saturation is None:
+            saturation = self._load.post(subject, BUSY, self._plan.request_seconds).per_second
+            self._record.add(f"rps_c{BUSY}", subject.name, saturation)
+        return saturation / 2
+
     def _events(self, subject: Subject, mock: Mock) -> None:
-        if subject.name == DIRECT:
-            return
-        for name, (body, rate) in PACED.items():
-            seconds = self._plan.event_seconds
-            limit = _RAMP_SECONDS + seconds + 0.5
-            begun = time.perf_counter()
-            with self._load.paced(subject.port, body, _PACED_STREAMS, limit) as seen:
-                sleep_until(begun + _RAMP_SECONDS)
-                start, events, cpu = _reading(subject, mock)
-                sleep_until(begun + _RAMP_SECONDS + seconds)
-                end, events_then, cpu_then = _reading(subject, mock)
-            self._count_errors(subject, f"{name} events/s", seen[0].errors)
-            sent = events_then - events
-            if sent < 0.95 * rate * (end - start):
-                self._record.remark(f"{subject.name} slowed the stream of {name} events/s down.")
-            self._record.add(f"event_cpu_us_{name}", subject.name, (cpu_then - cpu) / sent * 1e6)
-            time.sleep(_SETTLE_SECONDS)
+        for name, paced in PACED.items():
+            if subject.name != DIRECT and (paced.only is None or subject.name in paced.only):
+                self._paced(name, paced, subject, mock)
+
+    def _paced(self, name: str, paced: Paced, subject: Subject, mock: Mock) -> None:
+        seconds, streams = self._plan.event_seconds, _PACED_STREAMS
+        limit = _RAMP_SECONDS + seconds + 0.5
+        begun = time.perf_counter()
+        with self._load.paced(subject.port, paced.body, streams, limit, paced.path) as seen:
+            sleep_until(begun + _RAMP_SECONDS)
+            start, events, cpu = _reading(subject, mock)
+            sleep_until(begun + _RAMP_SECONDS + seconds)
+            end, events_then, cpu_then = _reading(subject, mock)
+        self._count_errors(subject, f"{name} events/s", seen[0].errors)
+        sent = events_then - events
+        if sent < 0.95 * paced.rate * (end - start):
+            self._record.remark(f"{subject.name} slowed the stream of {name} events/s down.")
+        self._record.add(f"event_cpu_us_{name}", subject.name, (cpu_then - cpu) / sent * 1e6)
+        time.sleep(_SETTLE_SECONDS)
 
     def _first(self, subject: Subject, mock: Mock) -> None:
+        if subject.name not in _MAIN:
+            return
         before = mock.stats()["streams"]
         seen = self._load.open_one_by_one(subject.port, self._plan.first_events, 15)
         self._count_errors(subject, "streams one by one", seen.errors)
@@ -208,12 +297,23 @@ class Measuring:
         self._record.add("first_event_p50_ms", subject.name, seen.first_p50_ms)
         self._record.add("first_event_p99_ms", subject.name, seen.first_p99_ms)
 
+    def _beside(self, subject: Subject, mock: Mock) -> None:
+        if subject.name == OURS:
+            rate = self._half_of_saturation(subject)
+            moved = self._neighbours.moved(subject.port, rate, self._plan.open_seconds)
+            for measure, value in moved.items():
+                self._record.add(measure, OURS, value)
+            self._record.add("stalled_kb", OURS, stalled_kilobytes(subject, _STALLED))
+
     def _memory(self, subject: Subject) -> None:
+        known = self._record.latest("stream_kb", subject.name) is not None
         self._record.add("start_healthz_s", subject.name, subject.healthz_seconds)
         self._record.add("start_answer_s", subject.name, subject.answer_seconds)
         time.sleep(_SETTLE_SECONDS)
         idle = subject.child.rss_bytes()
         self._record.add("idle_rss_mb", subject.name, idle / 2**20)
+        if known and subject.name not in _MAIN:
+            return
         with self._load.held(subject.port, self._plan.held_streams, 10) as streams:
             time.sleep(_SETTLE_SECONDS)
             grown = subject.child.rss_bytes() - idle

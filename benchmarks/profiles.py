@@ -84,11 +84,12 @@ def _bare(ports: Ports) -> str:
     return _gateway(ports) + _backend(ports) + _tiers() + profile
 
 
-_PRICED = """\
+PRICED = """\
 max_context_tokens = 128000
 max_output_tokens = 16384
 price = { input = 0.15, output = 0.60, cached_read = 0.075 }
 """
+"""What a tier of these configs says of itself."""
 
 _LIMITED = f"rate_limit_rpm = {_LOTS}\nrate_limit_tpm = {_LOTS}\n"
 
@@ -114,7 +115,7 @@ def _variable(number: int) -> str:
 def _default(ports: Ports) -> str:
     profile = f'[profiles.default]\nmode = "dispatch"\nclassifier = "mock"\n{_LIMITED}\n'
     backend = _backend(ports, 'api_key_env = "BENCH_BACKEND_KEY"\n')
-    return _gateway(ports) + backend + _tiers(_PRICED) + profile + _clients() + _BUDGETS
+    return _gateway(ports) + backend + _tiers(PRICED) + profile + _clients() + _BUDGETS
 
 
 _BUSY_GATEWAY = f"""\
@@ -133,9 +134,9 @@ classifier = "mock"
 max_auto_tier = "mock"
 gates = {{ truncated = true, repetition = {{ times = 900 }}, language = true }}
 system_prompt = "Be brief."
-single_flight = true
 max_concurrent = 10000
 hold_tokens = 8
+hold_ms = 20
 slo = {{ latency_ms = 500 }}
 {_LIMITED}rate_limit_usd_per_minute = 1000000
 
@@ -189,7 +190,7 @@ overrides = [{{ model = "gpt-*", rate_limit_rpm = 10 }}]
 
 def _everything(ports: Ports) -> str:
     place = f"max_concurrent = 10000\n{_LIMITED}"
-    # A rule leads to the tier that is asked for by name; only "mock" itself is judged.
+    # Escalation begins at the tier that a rule leads to: the one that is asked for by name.
     ruled = "".join(
         f'[[profiles.default.rules]]\nwhen = {{ "@model" = "{model}" }}\nroute_to = "{model}"\n\n'
         for model in models()
@@ -199,7 +200,7 @@ def _everything(ports: Ports) -> str:
         [
             _gateway(ports, _BUSY_GATEWAY),
             _backend(ports, f'api_key_env = "BENCH_BACKEND_KEY"\n{place}'),
-            _tiers(f'{_PRICED}{place}capabilities = ["tools", "vision"]\n'),
+            _tiers(f'{PRICED}{place}capabilities = ["tools", "vision"]\n'),
             _BUSY_PROFILE,
             ruled,
             _clients('tags = ["bench"]\nallow_models = ["mock*"]\ndefault_priority = 1\n'),

@@ -1,9 +1,10 @@
 """
 ``make bench``: the gateway beside nginx and a direct call, in one run.
 
-Needs gcc, wrk and nginx, and names the Debian packages where they are missing.
-Everything runs on loopback; the gateway and nginx have one core, the load and
-the mock backend another.  See ``benchmarks/README.md`` for the method.
+The gateway runs with three configs: bare, default ("ours" in the table) and
+everything.  Needs gcc, wrk and nginx, and names the Debian packages where they
+are missing.  All of it is on loopback; the gateways and nginx have one core,
+the load and the mock backend another.  See ``benchmarks/README.md``.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.load import compile_tools
-from benchmarks.measure import GROUPS, IN_PROCESS, Measuring, Plan, Record
+from benchmarks.measure import GROUPS, IN_PROCESS, SOAK, Measuring, Plan, Record
 from benchmarks.micro import rows
 from benchmarks.processes import BenchmarkError, Cores, raise_file_limit
 from benchmarks.report import ROWS, comparison, medians_of, own_table, table
@@ -68,6 +69,9 @@ def arguments(given: Sequence[str]) -> argparse.Namespace:
         metavar="NAMES",
         help=f"some of {','.join(SUBJECTS)}",
     )
+    parser.add_argument(
+        "--soak", action="store_true", help="only see whether memory grows with requests: 3 minutes"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write all values here")
     parser.add_argument("--compare", type=Path, metavar="FILE", help="an earlier --json file")
     parser.add_argument("--limit", type=float, default=300, metavar="SECONDS", help="for all")
@@ -78,7 +82,10 @@ def arguments(given: Sequence[str]) -> argparse.Namespace:
         metavar="PATH",
         help="of the environment that has the gateway; default: this one's",
     )
-    return parser.parse_args(given)
+    options = parser.parse_args(given)
+    if options.soak:
+        options.only, options.subjects = [SOAK], [OURS]
+    return options
 
 
 def missing(subjects: Sequence[str], groups: Sequence[str]) -> list[str]:

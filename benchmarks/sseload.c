@@ -1,9 +1,9 @@
 /* sseload.c - opens server-sent event streams and times them: one thread, one epoll.
  *
  *   gcc -O2 -o sseload sseload.c
- *   ./sseload PORT CONCURRENCY TOTAL BODYFILE [HOLD_SECONDS] [MAX_SECONDS]
+ *   ./sseload PORT CONCURRENCY TOTAL BODYFILE [HOLD_SECONDS] [MAX_SECONDS] [PATH]
  *
- * POSTs BODYFILE to 127.0.0.1:PORT/v1/chat/completions, CONCURRENCY streams at a
+ * POSTs BODYFILE to 127.0.0.1:PORT/v1/chat/completions (or PATH), CONCURRENCY streams at a
  * time, each on a new connection, TOTAL in all, and prints one line of JSON.
  * With HOLD_SECONDS it opens CONCURRENCY streams, prints "ALLOPEN n errs n" once
  * each gave its first event, keeps them for that time, and ends.
@@ -55,7 +55,7 @@ static double percentile(const double *sorted, long count, double share) {
   return count ? sorted[(long)(share * (count - 1) + .5)] : -1;
 }
 
-static void prepare_request(const char *path) {
+static void prepare_request(const char *path, const char *asked) {
   static char body[MAX_BODY];
   FILE *file = fopen(path, "rb");
   if (!file) {
@@ -65,10 +65,11 @@ static void prepare_request(const char *path) {
   int length = fread(body, 1, sizeof body, file);
   fclose(file);
   request_length = sprintf(request,
-                           "POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1:%d\r\n"
-                           "Content-Type: application/json\r\nAuthorization: Bearer sk-bench-0123456789-0\r\n"
+                           "POST %s HTTP/1.1\r\nHost: 127.0.0.1:%d\r\n"
+                           "Content-Type: application/json\r\n"
+                           "Authorization: Bearer sk-bench-0123456789-0\r\n"
                            "Accept: text/event-stream\r\nContent-Length: %d\r\n\r\n",
-                           port, length);
+                           asked, port, length);
   memcpy(request + request_length, body, length);
   request_length += length;
 }
@@ -168,7 +169,7 @@ static void report(double elapsed) {
 
 int main(int count, char **arguments) {
   if (count < 5) {
-    fprintf(stderr, "sseload PORT CONCURRENCY TOTAL BODYFILE [HOLD_SECONDS] [MAX_SECONDS]\n");
+    fprintf(stderr, "sseload PORT CONCURRENCY TOTAL BODYFILE [HOLD_SECONDS] [MAX_SECONDS] [PATH]\n");
     return 2;
   }
   signal(SIGPIPE, SIG_IGN);
@@ -176,7 +177,7 @@ int main(int count, char **arguments) {
   long concurrency = atol(arguments[2]), total = atol(arguments[3]);
   double hold = count > 5 ? atof(arguments[5]) : 0, limit = count > 6 ? atof(arguments[6]) : 60;
   if (hold > 0) total = concurrency;
-  prepare_request(arguments[4]);
+  prepare_request(arguments[4], count > 7 ? arguments[7] : "/v1/chat/completions");
   first_ms = malloc(sizeof *first_ms * (total + concurrency + 1));
   total_ms = malloc(sizeof *total_ms * (total + concurrency + 1));
   stream *streams = calloc(concurrency, sizeof *streams);

@@ -1,8 +1,8 @@
 """
 What is measured: the mock itself, nginx in front of it, and the gateway in front of it.
 
-All three answer ``POST /v1/chat/completions`` on loopback.  The gateway runs as
-it is installed, by ``twistd``, with its access log on; nginx logs nothing.
+All of them answer ``POST /v1/chat/completions`` on loopback.  The gateway runs
+as it is installed, by ``twistd``, with each of three configs; nginx logs nothing.
 """
 
 from __future__ import annotations
@@ -11,38 +11,80 @@ import http.client
 import json
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from benchmarks import profiles
 from benchmarks.processes import BenchmarkError, Cores, Running, free_port, running
+from benchmarks.profiles import Ports
 
 HERE = Path(__file__).parent
-DIRECT, NGINX, OURS = "direct", "nginx", "ours"
-SUBJECTS = (DIRECT, NGINX, OURS)
+DIRECT, NGINX, BARE, OURS, EVERYTHING = "direct", "nginx", "bare", "ours", "everything"
+SUBJECTS = (DIRECT, NGINX, BARE, OURS, EVERYTHING)
+PROFILES = {BARE: profiles.BARE, OURS: profiles.DEFAULT, EVERYTHING: profiles.EVERYTHING}
+"""With which config the gateway is which subject."""
 
 _PATIENCE = 15.0
 _CHAT = (HERE / "bodies" / "chat.json").read_bytes()
+_HEADERS = {
+    "Content-Type": "application/json",
+    "Authorization": f"Bearer {profiles.key(0)}",
+}
 
 
 @dataclass(frozen=True)
 class Subject:
-    """One thing under test, up and answering."""
+    """
+    One thing under test, up and answering.
+
+    Attributes:
+        headers: What it has to be sent besides what the load tools send.
+    """
 
     name: str
     port: int
     child: Running
-    healthz_seconds: float
-    answer_seconds: float
+    healthz_seconds: float = 0.0
+    answer_seconds: float = 0.0
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Command:
+    """
+    How something is started.
+
+    Attributes:
+        arguments: The command.
+        port: Where it will listen.
+        environ: What it finds in its environment besides what all do.
+        headers: What it has to be sent besides what the load tools send.
+        health: What it answers when it is up; empty if only a request shows that.
+        patience: Seconds that it may take to answer.
+    """
+
+    arguments: Sequence[str]
+    port: int
+    environ: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
+    health: str = "/healthz"
+    patience: float = _PATIENCE
 
 
 @dataclass(frozen=True)
 class Mock:
-    """The backend behind them all."""
+    """
+    The backend behind them all.
+
+    Attributes:
+        sink: The port of another one, which takes spans, exports and webhooks.
+    """
 
     port: int
     child: Running
+    sink: int
 
     def stats(self) -> Mapping[str, int]:
         """Ask what it has served so far."""
@@ -75,78 +117,95 @@ class Bench:
 
     @contextmanager
     def mock(self) -> Iterator[Mock]:
-        """Run the mock backend."""
-        port = free_port()
-        with self._running("mock", [str(self.tools / "mock"), str(port)], self.cores.load) as child:
-            _first_answer(port, "GET", "/stats", child)
-            yield Mock(port, child)
+        """Run the mock backend, and another one that takes what is told."""
+        ports = {name: free_port() for name in ("mock", "sink")}
+        commands = {
+            name: Command([str(self.tools / "mock"), str(p)], p) for name, p in ports.items()
+        }
+        core = self.cores.load
+        with self.running("mock", commands["mock"], core) as child:
+            with self.running("sink", commands["sink"], core) as sink:
+                first_answer(ports["mock"], "GET", "/stats", child)
+                first_answer(ports["sink"], "GET", "/stats", sink)
+                yield Mock(ports["mock"], child, ports["sink"])
 
     @contextmanager
     def subject(self, name: str, mock: Mock) -> Iterator[Subject]:
         """Run one subject before *mock*, until it has answered."""
         if name == DIRECT:
-            yield Subject(name, mock.port, mock.child, 0.0, 0.0)
+            yield Subject(name, mock.port, mock.child)
             return
-        port = free_port()
-        command = {NGINX: self._nginx, OURS: self._ours}[name](port, mock.port)
-        with self._running(name, command, self.cores.subject) as child:
-            healthy = _first_answer(port, "GET", "/healthz", child)
-            answered = _first_answer(port, "POST", "/v1/chat/completions", child)
-            yield Subject(name, port, child, healthy, answered)
-
-    def _nginx(self, port: int, backend: int) -> list[str]:
-        prefix = self.folder / "nginx"
-        prefix.mkdir(exist_ok=True)
-        text = (HERE / "nginx.conf").read_text()
-        text = text.replace("@PORT@", str(port)).replace("@BACKEND@", str(backend))
-        (prefix / "nginx.conf").write_text(text)
-        return ["nginx", "-p", f"{prefix}/", "-c", "nginx.conf", "-e", "stderr"]
-
-    def _ours(self, port: int, backend: int) -> list[str]:
-        path = self.folder / "gateway.toml"
-        path.write_text(gateway_config(port, free_port(), backend))
-        options = ["--nodaemon", "--pidfile=", "--umask=0077"]
-        return [str(self._twistd), *options, "lmgateway", "--config", str(path)]
+        with self.started(
+            name, self._nginx(mock) if name == NGINX else self.ours(name, mock)
+        ) as up:
+            yield up
 
     @contextmanager
-    def _running(self, name: str, command: list[str], core: int) -> Iterator[Running]:
-        log = self.folder / f"{name}.log"
+    def started(self, name: str, command: Command) -> Iterator[Subject]:
+        """Run a command on the core of what is measured, until it has answered a request."""
+        with self.running(name, command, self.cores.subject) as child:
+            healthy, patience = 0.0, command.patience
+            if command.health:
+                healthy = first_answer(command.port, "GET", command.health, child, {}, patience)
+            path, headers = "/v1/chat/completions", command.headers
+            answered = first_answer(command.port, "POST", path, child, headers, patience)
+            yield Subject(name, command.port, child, healthy, answered, headers)
+
+    def ours(self, name: str, mock: Mock) -> Command:
+        """Write the config of the gateway with one of its three, and say how it is started."""
+        place = self.folder / name
+        place.mkdir(exist_ok=True)
+        ports = Ports(free_port(), free_port(), mock.port, mock.sink)
+        path = place / "gateway.toml"
+        path.write_text(profiles.config(PROFILES[name], ports))
+        options = ["--nodaemon", "--pidfile=", "--umask=0077"]
+        arguments = [str(self._twistd), *options, "lmgateway", "--config", str(path)]
+        return Command(arguments, ports.client, profiles.environment(PROFILES[name]))
+
+    def _nginx(self, mock: Mock) -> Command:
+        prefix, port = self.folder / "nginx", free_port()
+        prefix.mkdir(exist_ok=True)
+        text = (HERE / "nginx.conf").read_text()
+        text = text.replace("@PORT@", str(port)).replace("@BACKEND@", str(mock.port))
+        (prefix / "nginx.conf").write_text(text)
+        return Command(["nginx", "-p", f"{prefix}/", "-c", "nginx.conf", "-e", "stderr"], port)
+
+    @contextmanager
+    def running(self, name: str, command: Command, core: int) -> Iterator[Running]:
+        """Run a command while the block lasts; where it fails, say what it wrote last."""
+        log, environ = self.folder / f"{name}.log", {**self.environ, **command.environ}
         try:
-            with running(command, name=name, core=core, log=log, environ=self.environ) as child:
+            with running(
+                command.arguments, name=name, core=core, log=log, environ=environ
+            ) as child:
                 yield child
         except BenchmarkError as error:
             last = log.read_text(errors="replace").splitlines()[-8:]
             raise BenchmarkError("\n".join([str(error), *last])) from None
 
 
-def models() -> list[str]:
-    """List the model names that the bodies ask for; each tells the mock what to do."""
-    bodies = sorted((HERE / "bodies").glob("*.json"))
-    return sorted({json.loads(body.read_bytes())["model"] for body in bodies})
+def first_answer(
+    port: int,
+    method: str,
+    path: str,
+    child: Running,
+    headers: Mapping[str, str] | None = None,
+    patience: float = _PATIENCE,
+) -> float:
+    """
+    Wait for a 200, asking again and again; say how long after its start it came.
 
-
-def gateway_config(port: int, admin_port: int, backend: int) -> str:
-    """Write the gateway's config: one backend, and a tier for each model that is asked for."""
-    tiers = "".join(
-        f'[[tiers]]\nname = "{model}"\nbackend = "mock"\nmodel = "{model}"\n' for model in models()
-    )
-    return (
-        f"[gateway]\nclient_port = {port}\nadmin_port = {admin_port}\n\n"
-        f'[backends.mock]\nprovider = "openai"\nbase_url = "http://127.0.0.1:{backend}"\n\n'
-        f'{tiers}\n[profiles.default]\nmode = "dispatch"\nclassifier = "mock"\n'
-    )
-
-
-def _first_answer(port: int, method: str, path: str, child: Running) -> float:
-    """Wait for a 200, asking again and again; say how long after its start it came."""
+    Raises:
+        BenchmarkError: If it does not come.
+    """
     body = _CHAT if method == "POST" else None
-    headers = {"Content-Type": "application/json"} if body else {}
+    sent = {**_HEADERS, **(headers or {})} if body else {}
     reason = "no answer"
-    while time.perf_counter() - child.started < _PATIENCE:
+    while time.perf_counter() - child.started < patience:
         child.check()
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
         try:
-            connection.request(method, path, body, headers)
+            connection.request(method, path, body, sent)
             response = connection.getresponse()
             text = response.read()
             if response.status == 200:
