@@ -12,9 +12,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, NamedTuple, Protocol
 
 import msgspec
-from attrs import frozen
 
 from lmgateway.chat import ChatRequest, Document, Usage
+from lmgateway.classes import frozen
 from lmgateway.errors import BudgetExhausted, GatewayError, LimitError
 from lmgateway.principal import Principal, Standing
 

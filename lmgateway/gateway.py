@@ -13,10 +13,9 @@ from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from typing import Protocol
 
-from attrs import frozen
-
 from lmgateway.backends.base import Reply
 from lmgateway.chat import ChatRequest
+from lmgateway.classes import frozen
 from lmgateway.exchange import Exchange
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from attrs import field, frozen
+from attrs import field
+
+from lmgateway.classes import frozen
 
 NEVER = float("inf")
 """A moment that does not come."""

@@ -13,10 +13,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from hmac import compare_digest
 
-from attrs import define, field, frozen
+from attrs import field
 from cachetools import LRUCache
 
 from lmgateway.admin.operator import Operator, Role
+from lmgateway.classes import define, frozen
 from lmgateway.errors import RateLimited, Unauthenticated
 from lmgateway.governance.addresses import neighbourhood
 from lmgateway.governance.keys import digest

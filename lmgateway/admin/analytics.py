@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar, Literal
 
-from attrs import frozen
 from msgspec import Meta
 
 from lmgateway.admin.answers import Query, Shape
 from lmgateway.admin.declared import Call, Topic
+from lmgateway.classes import frozen
 from lmgateway.telemetry.analytics import (
     ProfileFigures,
     TargetFigures,

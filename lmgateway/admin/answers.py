@@ -7,8 +7,9 @@ from math import ceil
 from typing import Any, ClassVar
 
 import msgspec
-from attrs import field, frozen
+from attrs import field
 
+from lmgateway.classes import frozen
 from lmgateway.errors import (
     GatewayError,
     MethodNotAllowed,

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Annotated, ClassVar, Literal
 
-from attrs import frozen
 from msgspec import Meta
 
 from lmgateway.admin.answers import Query, Shape
 from lmgateway.admin.declared import Call, Topic
+from lmgateway.classes import frozen
 from lmgateway.stores.audit import MAX_ROWS, AuditLog, Row
 
 topic = Topic("audit")

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any, ClassVar
 
-from attrs import frozen
 from msgspec import UNSET, UnsetType
 
 from lmgateway.admin.answers import Answer, Shape
 from lmgateway.admin.declared import Call, Topic
+from lmgateway.classes import frozen
 
 topic = Topic("backends")
 

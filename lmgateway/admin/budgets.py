@@ -5,11 +5,11 @@ from __future__ import annotations
 from itertools import islice
 from typing import Annotated, ClassVar
 
-from attrs import frozen
 from msgspec import Meta
 
 from lmgateway.admin.answers import Query, Shape
 from lmgateway.admin.declared import Call, Topic
+from lmgateway.classes import frozen
 from lmgateway.governance.budgets import Budget, Budgets
 from lmgateway.governance.periods import moment_text
 from lmgateway.governance.pricing import NANO

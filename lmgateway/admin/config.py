@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, ClassVar, Literal
 
-from attrs import frozen
-
 from lmgateway.admin.answers import Answer, Conflict, Fault, Order, Shape
 from lmgateway.admin.declared import Call, Topic
 from lmgateway.admin.status import Served
+from lmgateway.classes import frozen
 from lmgateway.config.effective import Setting
 from lmgateway.errors import ConfigError
 

@@ -8,8 +8,7 @@ a proxy of ours sends that.
 
 from __future__ import annotations
 
-from attrs import frozen
-
+from lmgateway.classes import frozen
 from lmgateway.governance.addresses import Proxies
 from lmgateway.wire.door import Head
 

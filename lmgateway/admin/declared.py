@@ -42,11 +42,12 @@ from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 from urllib.parse import parse_qs
 
 import msgspec
-from attrs import Factory, define, field, frozen
+from attrs import Factory, field
 from klein import Klein
 
 from lmgateway.admin.answers import JSON, refuse, send
 from lmgateway.admin.operator import Operator, Role
+from lmgateway.classes import define, frozen
 from lmgateway.errors import (
     Forbidden,
     GatewayError,

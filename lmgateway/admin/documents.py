@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import ClassVar
 
-from attrs import frozen
-
 from lmgateway.admin.answers import HTML, JSON, Raw
 from lmgateway.admin.declared import Call, Topic
+from lmgateway.classes import frozen
 from lmgateway.wire.viewer import viewer
 
 topic = Topic("documents")

@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from hmac import compare_digest
 
-from attrs import frozen
 from twisted.logger import Logger
 
 from lmgateway.admin.access import Expired, Guesses, Tokens
@@ -23,6 +22,7 @@ from lmgateway.admin.hosts import Hosts
 from lmgateway.admin.operator import ANYONE, STRANGER, Operator
 from lmgateway.admin.sessions import Sessions
 from lmgateway.admin.table import RouteTable
+from lmgateway.classes import frozen
 from lmgateway.errors import AccessError, Forbidden, GatewayError, Unauthenticated
 from lmgateway.governance.addresses import Proxies
 from lmgateway.wire.door import Head, Refusal

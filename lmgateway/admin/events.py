@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from attrs import frozen
-
 from lmgateway.admin.answers import Query
 from lmgateway.admin.declared import Call, Topic
 from lmgateway.admin.feed import MEDIA, Feed
+from lmgateway.classes import frozen
 from lmgateway.config.webhook import KINDS
 from lmgateway.errors import MalformedRequest
 

@@ -13,12 +13,13 @@ from collections import deque
 from collections.abc import Callable, Iterable
 
 import msgspec
-from attrs import define, field
+from attrs import field
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IPushProducer
 from zope.interface import implementer
 
 from lmgateway.admin.answers import head_of
+from lmgateway.classes import define
 from lmgateway.errors import Draining, TooManyConcurrent
 from lmgateway.telemetry.events import Event, Events
 from lmgateway.telemetry.traffic import Entry, Traffic

@@ -8,8 +8,7 @@ be a name that the operator would type, and an ``Origin`` must be that very host
 
 from __future__ import annotations
 
-from attrs import frozen
-
+from lmgateway.classes import frozen
 from lmgateway.config.values import is_loopback
 from lmgateway.errors import Forbidden
 from lmgateway.wire.door import Head

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Annotated, Any, ClassVar, Literal
 
-from attrs import frozen
 from msgspec import Meta
 
 from lmgateway.admin.answers import Order, Shape
 from lmgateway.admin.declared import Call, Topic
+from lmgateway.classes import frozen
 
 topic = Topic("backends")
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Annotated, ClassVar
 
-from attrs import frozen
 from msgspec import Meta
 
 from lmgateway.admin.answers import Query, Shape
 from lmgateway.admin.declared import Call, Topic
+from lmgateway.classes import frozen
 from lmgateway.errors import CancelledByOperator, NotFound
 from lmgateway.exchange import Exchange
 from lmgateway.telemetry.traffic import Traffic

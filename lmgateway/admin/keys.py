@@ -7,11 +7,11 @@ from datetime import UTC, datetime
 from itertools import islice
 from typing import Any, ClassVar, TypeVar
 
-from attrs import frozen
 from msgspec import UNSET, UnsetType, structs, to_builtins
 
 from lmgateway.admin.answers import Answer, Conflict, Fault, Order, Query, Shape
 from lmgateway.admin.declared import Call, Topic
+from lmgateway.classes import frozen
 from lmgateway.errors import ConfigError, MalformedRequest
 from lmgateway.governance.issued import GRACE_SECONDS, Issued, IssuedKeys, Made
 from lmgateway.governance.ledger import Ledger, Sum, grouped

@@ -6,7 +6,6 @@ from html import escape
 from typing import ClassVar
 
 import msgspec
-from attrs import frozen
 
 from lmgateway.admin.access import Expired, Guesses, Tokens
 from lmgateway.admin.answers import HTML, Answer, Raw, Shape
@@ -14,6 +13,7 @@ from lmgateway.admin.cookies import Cookies
 from lmgateway.admin.declared import FORM, Call, Topic
 from lmgateway.admin.operator import Operator
 from lmgateway.admin.sessions import Sessions
+from lmgateway.classes import frozen
 from lmgateway.errors import GatewayError, RateLimited, Unauthenticated
 from lmgateway.wire.viewer import policy
 

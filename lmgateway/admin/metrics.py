@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Awaitable
 from typing import ClassVar, Protocol
 
-from attrs import frozen
-
 from lmgateway.admin.answers import Raw
 from lmgateway.admin.declared import Call, Topic
+from lmgateway.classes import frozen
 from lmgateway.telemetry.exposition import OPEN, PLAIN, wants_openmetrics
 
 topic = Topic("metrics")

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from attrs import frozen
-
+from lmgateway.classes import frozen
 from lmgateway.errors import Forbidden
 
 Role = Literal["public", "viewer", "operator", "admin"]

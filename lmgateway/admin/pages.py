@@ -12,10 +12,9 @@ from functools import cache
 from importlib.resources import files
 from typing import ClassVar
 
-from attrs import frozen
-
 from lmgateway.admin.answers import HTML, Raw
 from lmgateway.admin.declared import Call, Topic
+from lmgateway.classes import frozen
 from lmgateway.errors import NotFound
 
 topic = Topic("dashboard")

@@ -12,8 +12,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from secrets import token_urlsafe
 
-from attrs import define, field
+from attrs import field
 
+from lmgateway.classes import define
 from lmgateway.governance.keys import digest
 
 IDLE_SECONDS = 3600.0

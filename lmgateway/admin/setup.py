@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import ClassVar, Literal
 
-from attrs import frozen
-
 from lmgateway.admin.answers import Shape
 from lmgateway.admin.declared import Call, Topic
 from lmgateway.admin.status import Served
+from lmgateway.classes import frozen
 from lmgateway.config.schema import Config
 from lmgateway.config.values import is_loopback, moment
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from attrs import define
-
+from lmgateway.classes import define
 from lmgateway.telemetry.events import Event, Events
 
 

@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Annotated, ClassVar, TypeAlias
 
-from attrs import frozen
 from msgspec import Meta
 
 from lmgateway.admin.answers import Query, Shape
 from lmgateway.admin.declared import Call, Topic
 from lmgateway.admin.reasons import Span, reasons_of, spans_of
+from lmgateway.classes import frozen
 from lmgateway.errors import MalformedRequest, NotFound
 from lmgateway.telemetry.traffic import AttemptEntry, Entry, Stats, Traffic
 

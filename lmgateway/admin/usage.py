@@ -10,11 +10,11 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, ClassVar, Literal
 
 import msgspec
-from attrs import frozen
 from msgspec import UNSET, Meta, UnsetType
 
 from lmgateway.admin.answers import Query, Raw, Shape
 from lmgateway.admin.declared import Call, Topic
+from lmgateway.classes import frozen
 from lmgateway.errors import MalformedRequest
 from lmgateway.governance.ledger import DAY, Key, Ledger, Sum, day_text, grouped
 from lmgateway.governance.pricing import NANO, usd

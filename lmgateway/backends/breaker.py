@@ -34,7 +34,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Literal, TypeAlias
 
-from attrs import frozen
+from lmgateway.classes import frozen
 
 State: TypeAlias = Literal["closed", "open", "half_open", "forced_open", "forced_closed"]
 Forced: TypeAlias = Literal["forced_open", "forced_closed"]

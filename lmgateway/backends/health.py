@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Literal, TypeAlias
 
-from attrs import define, field, frozen
+from attrs import field
 from twisted.logger import Logger
 
 from lmgateway.backend_errors import (
@@ -31,6 +31,7 @@ from lmgateway.backend_errors import (
 )
 from lmgateway.backends.breaker import Breaker, BreakerLimits, Cause, Forced, Reason, State
 from lmgateway.backends.retries import RETRY_RATIO, RetryBudget
+from lmgateway.classes import define, frozen
 from lmgateway.errors import StreamInterrupted
 
 _log = Logger()

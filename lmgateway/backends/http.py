@@ -13,13 +13,14 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 
-from attrs import field, frozen
+from attrs import field
 
 from lmgateway.backend_errors import BackendError, BackendTimeout, ProtocolError
 from lmgateway.backends.base import Call, Reply
 from lmgateway.backends.batches import BodyBatches, Splitter
 from lmgateway.backends.counting import counted
 from lmgateway.backends.tool_text import read_out, reading, tagged
+from lmgateway.classes import frozen
 from lmgateway.dialects.base import Dialect, Quirks
 from lmgateway.errors import Unsupported, UnsupportedParameter
 from lmgateway.wire import ndjson, sse

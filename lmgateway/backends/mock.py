@@ -30,7 +30,7 @@ from random import Random
 from secrets import token_hex
 from time import time
 
-from attrs import field, frozen
+from attrs import field
 from attrs.validators import ge, in_, optional
 from msgspec.structs import replace
 from twisted.internet.interfaces import IReactorTime
@@ -47,6 +47,7 @@ from lmgateway.backends.mock_fixtures import Scripted, load_fixtures
 from lmgateway.backends.mock_pace import NEVER, Pace, Tempo
 from lmgateway.backends.mock_stream import GARBAGE, MockStream
 from lmgateway.backends.quirks import QUIRKS
+from lmgateway.classes import frozen
 from lmgateway.dialects.base import Dialect
 from lmgateway.dialects.document import encode
 from lmgateway.errors import ConfigError

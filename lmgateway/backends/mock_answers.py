@@ -14,10 +14,11 @@ from collections.abc import Mapping, Sequence
 from random import Random
 from typing import Literal
 
-from attrs import evolve, frozen
+from attrs import evolve
 
 from lmgateway.backends.mock_ask import Ask
 from lmgateway.backends.mock_schema import example
+from lmgateway.classes import frozen
 from lmgateway.dialects.document import encode
 
 Style = Literal["plain", "echo", "lorem", "scripted"]

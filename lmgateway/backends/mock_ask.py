@@ -13,10 +13,10 @@ from hashlib import sha256
 from typing import Any
 
 import msgspec
-from attrs import frozen
 
 from lmgateway.backend_errors import Rejected
 from lmgateway.chat import ChatRequest, Document, Overrides
+from lmgateway.classes import frozen
 
 MAX_CHOICES = 128
 MAX_INPUTS = 2048

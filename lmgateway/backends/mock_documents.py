@@ -12,11 +12,10 @@ from enum import Enum, auto
 from itertools import zip_longest
 from typing import Any
 
-from attrs import frozen
-
 from lmgateway.backends.mock_answers import Said
 from lmgateway.backends.mock_ask import Ask, tokens_in
 from lmgateway.chat import Chunk, Document
+from lmgateway.classes import frozen
 
 FINGERPRINT = "fp_lmgateway_mock"
 

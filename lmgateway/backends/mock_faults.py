@@ -28,8 +28,10 @@ from __future__ import annotations
 import re
 from random import Random
 
-from attrs import evolve, field, frozen
+from attrs import evolve, field
 from attrs.validators import ge, le
+
+from lmgateway.classes import frozen
 
 MAX_CHUNKS = 10_000
 _LONGEST_SUFFIX = 200

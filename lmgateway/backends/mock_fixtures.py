@@ -25,9 +25,10 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from attrs import field, frozen
+from attrs import field
 
 from lmgateway.backends.mock_answers import Said, ToolCall, to_json, words
+from lmgateway.classes import frozen
 from lmgateway.errors import ConfigError
 
 

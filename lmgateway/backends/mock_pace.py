@@ -10,10 +10,10 @@ from __future__ import annotations
 from random import Random
 from typing import TYPE_CHECKING
 
-from attrs import frozen
 from twisted.internet.task import deferLater
 
 from lmgateway.backend_errors import BackendTimeout
+from lmgateway.classes import frozen
 
 if TYPE_CHECKING:
     from twisted.internet.defer import Deferred

@@ -20,7 +20,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from random import Random
 
-from attrs import define, field, frozen
+from attrs import field
 from twisted.internet.defer import CancelledError, Deferred, fail
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
@@ -29,6 +29,7 @@ from twisted.python.failure import Failure
 from lmgateway.backend_errors import BackendError
 from lmgateway.backends.base import Backend
 from lmgateway.backends.health import Health, Probed, Telling
+from lmgateway.classes import define, frozen
 
 RECHECK_SECONDS = 5.0
 """Between two probes of a backend that is out of order."""

@@ -19,7 +19,9 @@ from types import MappingProxyType
 from typing import Literal
 from urllib.parse import urlsplit
 
-from attrs import evolve, field, frozen
+from attrs import evolve, field
+
+from lmgateway.classes import frozen
 
 _BOOKKEEPING = frozenset({"metadata", "prompt_cache_key", "service_tier", "store"})
 """What strict servers refuse of OpenAI's own bookkeeping; no answer depends on it."""

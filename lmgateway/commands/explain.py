@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from attrs import evolve, frozen
+from attrs import evolve
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from lmgateway.chat import ChatRequest, Document
+from lmgateway.classes import frozen
 from lmgateway.config.load import load
 from lmgateway.config.schema import Config
 from lmgateway.dialects.document import encode

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 
-from attrs import frozen
-
+from lmgateway.classes import frozen
 from lmgateway.commands.scorecard import Row, skipped
 from lmgateway.commands.standin import RETRY_AFTER, Fault
 from lmgateway.commands.trials import Asker, Trials, is_error, judged

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
-from attrs import evolve, frozen
+from attrs import evolve
 from twisted.internet.defer import Deferred
 
+from lmgateway.classes import frozen
 from lmgateway.commands.scorecard import Row, skipped
 from lmgateway.commands.stage import Stage
 from lmgateway.commands.trials import Trials, is_error, judged

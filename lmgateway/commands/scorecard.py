@@ -7,7 +7,9 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import Any, Literal
 
-from attrs import asdict, frozen
+from attrs import asdict
+
+from lmgateway.classes import frozen
 
 Verdict = Literal["pass", "fail", "skip"]
 

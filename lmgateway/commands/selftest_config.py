@@ -15,8 +15,9 @@ from secrets import token_hex
 from typing import Any
 from urllib.parse import urlsplit
 
-from attrs import define, evolve, field
+from attrs import evolve, field
 
+from lmgateway.classes import define
 from lmgateway.config.load import load
 from lmgateway.config.merge import Tree
 from lmgateway.config.providers import PROVIDERS, is_local

@@ -9,9 +9,10 @@ from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any
 
-from attrs import define, field, frozen
+from attrs import field
 from twisted.internet.defer import Deferred
 
+from lmgateway.classes import define, frozen
 from lmgateway.config.schema import Config
 from lmgateway.service.life import GatewayService
 from lmgateway.service.resources import Resources

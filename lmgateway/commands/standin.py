@@ -13,7 +13,7 @@ from contextlib import aclosing
 from enum import Enum, auto
 from typing import Any
 
-from attrs import define, field
+from attrs import field
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
@@ -24,6 +24,7 @@ from twisted.web.server import NOT_DONE_YET, Site
 from lmgateway.backends.base import Call
 from lmgateway.backends.mock import MockBackend, MockSettings
 from lmgateway.chat import Overrides
+from lmgateway.classes import define
 from lmgateway.config.providers import PROVIDERS
 from lmgateway.config.schema import Config
 from lmgateway.dialects.base import Mark

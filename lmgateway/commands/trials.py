@@ -7,9 +7,10 @@ from contextlib import asynccontextmanager
 from fnmatch import fnmatchcase
 from typing import Any
 
-from attrs import define, field, frozen
+from attrs import field
 
 from lmgateway.chat import Document
+from lmgateway.classes import define, frozen
 from lmgateway.commands.explain import Asking, explained_under
 from lmgateway.commands.scorecard import Row
 from lmgateway.commands.selftest_config import Substituted

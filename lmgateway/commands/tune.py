@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import Any
 
 import click
-from attrs import frozen
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.error import ReactorNotRunning
 from twisted.python.failure import Failure
 
+from lmgateway.classes import frozen
 from lmgateway.commands.tuning import (
     MAX_BYTES,
     Case,

@@ -20,9 +20,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import zip_longest
 from math import ceil, floor, sqrt
 
-from attrs import field, frozen
+from attrs import field
 
 from lmgateway.chat import Document
+from lmgateway.classes import frozen
 from lmgateway.exchange import Attempt
 from lmgateway.routing.classify import Labels, Reading, read_label
 from lmgateway.routing.ladder import Tier

@@ -7,8 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import islice
 
-from attrs import frozen
-
+from lmgateway.classes import frozen
 from lmgateway.commands.tuning import (
     Bill,
     Outcome,

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, TypeAlias
 
-from attrs import frozen
-
+from lmgateway.classes import frozen
 from lmgateway.config.backend import SecretSource, source_of
 from lmgateway.config.values import EnvName, HexDigest, Moment, Name
 

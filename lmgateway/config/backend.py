@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Literal, TypeAlias
 
-from attrs import field, frozen
+from attrs import field
 
+from lmgateway.classes import frozen
 from lmgateway.config.providers import PROVIDERS
 from lmgateway.config.values import (
     BaseUrl,

@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Literal, TypeAlias
 from zoneinfo import ZoneInfo
 
-from attrs import frozen
-
+from lmgateway.classes import frozen
 from lmgateway.config.values import Name, Parsed, Pattern, Price, Range
 
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping
 
-from attrs import frozen
-
+from lmgateway.classes import frozen
 from lmgateway.config.merge import KeyPath
 from lmgateway.config.patterns import test_of
 from lmgateway.config.report import Report, quoted, suggestion

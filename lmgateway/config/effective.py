@@ -14,8 +14,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import attrs
-from attrs import frozen
 
+from lmgateway.classes import frozen
 from lmgateway.config.merge import KeyPath
 from lmgateway.config.redact import masked_url
 from lmgateway.config.report import dotted, looks_like_key

@@ -14,8 +14,9 @@ from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
 
-from attrs import define, field
+from attrs import field
 
+from lmgateway.classes import define
 from lmgateway.config.merge import Place, Tree, overlay
 from lmgateway.config.report import Report
 

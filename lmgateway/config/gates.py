@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from typing import Annotated, TypeAlias, TypeVar
 
-from attrs import field, frozen
+from attrs import field
 
+from lmgateway.classes import frozen
 from lmgateway.config.values import Milliseconds, PositiveCount, Range
 
 

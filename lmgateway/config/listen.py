@@ -9,8 +9,7 @@ from __future__ import annotations
 
 from typing import Annotated, TypeAlias
 
-from attrs import frozen
-
+from lmgateway.classes import frozen
 from lmgateway.config.values import Parsed
 
 DOMAINS = ("INET", "INET6", "UNIX")

@@ -20,7 +20,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, TypeAlias
 
-from attrs import define, field, frozen
+from attrs import field
+
+from lmgateway.classes import define, frozen
 
 Tree: TypeAlias = dict[str, Any]
 """TOML as parsed."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from attrs import frozen
+from lmgateway.classes import frozen
 
 
 @frozen(kw_only=True)

@@ -13,7 +13,7 @@ from ipaddress import ip_address
 from types import MappingProxyType
 from urllib.parse import urlsplit
 
-from attrs import frozen
+from lmgateway.classes import frozen
 
 
 @frozen

@@ -14,8 +14,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from attrs import field, frozen
+from attrs import field
 
+from lmgateway.classes import frozen
 from lmgateway.config.admin import AdminTokenSection
 from lmgateway.config.backend import (
     BackendSection,

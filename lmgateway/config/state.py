@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal, TypeAlias
 
-from attrs import frozen
-
+from lmgateway.classes import frozen
 from lmgateway.config.values import Pattern
 
 Form: TypeAlias = Literal["jsonl", "sqlite"]

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, TypeAlias
 
-from attrs import frozen
-
+from lmgateway.classes import frozen
 from lmgateway.config.values import (
     Count,
     Milliseconds,

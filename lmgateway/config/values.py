@@ -16,8 +16,7 @@ from math import isfinite
 from typing import Annotated, Protocol, TypeAlias
 from urllib.parse import urlsplit
 
-from attrs import frozen
-
+from lmgateway.classes import frozen
 from lmgateway.config.report import quoted, suggestion
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Annotated, TypeAlias
 from urllib.parse import urlsplit
 
-from attrs import field, frozen
+from attrs import field
 
+from lmgateway.classes import frozen
 from lmgateway.config.backend import SecretSource, source_of
 from lmgateway.config.values import EnvName, Milliseconds, Name, OneOf, Parsed
 

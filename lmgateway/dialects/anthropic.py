@@ -21,10 +21,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final, Literal
 
-from attrs import frozen
-
 from lmgateway.backend_errors import BackendError
 from lmgateway.chat import ChatRequest, Document, Endpoint, Overrides
+from lmgateway.classes import frozen
 from lmgateway.dialects import anthropic_answer as answers
 from lmgateway.dialects import anthropic_errors as errors
 from lmgateway.dialects.anthropic_parse import parse, unsaid

@@ -30,9 +30,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from attrs import define
-
 from lmgateway.chat import ChatRequest, Chunk, Document, Usage
+from lmgateway.classes import define
 from lmgateway.dialects import hub
 from lmgateway.dialects.anthropic_answer import call_id, message_id, stop_of, usage_member
 from lmgateway.dialects.anthropic_errors import error_document

@@ -37,10 +37,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from attrs import frozen
-
 from lmgateway.backend_errors import BackendError, ProtocolError
 from lmgateway.chat import ChatRequest, Chunk, Document, Endpoint, Event, Overrides
+from lmgateway.classes import frozen
 from lmgateway.dialects import hub, openai_errors
 from lmgateway.dialects.base import Answer, Quirks, StreamReader, StreamWriter
 from lmgateway.dialects.document import encode, read, splice

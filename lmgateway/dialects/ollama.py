@@ -52,10 +52,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal
 
-from attrs import frozen
-
 from lmgateway.backend_errors import BackendError, ProtocolError
 from lmgateway.chat import ChatRequest, Document, Endpoint, Overrides
+from lmgateway.classes import frozen
 from lmgateway.dialects import hub, hub_errors, ollama_answers, ollama_parse, ollama_render
 from lmgateway.dialects.base import Answer, Quirks, StreamReader, StreamWriter
 from lmgateway.dialects.document import encode, read

@@ -10,9 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from attrs import frozen
-
 from lmgateway.chat import Document
+from lmgateway.classes import frozen
 from lmgateway.dialects.document import encode, read
 from lmgateway.dialects.hub import member
 from lmgateway.dialects.ollama_answers import rfc3339

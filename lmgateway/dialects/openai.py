@@ -29,10 +29,10 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 import msgspec
-from attrs import frozen
 
 from lmgateway.backend_errors import BackendError, BackendFailed, ProtocolError
 from lmgateway.chat import ChatRequest, Document, Endpoint, Overrides
+from lmgateway.classes import frozen
 from lmgateway.dialects import hub, openai_errors
 from lmgateway.dialects.base import Answer, Quirks, StreamReader, StreamWriter
 from lmgateway.dialects.document import encode, read, splice

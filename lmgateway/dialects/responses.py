@@ -61,9 +61,8 @@ from __future__ import annotations
 
 from typing import Literal
 
-from attrs import frozen
-
 from lmgateway.chat import ChatRequest, Document, Endpoint
+from lmgateway.classes import frozen
 from lmgateway.dialects import openai_errors, responses_answer, responses_request
 from lmgateway.dialects.base import StreamWriter
 from lmgateway.dialects.document import encode, read

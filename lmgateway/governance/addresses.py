@@ -11,8 +11,9 @@ from __future__ import annotations
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
-from attrs import field, frozen
+from attrs import field
 
+from lmgateway.classes import frozen
 from lmgateway.wire.door import Head
 
 Address = IPv4Address | IPv6Address

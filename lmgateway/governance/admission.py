@@ -11,8 +11,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from types import TracebackType
 
-from attrs import define, field, frozen
+from attrs import field
 
+from lmgateway.classes import define, frozen
 from lmgateway.errors import Overloaded, Unrecordable
 from lmgateway.exchange import Exchange
 from lmgateway.governance.accounts import ExchangeAccount

@@ -11,9 +11,10 @@ from __future__ import annotations
 
 from decimal import Decimal, InvalidOperation
 
-from attrs import define, field
+from attrs import field
 
 from lmgateway.chat import ChatRequest, Usage
+from lmgateway.classes import define
 from lmgateway.errors import BudgetExhausted, MalformedRequest, MaxCostExceeded
 from lmgateway.exchange import Attempt, Exchange
 from lmgateway.governance.budgets import Budget, Budgets, Terms, reserve, shortfall

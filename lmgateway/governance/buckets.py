@@ -24,7 +24,9 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Generic, Protocol, TypeVar
 
-from attrs import define, field, frozen
+from attrs import field
+
+from lmgateway.classes import define, frozen
 
 SLACK = 1e-3
 """Of one request: what rounding of the clock may take from a wait that was told."""

@@ -30,8 +30,9 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
 from typing import Protocol
 
-from attrs import field, frozen
+from attrs import field
 
+from lmgateway.classes import frozen
 from lmgateway.config.schema import BudgetSection, Config
 from lmgateway.errors import BudgetExhausted
 from lmgateway.governance.known import Known

@@ -12,8 +12,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from attrs import define, field
+from attrs import field
 
+from lmgateway.classes import define
 from lmgateway.errors import LimitError, RateLimited, TooManyConcurrent
 from lmgateway.governance.buckets import SLACK, Bucket, Crowd, Rate, Window
 from lmgateway.governance.pricing import usd

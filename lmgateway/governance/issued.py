@@ -26,12 +26,12 @@ from secrets import choice, token_hex
 from string import ascii_letters, digits
 from typing import Any, Protocol, TypeVar
 
-from attrs import define, frozen
 from msgspec.structs import replace
 from twisted.internet.defer import Deferred, DeferredLock, ensureDeferred, succeed
 from twisted.logger import Logger
 
 from lmgateway.chat import Document
+from lmgateway.classes import define, frozen
 from lmgateway.errors import ConfigError, GatewayError, NotFound, Unauthenticated
 from lmgateway.principal import Principal
 from lmgateway.stores.keys import KeyRecord, KeyStore, MemoryKeys, StoreFailed

@@ -12,8 +12,7 @@ from fnmatch import fnmatchcase
 from hashlib import sha256
 from time import time
 
-from attrs import frozen
-
+from lmgateway.classes import frozen
 from lmgateway.errors import Forbidden, Unauthenticated
 from lmgateway.principal import NEVER, Principal
 

@@ -15,10 +15,10 @@ from os import urandom
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from attrs import define, frozen
 from twisted.logger import Logger
 
 from lmgateway.chat import Usage
+from lmgateway.classes import define, frozen
 from lmgateway.exchange import Attempt, Exchange
 from lmgateway.stores.spool import Archive, Spool
 from lmgateway.stores.usage import Record

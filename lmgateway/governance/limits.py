@@ -24,8 +24,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 
-from attrs import evolve, field, frozen
+from attrs import evolve, field
 
+from lmgateway.classes import frozen
 from lmgateway.config.schema import Config
 from lmgateway.errors import LimitError, RateLimited
 from lmgateway.exchange import Exchange

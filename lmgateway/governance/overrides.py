@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from fnmatch import fnmatchcase
 
-from attrs import evolve, frozen
+from attrs import evolve
 
+from lmgateway.classes import frozen
 from lmgateway.principal import Allowance, Principal, Special
 
 Meaning = Callable[[Principal, str | None], tuple[str, str]]

@@ -12,7 +12,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta, tzinfo
 from zoneinfo import ZoneInfo
 
-from attrs import frozen
+from lmgateway.classes import frozen
 
 SLICES = 60
 """The parts of a rolling period that are kept apart."""

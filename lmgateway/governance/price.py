@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from decimal import Decimal
 from math import ceil
 
-from attrs import evolve, field, frozen
+from attrs import evolve, field
 
 from lmgateway.chat import Usage
+from lmgateway.classes import frozen
 from lmgateway.config.schema import PriceSection
 from lmgateway.governance.tokens import Ask
 

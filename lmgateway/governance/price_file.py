@@ -27,8 +27,8 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from attrs import frozen
 
+from lmgateway.classes import frozen
 from lmgateway.errors import ConfigError
 from lmgateway.governance.price import Price, nano
 

@@ -14,8 +14,7 @@ from decimal import Decimal
 from importlib import import_module
 from typing import Any
 
-from attrs import frozen
-
+from lmgateway.classes import frozen
 from lmgateway.errors import ConfigError
 from lmgateway.governance.price import Price, nano
 

@@ -20,9 +20,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from attrs import field, frozen
+from attrs import field
 
 from lmgateway.chat import Usage
+from lmgateway.classes import frozen
 from lmgateway.config.providers import PROVIDERS, is_local
 from lmgateway.config.schema import BackendSection, Config, TargetSection, TierSection
 from lmgateway.exchange import Attempt

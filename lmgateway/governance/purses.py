@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Collection
 
-from attrs import define, field
+from attrs import field
 
+from lmgateway.classes import define
 from lmgateway.governance.periods import Period
 
 Owner = tuple[str, str]

@@ -7,8 +7,7 @@ from decimal import Decimal
 from math import ceil
 from typing import Any
 
-from attrs import frozen
-
+from lmgateway.classes import frozen
 from lmgateway.config.schema import BudgetSection
 from lmgateway.governance.periods import Period
 from lmgateway.governance.pricing import nano

@@ -30,11 +30,11 @@ from random import Random
 from typing import Literal, TypeAlias
 
 import msgspec
-from attrs import define, frozen
 
 from lmgateway.backends.base import Backend
 from lmgateway.backends.health import Pace, TargetHealth
 from lmgateway.chat import ChatRequest, Document
+from lmgateway.classes import define, frozen
 from lmgateway.exchange import Exchange
 from lmgateway.routing.queues import Gate
 

@@ -16,9 +16,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from attrs import define, evolve, field, frozen
+from attrs import evolve, field
 
 from lmgateway.chat import ChatRequest
+from lmgateway.classes import define, frozen
 from lmgateway.errors import GatewayError
 from lmgateway.exchange import Exchange
 from lmgateway.routing.classify import Classifier, Labels, Reading, classifier_input

@@ -25,13 +25,14 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from math import isfinite
 
-from attrs import evolve, frozen
+from attrs import evolve
 from twisted.internet.task import deferLater
 
 from lmgateway.backends.base import Call, Reply
 from lmgateway.backends.mock import MockBackend, MockSettings
 from lmgateway.backends.mock_faults import NO_FAULT, Fault
 from lmgateway.chat import Overrides
+from lmgateway.classes import frozen
 from lmgateway.dialects.openai import OPENAI
 from lmgateway.errors import MalformedRequest
 from lmgateway.exchange import Exchange

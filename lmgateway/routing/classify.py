@@ -30,11 +30,12 @@ import re
 from collections.abc import Mapping, MutableMapping
 from typing import Any
 
-from attrs import Factory, field, frozen
+from attrs import Factory, field
 from cachetools import TTLCache
 
 from lmgateway.backends.base import Call, Reply
 from lmgateway.chat import ChatRequest, Document, Overrides
+from lmgateway.classes import frozen
 from lmgateway.dialects.base import Dialect
 from lmgateway.dialects.document import encode
 from lmgateway.dialects.openai import OPENAI

@@ -18,10 +18,11 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from itertools import dropwhile, pairwise
 from typing import Literal
 
-from attrs import define, field, frozen
+from attrs import field
 
 from lmgateway.backends.base import Reply
 from lmgateway.chat import Document, Usage
+from lmgateway.classes import define, frozen
 from lmgateway.dialects.base import Dialect
 from lmgateway.errors import GatewayError, Insufficient, LadderExhausted
 from lmgateway.exchange import Climb, Exchange

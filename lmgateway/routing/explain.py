@@ -30,9 +30,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import TypeAlias
 
-from attrs import define, field, frozen
+from attrs import field
 
 from lmgateway.chat import ChatRequest, Document
+from lmgateway.classes import define, frozen
 from lmgateway.errors import GatewayError, MaxCostExceeded
 from lmgateway.exchange import Attempt, Exchange
 from lmgateway.routing.balance import Target

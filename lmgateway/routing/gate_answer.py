@@ -10,9 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from attrs import frozen
-
 from lmgateway.chat import ChatRequest, Chunk, Document
+from lmgateway.classes import frozen
 
 
 @frozen

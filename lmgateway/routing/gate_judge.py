@@ -14,11 +14,10 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from attrs import frozen
-
 from lmgateway.backend_errors import BackendError
 from lmgateway.backends.base import Call, Reply
 from lmgateway.chat import ChatRequest, Document, Overrides
+from lmgateway.classes import frozen
 from lmgateway.dialects.base import Dialect
 from lmgateway.dialects.document import encode
 from lmgateway.errors import GatewayError, TooManyConcurrent

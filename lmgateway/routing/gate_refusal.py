@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
-from attrs import frozen
+from lmgateway.classes import frozen
 
 LOOKED_AT = 600
 """Characters of an answer within which a phrase counts."""

@@ -29,9 +29,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from attrs import frozen
-
 from lmgateway.chat import ChatRequest, Document
+from lmgateway.classes import frozen
 from lmgateway.routing.gate_answer import Said, asked, said
 from lmgateway.routing.gate_language import other_language
 from lmgateway.routing.gate_refusal import refusal_in

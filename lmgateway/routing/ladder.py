@@ -30,7 +30,6 @@ from random import Random
 from types import TracebackType
 from typing import Any
 
-from attrs import frozen
 from msgspec.structs import replace
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
@@ -38,6 +37,7 @@ from twisted.logger import Logger
 from lmgateway.backend_errors import BackendError, BackendTimeout, ContextExceeded
 from lmgateway.backends.base import Call, Reply
 from lmgateway.chat import ChatRequest
+from lmgateway.classes import frozen
 from lmgateway.errors import BudgetExhausted, RateLimited, TooManyConcurrent
 from lmgateway.exchange import Attempt, Exchange
 from lmgateway.routing.balance import Target

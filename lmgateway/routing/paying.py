@@ -11,8 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import chain
 
-from attrs import frozen
-
+from lmgateway.classes import frozen
 from lmgateway.errors import BudgetExhausted
 from lmgateway.exchange import Attempt, Exchange
 from lmgateway.routing.ladder import Step, Tier

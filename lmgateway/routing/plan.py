@@ -17,9 +17,10 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 
-from attrs import field, frozen
+from attrs import field
 
 from lmgateway.chat import Overrides
+from lmgateway.classes import frozen
 from lmgateway.errors import CapabilityUnavailable, GatewayError
 from lmgateway.exchange import Taken
 from lmgateway.routing.ladder import Ladder, Step, Tier

@@ -13,9 +13,10 @@ from contextlib import suppress
 from fnmatch import fnmatchcase
 from typing import Literal
 
-from attrs import field, frozen
+from attrs import field
 
 from lmgateway.chat import ChatRequest, Endpoint
+from lmgateway.classes import frozen
 from lmgateway.errors import Forbidden, LadderExhausted, UnknownModel
 from lmgateway.exchange import Exchange
 from lmgateway.principal import Principal

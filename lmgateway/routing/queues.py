@@ -24,9 +24,9 @@ from bisect import bisect_left, insort
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 
-from attrs import frozen
 from twisted.internet.defer import Deferred
 
+from lmgateway.classes import frozen
 from lmgateway.errors import TooManyConcurrent
 from lmgateway.telemetry.spread import Spread
 from lmgateway.wire.timers import Timer, Wheel

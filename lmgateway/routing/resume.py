@@ -25,12 +25,13 @@ from math import inf
 from types import TracebackType
 from typing import Any
 
-from attrs import evolve, field, frozen
+from attrs import evolve, field
 from msgspec.structs import replace
 
 from lmgateway.backend_errors import BackendError, ProtocolError
 from lmgateway.backends.base import Batch, Reply
 from lmgateway.chat import ChatRequest
+from lmgateway.classes import frozen
 from lmgateway.dialects.base import Dialect, Mark, StreamReader
 from lmgateway.errors import GatewayError, StreamInterrupted
 from lmgateway.exchange import Exchange

@@ -12,11 +12,12 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcon
 from types import TracebackType
 from typing import Any
 
-from attrs import evolve, frozen
+from attrs import evolve
 
 from lmgateway.backends.base import Reply
 from lmgateway.backends.canned import canned
 from lmgateway.chat import ChatRequest
+from lmgateway.classes import frozen
 from lmgateway.dialects.base import Answer, Dialect
 from lmgateway.dialects.document import encode
 from lmgateway.dialects.openai import OPENAI

@@ -28,8 +28,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from hashlib import blake2b
 from typing import TypeAlias
 
-from attrs import Factory, define, field, frozen
+from attrs import Factory, field
 
+from lmgateway.classes import define, frozen
 from lmgateway.config.conditions import HEADER, comparison, needs_named
 from lmgateway.config.patterns import Test, is_literal, test_of
 

@@ -14,13 +14,13 @@ from contextlib import AsyncExitStack, aclosing
 from types import TracebackType
 from typing import Any
 
-from attrs import frozen
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from lmgateway.backend_errors import BackendError
 from lmgateway.backends.base import Batch, Reply
 from lmgateway.chat import ChatRequest, Chunk, Event, Usage
+from lmgateway.classes import frozen
 from lmgateway.dialects.base import Dialect, Mark
 from lmgateway.dialects.transcode import Translated
 from lmgateway.exchange import Exchange

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from attrs import field, frozen
+from attrs import field
 
 from lmgateway.backends.base import Backend
 from lmgateway.chat import Overrides
+from lmgateway.classes import frozen
 from lmgateway.exchange import Exchange
 from lmgateway.routing.balance import Balance, Target, Targets
 from lmgateway.routing.queues import Gate

@@ -27,10 +27,10 @@ from importlib.resources import files
 from math import ceil
 from typing import Any, Protocol
 
-from attrs import define, frozen
 from twisted.internet.defer import Deferred
 
 from lmgateway.chat import ChatRequest, Document
+from lmgateway.classes import define, frozen
 from lmgateway.dialects.document import encode
 from lmgateway.routing.needs import media_parts, messages_of, text_of
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from functools import cache, partial
 
-from attrs import frozen
-
 from lmgateway.admin.access import Token, Tokens
 from lmgateway.admin.analytics import AnalyticsRoutes
 from lmgateway.admin.answers import Fallback
@@ -33,6 +31,7 @@ from lmgateway.admin.setup import SetupRoutes
 from lmgateway.admin.table import Routed, RouteTable
 from lmgateway.admin.traffic import TrafficRoutes
 from lmgateway.admin.usage import UsageRoutes
+from lmgateway.classes import frozen
 from lmgateway.config.admin import AdminTokenSection
 from lmgateway.config.check_admin import admin_port_unguarded
 from lmgateway.config.effective import effective

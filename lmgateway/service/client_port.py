@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import cache, partial
 
-from attrs import evolve, frozen
+from attrs import evolve
 
+from lmgateway.classes import frozen
 from lmgateway.config.exposure import client_port_unguarded
 from lmgateway.config.schema import Config
 from lmgateway.dialects.document import encode

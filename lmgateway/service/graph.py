@@ -9,8 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-from attrs import frozen
-
+from lmgateway.classes import frozen
 from lmgateway.config.schema import Config
 from lmgateway.governance.admission import Admission
 from lmgateway.governance.budgets import Budgets

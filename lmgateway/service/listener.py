@@ -8,7 +8,6 @@ from socket import AF_UNIX, SO_REUSEPORT, SOL_SOCKET, socket
 from stat import S_IMODE
 from typing import Any
 
-from attrs import define
 from twisted.internet import unix
 from twisted.internet.defer import Deferred
 from twisted.internet.error import CannotListenError
@@ -16,6 +15,7 @@ from twisted.internet.protocol import Factory
 from twisted.internet.tcp import Port as Socket
 from twisted.python.failure import Failure
 
+from lmgateway.classes import define
 from lmgateway.config.schema import TlsSection
 from lmgateway.config.values import is_loopback
 from lmgateway.errors import ConfigError

@@ -12,9 +12,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from itertools import chain, islice
 
-from attrs import frozen
 from twisted.internet.task import deferLater
 
+from lmgateway.classes import frozen
 from lmgateway.config.schema import Config
 from lmgateway.governance.budgets import Budgets
 from lmgateway.routing.queues import Gates

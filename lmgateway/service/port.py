@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from attrs import frozen
-
 from lmgateway.admin.door import AdminDoor
+from lmgateway.classes import frozen
 from lmgateway.config.backend import SecretSource
 from lmgateway.config.schema import Config, TlsSection
 from lmgateway.config.secrets import Secret, obtain

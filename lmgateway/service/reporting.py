@@ -16,9 +16,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import msgspec
-from attrs import frozen
 from twisted.internet.defer import Deferred, DeferredList, ensureDeferred
 
+from lmgateway.classes import frozen
 from lmgateway.config.backend import BackendSection, SecretSource
 from lmgateway.config.providers import PROVIDERS
 from lmgateway.config.schema import Config

@@ -12,7 +12,7 @@ from stat import S_ISCHR, S_ISREG
 from time import time
 from typing import TypeVar
 
-from attrs import Factory, define, field
+from attrs import Factory, field
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import (
     IReactorCore,
@@ -29,6 +29,7 @@ from lmgateway.admin.sessions import Sessions
 from lmgateway.admin.status import Served
 from lmgateway.backends.health import Health
 from lmgateway.backends.probes import Probes
+from lmgateway.classes import define
 from lmgateway.governance.admission import Tally
 from lmgateway.governance.issued import IssuedKeys
 from lmgateway.governance.ledger import Ledger

@@ -18,10 +18,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from attrs import frozen
 from twisted.application.service import IService
 from twisted.python import usage
 
+from lmgateway.classes import frozen
 from lmgateway.errors import ConfigError
 from lmgateway.service.systemd import Handed, taken
 

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from attrs import frozen
 from twisted.logger import Logger
 
+from lmgateway.classes import frozen
 from lmgateway.config.schema import Config
 from lmgateway.config.state import Form, place_of
 from lmgateway.errors import ConfigError

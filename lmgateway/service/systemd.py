@@ -13,8 +13,7 @@ import socket
 from collections.abc import MutableMapping
 from stat import S_ISSOCK
 
-from attrs import frozen
-
+from lmgateway.classes import frozen
 from lmgateway.config.listen import SocketName, socket_name
 from lmgateway.errors import ConfigError
 

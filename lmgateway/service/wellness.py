@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from attrs import frozen
 from twisted.internet.defer import Deferred, gatherResults
 
 from lmgateway.backend_errors import BackendTimeout, BackendTLS, Unreachable
@@ -18,6 +17,7 @@ from lmgateway.backends.breaker import Forced, State
 from lmgateway.backends.health import Health, Override, Probed, TargetHealth
 from lmgateway.backends.probes import Probes
 from lmgateway.backends.retries import SECONDS, RetryBudget
+from lmgateway.classes import frozen
 from lmgateway.errors import NotFound
 from lmgateway.routing.queues import Gate, Gates
 

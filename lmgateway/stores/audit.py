@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from attrs import define
 from cachetools import LRUCache
 
+from lmgateway.classes import define
 from lmgateway.stores.chain import Chain, tail_of
 from lmgateway.stores.spool import Spool
 

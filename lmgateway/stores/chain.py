@@ -13,8 +13,8 @@ from hashlib import sha256
 from pathlib import Path
 
 import msgspec
-from attrs import frozen
 
+from lmgateway.classes import frozen
 from lmgateway.stores.lines import LineFile, lines_of
 
 ORIGIN = "0" * 64

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from attrs import frozen
-
+from lmgateway.classes import frozen
 from lmgateway.dialects.anthropic import ANTHROPIC
 from lmgateway.dialects.base import SurfaceDialect
 from lmgateway.errors import GatewayError, LimitError, MethodNotAllowed, NotFound

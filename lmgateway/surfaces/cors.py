@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from attrs import frozen
-
+from lmgateway.classes import frozen
 from lmgateway.wire.door import Head
 
 _METHODS = b"GET, POST, OPTIONS"

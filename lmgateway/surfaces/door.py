@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from attrs import frozen
-
+from lmgateway.classes import frozen
 from lmgateway.errors import GatewayError, Unauthenticated, UnsupportedMediaType
 from lmgateway.exchange import Exchange
 from lmgateway.governance.addresses import Proxies

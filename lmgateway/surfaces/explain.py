@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from attrs import frozen
 from klein import Klein
 
+from lmgateway.classes import frozen
 from lmgateway.dialects.openai import OPENAI
 from lmgateway.surfaces.intake import Answering, Intake
 from lmgateway.wire.request import Request

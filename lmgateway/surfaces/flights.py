@@ -17,10 +17,11 @@ from __future__ import annotations
 from collections.abc import Coroutine, Iterator
 from typing import Any, Literal
 
-from attrs import define, field, frozen
+from attrs import field
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
+from lmgateway.classes import define, frozen
 from lmgateway.errors import GatewayError, IdempotencyConflict, Overloaded, StreamInterrupted
 from lmgateway.exchange import Exchange
 from lmgateway.surfaces.tape import Tape

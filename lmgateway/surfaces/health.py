@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, ClassVar
 
-from attrs import frozen
 from klein import Klein
 
+from lmgateway.classes import frozen
 from lmgateway.dialects.document import encode
 from lmgateway.surfaces.answers import Answers
 from lmgateway.telemetry.traffic import Traffic

@@ -11,11 +11,11 @@ from collections.abc import Callable, Coroutine, Mapping
 from functools import cache, partial
 from typing import Any, Protocol
 
-from attrs import frozen
 from twisted.internet.defer import CancelledError
 from twisted.logger import Logger
 
 from lmgateway.chat import ChatRequest, Endpoint
+from lmgateway.classes import frozen
 from lmgateway.dialects.base import Dialect, SurfaceDialect
 from lmgateway.errors import GatewayError
 from lmgateway.exchange import Exchange, Unaccounted

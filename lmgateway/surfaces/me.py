@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from attrs import frozen
 from klein import Klein
 
+from lmgateway.classes import frozen
 from lmgateway.dialects.document import encode
 from lmgateway.governance.admission import Admission
 from lmgateway.governance.pricing import NANO, Price

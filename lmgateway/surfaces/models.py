@@ -5,8 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from attrs import frozen
-
+from lmgateway.classes import frozen
 from lmgateway.dialects.anthropic import model_document, models_page
 from lmgateway.dialects.document import encode
 from lmgateway.errors import UnknownModel

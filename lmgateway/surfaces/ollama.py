@@ -11,10 +11,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import ClassVar
 
-from attrs import frozen
 from klein import Klein
 
 from lmgateway.chat import Endpoint
+from lmgateway.classes import frozen
 from lmgateway.dialects.ollama import OLLAMA
 from lmgateway.dialects.ollama_answers import is_load, load_answer
 from lmgateway.dialects.ollama_discovery import (

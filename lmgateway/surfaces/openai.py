@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from attrs import frozen
 from klein import Klein
 
+from lmgateway.classes import frozen
 from lmgateway.dialects.completions import COMPLETIONS
 from lmgateway.dialects.openai import OPENAI
 from lmgateway.dialects.responses import RESPONSES

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterable, Iterator
 from inspect import cleandoc
 from typing import ClassVar
 
-from attrs import frozen
 from klein import Klein
 
+from lmgateway.classes import frozen
 from lmgateway.surfaces.answers import Answers
 from lmgateway.surfaces.door import OPEN_PATHS
 from lmgateway.surfaces.shapes import (

@@ -14,12 +14,13 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager, nullcontext
 from hashlib import sha256
 
-from attrs import evolve, frozen
+from attrs import evolve
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
 from lmgateway.backends.base import Reply
 from lmgateway.chat import ChatRequest
+from lmgateway.classes import frozen
 from lmgateway.dialects.base import SurfaceDialect
 from lmgateway.errors import GatewayError, MalformedRequest
 from lmgateway.exchange import Exchange

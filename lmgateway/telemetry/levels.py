@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from attrs import define, frozen
 from twisted.logger import LogLevelFilterPredicate
 
+from lmgateway.classes import define, frozen
 from lmgateway.config.values import log_levels
 from lmgateway.telemetry.logs import set_levels
 

@@ -16,9 +16,11 @@ from pathlib import Path
 from time import time
 from typing import Protocol
 
-from attrs import define, field
+from attrs import field
 from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
+
+from lmgateway.classes import define
 
 
 class _InThread(Protocol):

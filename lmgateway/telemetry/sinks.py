@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-from attrs import frozen
 from twisted.internet.defer import CancelledError, ensureDeferred
 from twisted.internet.defer import TimeoutError as TookTooLong
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
+from lmgateway.classes import frozen
 from lmgateway.exchange import Exchange
 from lmgateway.telemetry.line_file import LineFile
 from lmgateway.telemetry.lines import Lines

@@ -32,12 +32,12 @@ from time import gmtime, strftime
 from typing import Any
 
 import msgspec
-from attrs import frozen
 from twisted.internet.defer import CancelledError, Deferred, ensureDeferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
+from lmgateway.classes import frozen
 from lmgateway.telemetry.events import Event
 from lmgateway.telemetry.exposition import Family
 

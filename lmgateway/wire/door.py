@@ -12,8 +12,8 @@ from __future__ import annotations
 from typing import Protocol
 
 import msgspec
-from attrs import frozen
 
+from lmgateway.classes import frozen
 from lmgateway.errors import GatewayError
 from lmgateway.principal import Principal
 

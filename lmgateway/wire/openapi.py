@@ -13,7 +13,9 @@ from inspect import cleandoc
 from typing import Any, TypeAlias, get_args
 
 import msgspec
-from attrs import field, frozen
+from attrs import field
+
+from lmgateway.classes import frozen
 
 JSON = "application/json"
 

@@ -14,7 +14,9 @@ from collections.abc import Sequence
 from ipaddress import ip_address
 from urllib.parse import SplitResult, unquote, urlsplit
 
-from attrs import field, frozen
+from attrs import field
+
+from lmgateway.classes import frozen
 
 _PORTS = {"http": 80, "https": 443}
 _PATH = re.compile(r"(?:/[A-Za-z0-9\-._~!$&'()*+,;=:@%]*)*")

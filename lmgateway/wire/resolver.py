@@ -20,7 +20,7 @@ from socket import SOCK_STREAM, getaddrinfo
 from threading import Thread
 from typing import Any
 
-from attrs import define, field
+from attrs import field
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.interfaces import (
     IAddress,
@@ -30,6 +30,7 @@ from twisted.internet.interfaces import (
 )
 from zope.interface import implementer
 
+from lmgateway.classes import define
 from lmgateway.wire.origin import is_literal
 
 POSITIVE_SECONDS = 30.0
