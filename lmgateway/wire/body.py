@@ -60,7 +60,7 @@ class BodyReader(Protocol):
         whole = response.claim()
         if whole is not None:
             self._parts = whole
-            self._size = sum(map(len, whole))
+            self._size = len(whole[0]) if len(whole) == 1 else sum(map(len, whole))
             self._ended = True
         else:
             self._parts = []
@@ -82,10 +82,11 @@ class BodyReader(Protocol):
         self._limit = limit
         if self._size > limit or (isinstance(self._length, int) and self._length > limit):
             self._refuse_size()
-        self._go_on()
-        due = self._wheel.now() + seconds
-        while not self._ended:
-            await self._wait(due)
+        if not self._ended:
+            self._go_on()
+            due = self._wheel.now() + seconds
+            while not self._ended:
+                await self._wait(due)
         return self._all(certain=certain)
 
     def at_hand(self, limit: int) -> bytes | None:
@@ -97,7 +98,8 @@ class BodyReader(Protocol):
         return self._all(certain=True)
 
     def _all(self, *, certain: bool) -> bytes:
-        self._raise_fault()
+        if self._fault is not None:
+            raise self._fault
         if certain and not self.proper_end:
             raise ProtocolError("The backend's answer has no length: it may have been cut.")
         return self._take()
@@ -189,7 +191,8 @@ class BodyReader(Protocol):
             data = b"".join(parts)
             parts.clear()
         self._size = 0
-        self._go_on()
+        if self._paused:
+            self._go_on()
         return data
 
     def _go_on(self) -> None:

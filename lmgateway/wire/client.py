@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from http.cookiejar import Cookie
 from typing import Any, cast
 
+from attrs import evolve
 from treq.client import HTTPClient
 from treq.cookies import IndexableCookieJar
 from twisted.internet.defer import Deferred, fail, succeed
@@ -117,14 +118,14 @@ class WireAgent:
         self._pool.close()
 
     def send(
-        self, target: Target, body: bytes, headers: Pairs, head_seconds: float
+        self, target: Target, body: bytes, headers: Pairs = (), *, head_seconds: float
     ) -> Deferred[Response]:
         """
         Send one request; cancel the result to cut it off at once, in whatever phase.
 
         Args:
             target: Must have been prepared for this agent's origin.
-            headers: What this request adds.
+            headers: What this request adds to the target's fixed headers.
             head_seconds: From the request sent to the answer's head.
 
         Raises:
@@ -132,15 +133,9 @@ class WireAgent:
         """
         if target.origin is not self.origin and target.origin != self.origin:
             raise ValueError("this target belongs to another origin")
-        return self._depart(target, body, headers, head_seconds)
-
-    def _depart(
-        self, target: Target, body: bytes, headers: Pairs, head_seconds: float
-    ) -> Deferred[Response]:
         head = target.render(body, headers)
         pieces = (head, body) if len(body) > _LARGE else (head + body,)
-        asked = (target.method, target.uri)
-        return Flight(self._pool, asked, pieces, head_seconds).depart()
+        return Flight(self._pool, target, pieces, head_seconds).depart()
 
     def request(
         self,
@@ -164,10 +159,11 @@ class WireAgent:
         try:
             bare = Origin(scheme=self.origin.scheme, host=self.origin.host, port=self.origin.port)
             target = Target.prepare(bare, method, whole if path[:1] == b"/" else "/" + whole, flat)
+            target = evolve(target, origin=self.origin)
         except ValueError as error:
             return fail(error)
         body = succeed(b"") if bodyProducer is None else gather(bodyProducer)
-        sent = body.addCallback(lambda data: self._depart(target, data, (), 60.0))
+        sent = body.addCallback(lambda data: self.send(target, data, head_seconds=60.0))
         return cast("Deferred[IResponse]", sent)
 
 
@@ -204,7 +200,8 @@ class WireClient(HTTPClient):
     def __init__(self, agent: IAgent, wheel: Wheel) -> None:
         super().__init__(agent, cookiejar=_NoCookies(), data_to_body_producer=_producer)
         self._wheel = wheel
-        self._wire = agent if isinstance(agent, WireAgent) else None
+        if isinstance(agent, WireAgent):
+            self.send = agent.send  # type: ignore[method-assign]  # the same, one call nearer
 
     def send(
         self, target: Target, body: bytes, headers: Pairs = (), *, head_seconds: float
@@ -222,8 +219,6 @@ class WireClient(HTTPClient):
         Raises:
             ValueError: If a header value would end its line early.
         """
-        if self._wire is not None:
-            return self._wire.send(target, body, headers, head_seconds)
         flight = StockFlight(self._agent, self._wheel)
         return flight.depart(target, body, headers, head_seconds)
 

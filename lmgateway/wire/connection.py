@@ -17,7 +17,6 @@ parser has returned, so that nobody who is called can find it half way.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, cast
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
@@ -29,9 +28,15 @@ from twisted.python.failure import Failure
 from twisted.web.http import PotentialDataLoss
 from zope.interface import implementer
 
-from lmgateway.backend_errors import BackendError, ProtocolError, Unreachable, UnsupportedEncoding
+from lmgateway.backend_errors import (
+    BackendError,
+    BackendTimeout,
+    ProtocolError,
+    Unreachable,
+    UnsupportedEncoding,
+)
+from lmgateway.wire.deadline import Deadline
 from lmgateway.wire.faults import connection_fault
-from lmgateway.wire.outflow import send_some
 from lmgateway.wire.response import Response
 from lmgateway.wire.timers import Timer
 
@@ -52,28 +57,6 @@ def tokens(value: bytes) -> list[bytes]:
     return [token.strip(b" \t").lower() for token in value.split(b",")]
 
 
-def direct_write(transport: ITransport) -> Callable[[bytes], object]:
-    """
-    Give a ``write`` that tries the socket first.
-
-    Twisted queues what is written and waits for the reactor to say that the
-    socket takes it: two system calls and a turn of the reactor for nothing,
-    where nothing else is queued.
-    """
-    queue: Callable[[bytes], object] = transport.write
-    # Not by attribute: a TLS transport passes what it lacks on to the socket below it.
-    if not isinstance(transport, TCPConnection):
-        return queue
-
-    def write(data: bytes) -> None:
-        idle = transport.connected and not (transport.dataBuffer or transport._tempDataBuffer)
-        sent = send_some(transport, data) if idle else 0
-        if sent < len(data):
-            queue(data[sent:] if sent else data)
-
-    return write
-
-
 @implementer(IHandshakeListener)
 class Connection(Protocol):
     """
@@ -84,7 +67,6 @@ class Connection(Protocol):
         dial: Who waits for it to open.
     """
 
-    _write: Callable[[bytes], object]
     _keep: bool
     _modern: bool
     _bodiless: bool
@@ -103,6 +85,8 @@ class Connection(Protocol):
         self._fault: BackendError | None = None
         self._paused = False
         self._linger: Timer | None = None
+        self._deadline = Deadline(pool.wheel, self._late)
+        self._direct: TCPConnection | None = None
         self.touched = False
 
     # Opening ---------------------------------------------------------------
@@ -112,7 +96,9 @@ class Connection(Protocol):
         if ITCPTransport.providedBy(transport):
             transport.setTcpNoDelay(True)
             transport.setTcpKeepAlive(True)
-        self._write = direct_write(transport)
+        # Not by attribute: a TLS transport passes what it lacks on to the socket below it.
+        if isinstance(transport, TCPConnection):
+            self._direct = transport
         if getattr(getattr(transport, "protocol", None), "_wrappedProtocol", None) is self:
             # What comes need not pass through the endpoint's wrapper.
             transport.protocol = self  # type: ignore[attr-defined]  # as Twisted itself switches
@@ -137,8 +123,38 @@ class Connection(Protocol):
         self._stage = _HEAD
         self._fed = self._interim = self._lines = 0
         self.touched = False
+        self._deadline.set(flight.head_seconds)
         for piece in flight.pieces:
             self._write(piece)
+
+    def _write(self, data: bytes) -> None:
+        """
+        Send, by trying the socket first.
+
+        Twisted queues what is written and waits for the reactor to say that the
+        socket takes it: two system calls and a turn of the reactor for nothing,
+        where nothing else is queued.
+        """
+        direct = self._direct
+        if (
+            direct is not None
+            and direct.connected
+            and not (direct.dataBuffer or direct._tempDataBuffer)
+        ):
+            try:
+                sent = direct.socket.send(data)
+            except OSError:
+                sent = 0  # met again, and reported, when the rest is written
+            if sent == len(data):
+                return
+            data = data[sent:]
+        self.transport.write(data)  # type: ignore[union-attr]  # a stream transport
+
+    def _late(self) -> None:
+        flight = self._flight
+        self.abort()
+        if flight is not None:
+            flight.failed(BackendTimeout("The backend sent no answer in time."))
 
     def pause(self) -> None:
         """Stop reading."""
@@ -158,6 +174,7 @@ class Connection(Protocol):
         self._flight = self._response = self._dial = None
         if stage == _LOST:
             return
+        self._deadline.close()
         if stage != _OPENING:
             self._pool.lost(self)
         self.transport.abortConnection()  # type: ignore[union-attr]  # a stream transport
@@ -165,6 +182,7 @@ class Connection(Protocol):
     def close(self) -> None:
         """Hang up between two requests; politely, but not for long."""
         self._stage = _LOST
+        self._deadline.close()
         self._pool.lost(self)
         self.transport.loseConnection()  # type: ignore[union-attr]  # made
         self._linger = self._pool.wheel.start(1.0, self.transport.abortConnection)  # type: ignore[union-attr]  # a stream transport
@@ -210,7 +228,8 @@ class Connection(Protocol):
 
     def _accept(self, code: int, headers: list[tuple[bytes, bytes]], version: str) -> None:
         flight = cast("Flight", self._flight)
-        response = Response(code, headers, self, flight.asked)
+        self._deadline.lift()
+        response = Response(code, headers, self, flight.target)
         words: list[bytes] = []
         framed = False
         size = 0
@@ -312,7 +331,9 @@ class Connection(Protocol):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The connection is gone."""
-        self._parser = None  # it refers to us
+        # They refer to us.
+        self._parser = None
+        self._deadline.close()
         if self._linger is not None:
             self._linger.cancel()
         stage, self._stage = self._stage, _LOST

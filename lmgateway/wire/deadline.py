@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from lmgateway.wire.timers import Timer, Wheel
+from lmgateway.wire.timers import Timer, Wheel, nothing
 
 _NEVER = float("inf")
 
@@ -46,8 +46,9 @@ class Deadline:
         self._due = _NEVER
 
     def close(self) -> None:
-        """Have no deadline any more."""
+        """Have no deadline any more, and let go of whoever had it."""
         self._due = _NEVER
+        self._expire = nothing
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

@@ -21,6 +21,7 @@ from lmgateway.classes import frozen
 _PORTS = {"http": 80, "https": 443}
 _PATH = re.compile(r"(?:/[A-Za-z0-9\-._~!$&'()*+,;=:@%]*)*")
 _TARGET = re.compile(r"/[A-Za-z0-9\-._~!$&'()*+,;=:@%/]*(?:\?[A-Za-z0-9\-._~!$&'()*+,;=:@%/?]*)?")
+_LINE = b"%b: %b\r\n".__mod__
 _TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _HOST = re.compile(r"(?!-)[a-z0-9_\-]{1,63}(?:\.[a-z0-9_\-]{1,63})*\.?")
 _RESERVED = frozenset(
@@ -204,7 +205,7 @@ def header_block(headers: Sequence[tuple[bytes, bytes]]) -> bytes:
     Raises:
         ValueError: If a value would end its line early.  Names are ours, not checked.
     """
-    block = b"".join([b"%b: %b\r\n" % header for header in headers])
+    block = b"".join(map(_LINE, headers))
     lines = len(headers)
     if block.count(b"\n") != lines or block.count(b"\r") != lines or 0 in block:
         raise ValueError("a header value has a line break or a NUL in it")

@@ -99,8 +99,8 @@ class Outflow:
         ):
             try:
                 sent = direct.socket.send(data)
-            except OSError:  # an error is met again, and reported, when the rest is written
-                sent = 0
+            except OSError:
+                sent = 0  # met again, and reported, when the rest is written
             if sent == len(data):
                 return
             data = data[sent:]
@@ -205,20 +205,6 @@ class Outflow:
         """Where the transport is in its buffer: changes with each send, not with a write."""
         base = self._base
         return (0, 0) if base is None else (id(base.dataBuffer), base.offset)
-
-
-def send_some(transport: Connection, data: bytes) -> int:
-    """
-    Give the socket what it takes of *data* at once.
-
-    Returns:
-        How many bytes it took; 0 also for an error, which the reactor meets when the rest is
-        written, and reports as the loss of the connection.
-    """
-    try:
-        return int(transport.socket.send(data))
-    except OSError:
-        return 0
 
 
 def _descriptor(transport: object) -> FileDescriptor | None:

@@ -20,6 +20,7 @@ from twisted.python.failure import Failure
 from lmgateway.backend_errors import BackendError, BackendTimeout
 from lmgateway.wire.connection import Connection
 from lmgateway.wire.faults import connection_fault
+from lmgateway.wire.origin import Target
 from lmgateway.wire.response import Response
 from lmgateway.wire.timers import Timer, Wheel
 
@@ -32,7 +33,7 @@ class Flight:
 
     Args:
         pool: Whose connections may carry it.
-        asked: Method and URI, for the response to tell.
+        target: What is asked.
         pieces: The bytes to send.
         head_seconds: How long the answer's head may take once they are sent.
     """
@@ -43,22 +44,20 @@ class Flight:
         "_dial",
         "_pool",
         "_reused",
-        "_timer",
-        "asked",
         "bodiless",
         "head_seconds",
         "pieces",
+        "target",
     )
 
     def __init__(
-        self, pool: Pool, asked: tuple[bytes, bytes], pieces: Sequence[bytes], head_seconds: float
+        self, pool: Pool, target: Target, pieces: Sequence[bytes], head_seconds: float
     ) -> None:
-        self.asked = asked
+        self.target = target
         self.pieces = pieces
         self.head_seconds = head_seconds
-        self.bodiless = asked[0] == b"HEAD"
+        self.bodiless = target.method == b"HEAD"
         self._pool = pool
-        self._timer: Timer | None = None
         self._connection: Connection | None = None
         self._dial: Dial | None = None
         self._reused = False
@@ -83,13 +82,12 @@ class Flight:
         """Send it over *connection*."""
         self._dial = None
         self._connection = connection
-        self._timer = self._pool.wheel.start(self.head_seconds, self._late)
         connection.start(self)
 
     def answered(self, response: Response) -> None:
         """The head is there."""
         answer, self._answer = self._answer, None
-        self._disarm()
+        self._connection = None
         if answer is not None:
             answer.callback(response)
 
@@ -104,15 +102,10 @@ class Flight:
         connection = self._connection
         if self._reused and connection is not None and not connection.touched:
             self._reused = False
-            self._disarm()
+            self._connection = None
             self._open()
             return
         self.failed(connection_fault(reason))
-
-    def _late(self) -> None:
-        if self._connection is not None:
-            self._connection.abort()
-        self.failed(BackendTimeout("The backend sent no answer in time."))
 
     def _cancelled(self, answer: Deferred[Response]) -> None:
         dial, connection = self._dial, self._connection
@@ -122,15 +115,8 @@ class Flight:
         if connection is not None:
             connection.abort()
 
-    def _disarm(self) -> None:
-        self._connection = None
-        timer, self._timer = self._timer, None
-        if timer is not None:
-            timer.cancel()
-
     def _land(self) -> Deferred[Response] | None:
-        self._disarm()
-        self._dial = None
+        self._connection = self._dial = None
         answer, self._answer = self._answer, None
         return answer
 

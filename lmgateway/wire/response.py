@@ -21,6 +21,7 @@ from zope.interface import implementer
 
 if TYPE_CHECKING:
     from lmgateway.wire.connection import Connection
+    from lmgateway.wire.origin import Target
 
 HIGH_WATER = 65536
 """Bytes that may wait for a slow reader before the backend is asked to pause."""
@@ -68,13 +69,13 @@ class Response:
         code: int,
         raw_headers: list[tuple[bytes, bytes]],
         connection: Connection,
-        asked: tuple[bytes, bytes],
+        target: Target,
     ) -> None:
         self.code = code
         self.raw_headers = raw_headers
         self.length: int | object = UNKNOWN_LENGTH
         self.proper_end = True
-        self._asked = asked
+        self._target = target
         self._connection: Connection | None = connection
         self._parts: list[bytes] = []
         self._size = 0
@@ -92,7 +93,7 @@ class Response:
     @property
     def request(self) -> AskedRequest:
         """What was asked."""
-        return AskedRequest(*self._asked)
+        return AskedRequest(self._target.method, self._target.uri)
 
     @property
     def headers(self) -> Headers:
@@ -165,9 +166,15 @@ class Response:
     def complete(self, data: bytes) -> None:
         """Take the last piece; the connection may be another's by now and is let go first."""
         self._connection = None
-        if data:
-            self.push(data)
-        self.finish(DONE)
+        reader = self._reader
+        if reader is None:
+            self._end = DONE
+            if data:
+                self._parts.append(data)
+        else:
+            if data:
+                reader.dataReceived(data)
+            self.finish(DONE)
 
     def finish(self, reason: Failure) -> None:
         """Take note that no more will come, and why: ``ResponseDone`` if it is whole."""

@@ -17,7 +17,7 @@ from twisted.logger import Logger
 _log = Logger()
 
 
-def _nothing() -> None:
+def nothing() -> None:
     """Be called by nobody: in the place of what would be kept, and keep its owner, for nothing."""
 
 
@@ -36,7 +36,7 @@ class Timer:
         if self in self._slot:
             del self._slot[self]
             self._wheel.pending -= 1
-            self._expire = _nothing
+            self._expire = nothing
 
 
 class Wheel:
@@ -82,7 +82,7 @@ class Wheel:
                 while slot:
                     timer, _ = slot.popitem()
                     self.pending -= 1
-                    expire, timer._expire = timer._expire, _nothing
+                    expire, timer._expire = timer._expire, nothing
                     try:
                         expire()
                     except Exception:
