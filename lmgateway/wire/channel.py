@@ -38,7 +38,6 @@ from lmgateway.wire.deadline import Deadline
 from lmgateway.wire.door import Head
 from lmgateway.wire.framing import expects_continue, read_head
 from lmgateway.wire.heads import CLOSE, CONTINUE
-from lmgateway.wire.limits import Limits
 from lmgateway.wire.outflow import Outflow
 from lmgateway.wire.reader import Message, Reader
 from lmgateway.wire.refusal import render_refusal
@@ -169,7 +168,7 @@ class Channel:
     def _step(self) -> bool:
         """Look at the oldest message; tell whether to look again."""
         reader = self._reader
-        if self.outflow.congested:
+        if self.outflow.watch is not None and self.outflow.congested:
             return False
         if not reader.messages:
             self._await_head()
@@ -201,7 +200,8 @@ class Channel:
         if self._factory.draining:
             self.loseConnection()
         else:
-            self._enter(Phase.IDLE, self._factory.limits.keep_alive_seconds)
+            self._phase = Phase.IDLE
+            self._deadline.set(self._factory.limits.keep_alive_seconds)
 
     def _await_body(self, message: Message) -> None:
         if self._reader.broken is not None:
@@ -214,7 +214,8 @@ class Channel:
     def _admit(self, message: Message) -> bool:
         """Check a head and ask the door; refuse what may not come in."""
         factory = self._factory
-        self._use(factory.limits)
+        self._reader.limits = limits = factory.limits
+        self.outflow.stall_seconds = limits.stall_seconds
         self.keep_alive = message.keep_alive
         head = None
         try:
@@ -233,10 +234,6 @@ class Channel:
         message.routes = factory.resource
         message.admitted = True
         return True
-
-    def _use(self, limits: Limits) -> None:
-        self._reader.limits = limits
-        self.outflow.stall_seconds = limits.stall_seconds
 
     def _turn_away(self, message: Message, head: Head | None, error: GatewayError) -> None:
         """Refuse; the connection may go on only if nothing of the message is outstanding."""
@@ -274,10 +271,13 @@ class Channel:
     def answered(self) -> None:
         """The answer is written."""
         self._request = None
+        reader = self._reader
         if not self.keep_alive:
             self.loseConnection()
-        else:
+        elif reader.messages or reader.heading or reader.broken or self.outflow.watch:
             self._advance()
+        else:
+            self._rest()
 
     def break_off(self, *, unmistakably: bool) -> None:
         """

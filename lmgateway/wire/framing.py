@@ -21,12 +21,13 @@ _LABEL = rb"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
 _HOST = re.compile(
     rb"(?:%b(?:\.%b)*\.?|\[[0-9A-Fa-f:.]{2,45}\])(?::([0-9]{1,5}))?\Z" % (_LABEL, _LABEL)
 )
+_MAX_HOST = 262
 _WATCHED = frozenset((b"host", b"content-length", b"transfer-encoding", b"expect"))
 
 
 def valid_host(value: bytes) -> bool:
     """Whether *value* is a proper ``Host``: a name or an address, and perhaps a port."""
-    return len(value) <= 262 and _valid_host(value)
+    return len(value) <= _MAX_HOST and _valid_host(value)
 
 
 @lru_cache(maxsize=1024)
@@ -87,10 +88,12 @@ def _read_fields(message: Message, headers: list[tuple[bytes, bytes]]) -> int | 
             continue
         if name == b"host":
             hosts += 1
-            if not valid_host(value):
+            if len(value) > _MAX_HOST or not _valid_host(value):
                 raise MalformedRequest("The Host header is not valid.")
         elif name == b"content-length":
-            length = _read_length(value)
+            if len(value) > 15 or not value.isdigit():
+                raise MalformedRequest("The Content-Length header is not valid.")
+            length = int(value)
         elif name == b"transfer-encoding":
             _check_coding(message, value)
             length = None
@@ -99,12 +102,6 @@ def _read_fields(message: Message, headers: list[tuple[bytes, bytes]]) -> int | 
     if hosts > 1 or (hosts == 0 and message.version != b"1.0"):
         raise MalformedRequest("The request needs one Host header.")
     return length
-
-
-def _read_length(value: bytes) -> int:
-    if len(value) > 15 or not value.isdigit():
-        raise MalformedRequest("The Content-Length header is not valid.")
-    return int(value)
 
 
 def _check_coding(message: Message, value: bytes) -> None:

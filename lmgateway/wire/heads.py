@@ -39,6 +39,8 @@ CLOSE = b"connection: close\r\n"
 KEEP = b"connection: keep-alive\r\n"
 CHUNKED = b"transfer-encoding: chunked\r\n"
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+NO_BODY = frozenset((204, 304))
+"""Statuses of responses that never carry a body."""
 LAST_CHUNK = b"0\r\n\r\n"
 
 _date = (0, b"")
@@ -51,11 +53,6 @@ def date_line() -> bytes:
     if _date[0] != now:
         _date = (now, b"date: %b\r\n" % formatdate(now, usegmt=True).encode())
     return _date[1]
-
-
-def has_body(status: int) -> bool:
-    """Whether a response of that status may carry a body."""
-    return status not in (204, 304)
 
 
 def render_head(status: int, headers: Headers, framing: bytes) -> bytes:

@@ -38,6 +38,7 @@ class Outflow:
 
     Attributes:
         paused: Whether the transport asked for a pause.
+        watch: The next look at output that waits; ``None`` while all of it leaves at once.
     """
 
     __slots__ = (
@@ -48,11 +49,11 @@ class Outflow:
         "_moved",
         "_producer",
         "_stalled",
-        "_timer",
         "_transport",
         "_wheel",
         "paused",
         "stall_seconds",
+        "watch",
     )
 
     def __init__(
@@ -70,7 +71,7 @@ class Outflow:
         self._base = _descriptor(transport)
         self._direct = transport if isinstance(transport, Connection) else None
         self._producer: IPushProducer | None = None
-        self._timer: Timer | None = None
+        self.watch: Timer | None = None
         self._mark = (0, 0)
         self._moved = 0.0
         self.stall_seconds = stall_seconds
@@ -105,7 +106,7 @@ class Outflow:
                 return
             data = data[sent:]
         self._transport.write(data)
-        if self._timer is None and self._base is not None:
+        if self.watch is None and self._base is not None:
             self._watch()
 
     def unsent(self) -> int:
@@ -118,7 +119,7 @@ class Outflow:
     @property
     def congested(self) -> bool:
         """Whether so much waits that nothing more should be begun."""
-        return self._timer is not None and self.unsent() > CONGESTED
+        return self.watch is not None and self.unsent() > CONGESTED
 
     def stop_reading(self) -> None:
         """Leave what comes in to the kernel."""
@@ -141,9 +142,9 @@ class Outflow:
         """Let go: the connection is lost."""
         self._producer = None
         self.paused = False
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        if self.watch is not None:
+            self.watch.cancel()
+            self.watch = None
 
     # Who is told to wait ------------------------------------------------------
     def attach(self, producer: IPushProducer) -> None:
@@ -164,7 +165,7 @@ class Outflow:
         if self.paused or self._producer is None:
             return
         self.paused = True
-        if self._timer is None:
+        if self.watch is None:
             self._watch()
         self._producer.pauseProducing()
 
@@ -185,11 +186,11 @@ class Outflow:
         self._look_later()
 
     def _look_later(self) -> None:
-        self._timer = self._wheel.start(min(1.0, self.stall_seconds / 4), self._look)
+        self.watch = self._wheel.start(min(1.0, self.stall_seconds / 4), self._look)
 
     def _look(self) -> None:
         """See whether output moved since the last look."""
-        self._timer = None
+        self.watch = None
         if not self.unsent() and not self.paused:
             self._eased()
             return

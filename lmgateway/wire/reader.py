@@ -174,7 +174,10 @@ class Reader:
             self._read_on(data[upgrade.args[0] :])
         except HttpParserError:
             self._break(MalformedRequest(_NEVER_HTTP))
-        self._bound(len(data))
+        if self.heading or self._open is not None:
+            self._bound(len(data))
+        else:
+            self._raw = b""
 
     def backlog(self) -> int:
         """How many bytes wait here."""
@@ -201,8 +204,7 @@ class Reader:
             return
         self._raw = b""
         message = self._open
-        if message is None:
-            return
+        assert message is not None, "a head or a body has begun"
         # One-byte chunks, chunk extensions and trailers carry next to nothing.
         message.wire += fed
         message.quiet = message.quiet + fed if message.received == message.seen else 0
@@ -270,16 +272,26 @@ class Reader:
             return
         method, target, fields = parser.get_method(), self._target, self._fields
         message = Message(method, target, b"", fields, parser.should_keep_alive())
-        line = b"%b %b HTTP/1." % (method, target)
-        if self._find(line + b"1\r\n"):
+        line = b"%b %b HTTP/1.1\r\n" % (method, target)
+        if self._after == 0 and self._raw.startswith(line):
+            self._after = len(line)
             message.version = b"1.1"
-        elif self._find(line + b"0\r\n"):
+        elif self._find(line):
+            message.version = b"1.1"
+        elif self._find(line[:-3] + b"0\r\n"):
             message.version = b"1.0"
         self.heading = False
         self._fields = []
         self._detour = parser.should_upgrade()
         self._open = message
-        self._check_size(message)
+        limits = self.limits
+        bound = limits.max_header_bytes
+        if (
+            not 0 < self._known <= bound
+            or len(target) > bound // 2
+            or len(fields) > limits.max_headers
+        ):
+            self._check_size(message)
         self.messages.append(message)
 
     def _find(self, line: bytes) -> bool:

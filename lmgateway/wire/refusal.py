@@ -6,7 +6,7 @@ from twisted.logger import Logger
 
 from lmgateway.errors import GatewayError
 from lmgateway.wire.door import Door, Head, Refusal
-from lmgateway.wire.heads import has_body, render_head
+from lmgateway.wire.heads import NO_BODY, render_head
 
 _log = Logger()
 
@@ -21,7 +21,7 @@ def render_refusal(
         framing: Finished header lines to add.
     """
     refusal = _ask(door, head, peer, error)
-    body = refusal.body if has_body(refusal.status) else b""
+    body = refusal.body if refusal.status not in NO_BODY else b""
     framing += b"content-length: %d\r\n" % len(body)
     if head is not None and head.method == b"HEAD":
         body = b""

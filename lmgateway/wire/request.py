@@ -29,7 +29,7 @@ from twisted.web.server import Request as TwistedRequest
 
 from lmgateway.errors import GatewayError
 from lmgateway.wire.door import Head, Pass
-from lmgateway.wire.heads import CHUNKED, CLOSE, KEEP, LAST_CHUNK, Headers, has_body, render_head
+from lmgateway.wire.heads import CHUNKED, CLOSE, KEEP, LAST_CHUNK, NO_BODY, Headers, render_head
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -65,10 +65,11 @@ class Request(TwistedRequest):
     route: Cancellable | None = None
     _left: int | None = None
     _bodiless: bool = False
+    _is_waited_for = False
 
     def __init__(self, channel: Channel, message: Message) -> None:
         # Not super().__init__: what it would make is made on demand below.
-        self.channel = cast("Any", channel)
+        self.channel = channel  # type: ignore[assignment]  # it does what Twisted asks of one
         self._channel = channel
         self.transport = channel.transport
         self.head: Head = message.head
@@ -88,6 +89,7 @@ class Request(TwistedRequest):
     @on_demand
     def notifications(self) -> list[Deferred[None]]:
         """Who waits for the end."""
+        self._is_waited_for = True
         return []
 
     @on_demand
@@ -159,13 +161,17 @@ class Request(TwistedRequest):
 
     def respond(self, status: int, headers: Headers, body: bytes) -> None:
         """Answer at once: head and body in one write, and done."""
-        if self.gone:
+        if self._disconnected or self.finished:
             return
         self._start(status)
-        length = b"content-length: %d\r\n" % len(body) if has_body(status) else b""
-        head = render_head(status, headers, length + self._connection())
-        self._channel.outflow.write(head if self._bodiless else head + body)
-        self._end()
+        channel = self._channel
+        framing = self._connection()
+        if status not in NO_BODY:
+            framing += b"content-length: %d\r\n" % len(body)
+        head = render_head(status, headers, framing)
+        channel.outflow.write(head if self._bodiless else head + body)
+        self._conclude()
+        channel.answered()
 
     def begin(self, status: int, headers: Headers, data: bytes = b"") -> None:
         """Begin a streamed answer, with its first bytes if there are any."""
@@ -179,10 +185,10 @@ class Request(TwistedRequest):
         framing = b""
         if length is not None:
             framing = b"content-length: %d\r\n" % length
-        elif has_body(status) and self.clientproto == b"HTTP/1.1":
+        elif status not in NO_BODY and self.clientproto == b"HTTP/1.1":
             framing = CHUNKED
             self.chunked = not self._bodiless
-        elif has_body(status) and not self._bodiless:
+        elif status not in NO_BODY and not self._bodiless:
             self._channel.keep_alive = False
         head = render_head(status, headers, framing + self._connection())
         self._channel.outflow.write(head + self._frame(data) if data else head)
@@ -192,7 +198,7 @@ class Request(TwistedRequest):
             raise RuntimeError("An answer has begun already.")
         self.startedWriting = 1
         self.code = status
-        self._bodiless = self.method == b"HEAD" or not has_body(status)
+        self._bodiless = status in NO_BODY or self.method == b"HEAD"
 
     def _connection(self) -> bytes:
         """What to say of the connection's future, which is settled by this."""
@@ -268,7 +274,7 @@ class Request(TwistedRequest):
         self.finished = 1
         if self.producer is not None:
             self.unregisterProducer()
-        if "notifications" in self.__dict__:
+        if self._is_waited_for:
             waiting, self.notifications = self.notifications, []
             for waiter in waiting:
                 waiter.callback(None)
@@ -278,7 +284,7 @@ class Request(TwistedRequest):
         """The client left before the answer was whole."""
         self._disconnected = True
         self.producer = None
-        if "notifications" in self.__dict__:
+        if self._is_waited_for:
             waiting, self.notifications = self.notifications, []
             for waiter in waiting:
                 waiter.errback(reason)
