@@ -67,7 +67,7 @@ class Climb:
     reason: str
 
 
-class Trace(NamedTuple):
+class Trace(msgspec.Struct, frozen=True, gc=False):
     """
     The trace that an exchange belongs to: see ``wire.trace``.
 

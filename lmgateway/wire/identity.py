@@ -18,15 +18,23 @@ def request_id(head: Head | None) -> str:
     return _fresh()
 
 
-_STOCK = 256
-_random: list[str] = []
+_STOCK = 64
+_STEPS = range(0, 32 * _STOCK, 32)
+_RANDOM = int.from_bytes(bytes.fromhex("ffffffffffff0fff3fffffffffffffff" * _STOCK))
+_FIXED = int.from_bytes(bytes.fromhex("00000000000040008000000000000000" * _STOCK))
+"""Which bits of a UUID (version 4) are random, and what the others are; for a whole stock."""
+
+_stock: list[str] = []
 
 
 def _fresh() -> str:
-    """A random UUID (version 4) as text; the system is asked for randomness in bulk."""
-    if not _random:
-        bulk = urandom(16 * _STOCK).hex()
-        _random.extend([bulk[at : at + 32] for at in range(0, len(bulk), 32)])
-    text = _random.pop()
-    variant = "89ab"[int(text[16], 16) & 3]
-    return f"{text[:8]}-{text[8:12]}-4{text[13:16]}-{variant}{text[17:20]}-{text[20:]}"
+    """A random UUID (version 4) as text; many are made at once."""
+    if not _stock:
+        drawn = int.from_bytes(urandom(16 * _STOCK)) & _RANDOM | _FIXED
+        text = drawn.to_bytes(16 * _STOCK).hex()
+        _stock.extend([_dashed(text[at : at + 32]) for at in _STEPS])
+    return _stock.pop()
+
+
+def _dashed(text: str) -> str:
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
