@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
+import msgspec
 from attrs import field
 
 from lmgateway.classes import frozen
@@ -103,7 +102,7 @@ class Principal:
         return not self.allow_profiles and self.allow_models is None
 
 
-class Standing(NamedTuple):
+class Standing(msgspec.Struct, frozen=True, gc=False):
     """
     How a limit stands.
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from decimal import Decimal, InvalidOperation
 
+import msgspec
 from attrs import field
 
 from lmgateway.chat import ChatRequest, Usage
@@ -45,36 +46,22 @@ class Spending:
     saved: dict[str, int] = field(factory=dict)
 
 
-class Bill:
+class Bill(msgspec.Struct, eq=False):
     """
     What one exchange pays.
 
-    Args:
-        budgets: Of the config; which of them pay is told by ``open`` and ``enter``.
+    Made of the exchange, and of the prices, the budgets and the spending of all; which
+    budgets pay is told by ``open`` and ``enter``.
     """
 
-    __slots__ = (
-        "_ask",
-        "_budgets",
-        "_every",
-        "_exchange",
-        "_held",
-        "_priced",
-        "_prices",
-        "_spending",
-    )
-
-    def __init__(
-        self, exchange: Exchange, prices: Prices, budgets: Budgets, spending: Spending
-    ) -> None:
-        self._exchange = exchange
-        self._prices = prices
-        self._spending = spending
-        self._every = budgets
-        self._ask: Ask | None = None
-        self._priced: tuple[Attempt, Usage, int | None] | None = None
-        self._budgets: tuple[Budget, ...] = ()
-        self._held: dict[int, tuple[Budget, ...]] | None = None
+    _exchange: Exchange
+    _prices: Prices
+    _every: Budgets
+    _spending: Spending
+    _budgets: tuple[Budget, ...] = ()
+    _held: dict[int, tuple[Budget, ...]] | None = None
+    _ask: Ask | None = None
+    _priced: tuple[Attempt, Usage, int | None] | None = None
 
     def open(self) -> None:
         """
@@ -142,10 +129,10 @@ class Bill:
     def _most(self, attempt: Attempt, request: ChatRequest) -> tuple[int | None, int | None]:
         """Give the most that an attempt can cost, and the bound on its output that says so."""
         ask, price, bound = self.ask(request), self._prices.price(attempt), None
-        prompt, output, answers = ask
+        prompt, output = ask.prompt, ask.output
         if not output and request.endpoint != "embeddings":
             bound = self._prices.bounds.get(attempt.tier, MAX_OUTPUT)
-            output = bound * answers
+            output = bound * ask.answers
         if price is None:
             return None, bound
         if attempt.purpose == "answer":

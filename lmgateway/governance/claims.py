@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+import msgspec
+
 from lmgateway.chat import ChatRequest
 from lmgateway.errors import LimitError
 from lmgateway.exchange import Attempt, Exchange
@@ -19,39 +21,22 @@ from lmgateway.governance.tokens import NOTHING, Ask, ask_of
 from lmgateway.principal import Standing
 
 
-class Claim:
+class Claim(msgspec.Struct, eq=False):
     """
     What one exchange holds.
 
-    Args:
-        estimate: Says about how many tokens a request takes.
+    Made of the exchange and the limits of all, and of what says about how many tokens a
+    request takes.
     """
 
-    __slots__ = (
-        "_ask",
-        "_ask_of",
-        "_asked",
-        "_attempts",
-        "_exchange",
-        "_joined",
-        "_limits",
-        "_taken",
-    )
-
-    def __init__(
-        self,
-        exchange: Exchange,
-        limits: Limits,
-        estimate: Callable[[ChatRequest], Ask] = ask_of,
-    ) -> None:
-        self._exchange = exchange
-        self._limits = limits
-        self._ask_of = estimate
-        self._joined: tuple[Scope, ...] = ()
-        self._asked: tuple[Scope, ...] = ()
-        self._attempts: dict[int, tuple[Scope, ...]] | None = None
-        self._ask: Ask | None = None
-        self._taken = 0.0
+    _exchange: Exchange
+    _limits: Limits
+    _estimate: Callable[[ChatRequest], Ask] = ask_of
+    _joined: tuple[Scope, ...] = ()
+    _asked: tuple[Scope, ...] = ()
+    _attempts: dict[int, tuple[Scope, ...]] | None = None
+    _ask: Ask | None = None
+    _taken: float = 0.0
 
     def open(self, scopes: tuple[Scope, ...]) -> None:
         """
@@ -84,20 +69,20 @@ class Claim:
         self._asked += scopes
         self._joined += self._admitted(scopes, now)
 
-    def _estimate(self, scopes: tuple[Scope, ...]) -> Ask:
+    def _ask_of(self, scopes: tuple[Scope, ...]) -> Ask:
         """Estimate the request, if anybody counts its tokens; once."""
         if self._ask is not None:
             return self._ask
         for scope in scopes:
             if scope.tokens is not None:
                 assert self._exchange.request is not None, "known by now"
-                self._ask = self._ask_of(self._exchange.request)
+                self._ask = self._estimate(self._exchange.request)
                 return self._ask
         return NOTHING
 
     def _admitted(self, scopes: tuple[Scope, ...], now: float) -> tuple[Scope, ...]:
         """Take a place in all scopes, or in none; give those that count it."""
-        ask = self._estimate(scopes)
+        ask = self._ask_of(scopes)
         for scope in scopes:
             if not scope.admits(ask, now):
                 over = [each for each in scopes if not each.admits(ask, now)]
@@ -148,7 +133,7 @@ class Claim:
     def limit(self, attempt: Attempt) -> LimitError | None:
         """Say why ``begin`` would raise now; ``None`` if it would not."""
         scopes, now = self._of_target(attempt), self._limits.now()
-        ask = self._estimate(scopes)
+        ask = self._ask_of(scopes)
         over = [each for each in scopes if each.enforced and not each.admits(ask, now)]
         return longest([each.refusal(ask, now) for each in over]) if over else None
 

@@ -116,10 +116,8 @@ def nano(usd: float | Decimal) -> int:
 
 def usd(amount: int) -> str:
     """Write nano-dollars as decimal USD, without exponent."""
-    if not amount:
-        return "0"
     whole, rest = divmod(amount, NANO)
-    return f"{whole}.{rest:09d}".rstrip("0").rstrip(".")
+    return f"{whole}.{rest:09d}".rstrip("0") if rest else f"{whole}"
 
 
 def _within(part: int, whole: int) -> int:

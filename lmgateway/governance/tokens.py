@@ -7,7 +7,9 @@ something against a limit until the backend has told the truth.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
+
+import msgspec
 
 from lmgateway.chat import ChatRequest, Document
 
@@ -15,7 +17,7 @@ BYTES_PER_TOKEN = 4
 TOKENS_PER_FILE = 1000
 """For an image, a sound, a document, however large."""
 
-_PROMPT = ("messages", "prompt", "input", "prediction", "suffix")
+_PROMPT = frozenset({"messages", "prompt", "input", "prediction", "suffix"})
 _DECLARED = frozenset({"tools", "functions", "response_format"})
 """Read by a model, or by what binds it, with the names of their members."""
 
@@ -33,7 +35,7 @@ _SEVERAL = frozenset({*_ANSWERS, "prompt"})
 _FILES = ("audio_url", "file", "image_url", "input_audio", "video_url")
 
 
-class Ask(NamedTuple):
+class Ask(msgspec.Struct, frozen=True, gc=False):
     """
     What a request asks for, in tokens.
 
@@ -57,14 +59,20 @@ def ask_of(request: ChatRequest) -> Ask:
         return NOTHING
     # Of a completion's prompts the hub has the first one only.
     said = request.document if request.endpoint == "completions" else request.hub
-    prompt = _bytes([said[name] for name in _PROMPT if name in said])
-    document = request.document
+    read: list[Any] = []
+    declared: list[Any] = []
+    for name, value in said.items():
+        if name in _PROMPT:
+            read.append(value)
+        elif name in _DECLARED:
+            declared.append(value)
+    prompt, document = _bytes(read), request.document
     if request.dialect == "anthropic":  # whose blocks the hub has not always a word for
         prompt = max(prompt, _bytes([document[name] for name in _TOLD if name in document]))
     elif request.dialect == "ollama":
         prompt += _bytes([document[name] for name in _BESIDE if name in document])
-    if not _DECLARED.isdisjoint(said):
-        prompt += _bytes([said[name] for name in _DECLARED if name in said], named=True)
+    if declared:
+        prompt += _bytes(declared, named=True)
     answers = 1 if _SEVERAL.isdisjoint(said) else _answers(said)
     return Ask(-(-prompt // BYTES_PER_TOKEN), _most(said, _OUTPUT) * answers, answers)
 

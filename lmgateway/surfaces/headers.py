@@ -21,7 +21,9 @@ def routing_headers(exchange: Exchange, now: float) -> list[tuple[bytes, bytes]]
     Args:
         now: Reactor seconds.
     """
-    headers = [(b"x-lmg-profile", _named(exchange.profile_chain))]
+    is_hidden = exchange.undecided or not exchange.expose_routing
+    target = () if is_hidden else (exchange.tier, exchange.backend, exchange.model)
+    headers = [*_route(exchange.profile_chain, *target)]
     if exchange.label:
         headers.append((b"x-lmg-class", _text(exchange.label)))
     if exchange.insufficient:
@@ -30,28 +32,25 @@ def routing_headers(exchange: Exchange, now: float) -> list[tuple[bytes, bytes]]
         headers.append((b"x-lmg-downgraded", _text(exchange.downgraded)))
     if exchange.dropped:
         headers.append((b"x-lmg-dropped", _text(", ".join(exchange.dropped)[:MAX_DROPPED])))
-    if exchange.undecided or not exchange.expose_routing:
+    if is_hidden:
         return headers
     upstream, total = 0.0, now - exchange.started
     for attempt in exchange.attempts:
         upstream += attempt.seconds
-    return [
-        *headers,
-        *_target(exchange.tier, exchange.backend, exchange.model),
-        (b"x-lmg-attempts", b"%d" % len(exchange.attempts)),
-        (b"server-timing", b"upstream;dur=%.2f, total;dur=%.2f" % (upstream * 1e3, total * 1e3)),
-    ]
+    times = b"upstream;dur=%.2f, total;dur=%.2f" % (upstream * 1e3, total * 1e3)
+    headers += ((b"x-lmg-attempts", b"%d" % len(exchange.attempts)), (b"server-timing", times))
+    return headers
 
 
 @lru_cache(maxsize=256)
-def _target(tier: str, backend: str, model: str) -> tuple[tuple[bytes, bytes], ...]:
-    headers = ((b"x-lmg-tier", _text(tier)), (b"x-lmg-backend", _text(backend)))
+def _route(chain: tuple[str, ...], *target: str) -> tuple[tuple[bytes, bytes], ...]:
+    """Tell the profiles, and the names of a target if the client is told them."""
+    profile = (b"x-lmg-profile", _text(" -> ".join(chain)))
+    if not target:
+        return (profile,)
+    tier, backend, model = target
+    headers = (profile, (b"x-lmg-tier", _text(tier)), (b"x-lmg-backend", _text(backend)))
     return (*headers, (b"x-lmg-model", _text(model))) if model else headers
-
-
-@lru_cache(maxsize=256)
-def _named(chain: tuple[str, ...]) -> bytes:
-    return _text(" -> ".join(chain))
 
 
 def cost_headers(exchange: Exchange, usage: Usage | None) -> list[tuple[bytes, bytes]]:

@@ -47,11 +47,12 @@ def limit_headers(surface: str, standings: Iterable[Standing], wall: float) -> H
     is_anthropic = surface == "anthropic"
     names = _ANTHROPIC if is_anthropic else _OPENAI
     headers: Headers = []
-    for what, _, most, remaining, seconds, _ in standings:
-        if what in names:
-            limit, left, reset = names[what]
-            told = _moment(ceil(wall + seconds)) if is_anthropic else _span(seconds)
-            headers += ((limit, b"%d" % most), (left, b"%d" % remaining), (reset, told))
+    for each in standings:
+        if each.what in names:
+            limit, remaining, reset = names[each.what]
+            told = _moment(ceil(wall + each.reset)) if is_anthropic else _span(each.reset)
+            headers += ((limit, b"%d" % each.limit), (remaining, b"%d" % each.remaining))
+            headers.append((reset, told))
     return headers
 
 
