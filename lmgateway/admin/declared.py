@@ -24,7 +24,7 @@ neighbours::
             call.note(tier=tier)
             return Purged(removed=self.purge(query.model))
 
-An instance of it goes into the list in ``service.admin_port``, and that is all: the door asks for
+An instance of it goes into the list in ``service.office``, and that is all: the door asks for
 the role, query and body are read into their classes (400 where they do not fit), what the method
 returns is sent, what it raises as a ``GatewayError`` is told, the OpenAPI document has the route,
 and each call that is not a GET is told as an ``audit`` event.  The method may be ``async``.  It

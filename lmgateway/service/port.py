@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from lmgateway.admin.door import AdminDoor
 from lmgateway.classes import frozen
 from lmgateway.config.backend import SecretSource
 from lmgateway.config.schema import Config, TlsSection
 from lmgateway.config.secrets import Secret, obtain
 from lmgateway.service.descriptors import connections_that_fit
 from lmgateway.service.resources import Resources
-from lmgateway.surfaces.door import ClientDoor
-from lmgateway.wire.routes import Routes
-from lmgateway.wire.server import Limits
+from lmgateway.wire.door import Door
+from lmgateway.wire.server import Limits, Resource
 
 
 @frozen
@@ -41,8 +39,8 @@ class Port:
     place: Place
     unguarded: str | None
     tls: TlsSection | None
-    routes: Routes
-    door: ClientDoor | AdminDoor
+    routes: Resource
+    door: Door
     limits: Limits
 
 

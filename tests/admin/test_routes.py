@@ -15,7 +15,7 @@ from lmgateway.admin.declared import Call, Declared, Topic
 from lmgateway.admin.door import AdminDoor
 from lmgateway.admin.operator import ROLES
 from lmgateway.admin.table import RouteTable
-from lmgateway.wire.routes import Routes
+from lmgateway.service.admin_port import Reception
 from tests.admin.judge import Judge
 from tests.fakes import completion
 from tests.harness import GatewayCase
@@ -66,9 +66,9 @@ class RouteCase(GatewayCase):
         """Give the door of the admin port."""
         assert self.service is not None
         assert self.service.admin.factory is not None
-        door = self.service.admin.factory.door
-        assert isinstance(door, AdminDoor)
-        return door
+        reception = self.service.admin.factory.door
+        assert isinstance(reception, Reception)
+        return reception.office.door
 
     def declared(self) -> list[Declared]:
         """Give every route."""
@@ -109,8 +109,7 @@ class GuardTests(RouteCase):
         self.begin_with_tokens()
         assert self.service is not None
         assert self.service.admin.factory is not None
-        routes = self.service.admin.factory.resource
-        assert isinstance(routes, Routes)
+        self.assertIsInstance(self.service.admin.factory.resource, Reception)
         declared = {(one.method, one.path): one for one in self.declared()}
         served = set()
         for app in self.door().table.apps:
