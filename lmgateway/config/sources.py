@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Any, get_args
 
 import attrs
 
@@ -65,15 +65,14 @@ def _within(value: Any, path: KeyPath) -> Iterator[Found]:
 @cache
 def _ways(cls: type) -> tuple[str, ...]:
     """The attributes that may hold a source: no others of thousands of clients are looked at."""
-    hints = get_type_hints(cls)
-    return tuple(a.name for a in attrs.fields(cls) if _may_hold(hints.get(a.name)))
+    attrs.resolve_types(cls)  # does nothing where the values were structured: that took it too
+    return tuple(a.name for a in attrs.fields(cls) if _may_hold(a.type))
 
 
 def _may_hold(kind: Any) -> bool:
-    if kind is SecretSource:
-        return True
-    if isinstance(kind, type) and attrs.has(kind):
-        return bool(_ways(kind))
+    """Tell a section, or many; whether those hold a source is asked once there are some."""
+    if isinstance(kind, type):
+        return attrs.has(kind)
     return any(_may_hold(part) for part in get_args(kind))
 
 

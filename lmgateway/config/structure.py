@@ -24,7 +24,6 @@ from cattrs.errors import (
     IterableValidationError,
     IterableValidationNote,
 )
-from cattrs.gen import make_dict_structure_fn
 
 from lmgateway.config.merge import KeyPath, Tree
 from lmgateway.config.report import Report, suggestion
@@ -166,14 +165,38 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _table_hook(cls: type, converter: Converter) -> Hook:
-    """Structure one of the schema's classes."""
-    inner: Hook = make_dict_structure_fn(cls, converter, _cattrs_forbid_extra_keys=True)
+def _table_hook(cls: Any, converter: Converter) -> Hook:
+    """
+    Structure one of the schema's classes.
+
+    cattrs would write and compile a function for all keys of the class, which takes ten
+    times longer than to read the few keys that a file has.
+    """
+    attrs.resolve_types(cls)
+    keys: list[tuple[str, Any, bool]] = [
+        (key.name, key.type, key.default is attrs.NOTHING) for key in attrs.fields(cls)
+    ]
+    names = {name for name, _, _ in keys}
 
     def hook(value: Any, _: Any) -> Any:
         if not isinstance(value, dict):
             raise WrongType("a table", value)
-        return inner(value, cls)
+        given: dict[str, Any] = {}
+        faults: list[Exception] = []
+        for name, kind, required in keys:
+            try:
+                if name in value:
+                    given[name] = converter.structure(value[name], kind)
+                elif required:
+                    raise KeyError(name)
+            except Exception as fault:
+                fault.add_note(AttributeValidationNote(name, name, kind))
+                faults.append(fault)
+        if extra := value.keys() - names:
+            faults.append(ForbiddenExtraKeysError(None, cls, extra))
+        if faults:
+            raise ClassValidationError(f"{cls.__name__} does not fit", faults, cls)
+        return cls(**given)
 
     return hook
 
@@ -283,7 +306,7 @@ def _has_origin(*origins: Any) -> Callable[[Any], bool]:
 
 
 def _make_converter() -> Converter:
-    converter = Converter(forbid_extra_keys=True, detailed_validation=True)
+    converter = Converter(detailed_validation=True)
     for kind, wanted, accepts in (
         (bool, "true or false", lambda value: isinstance(value, bool)),
         (
