@@ -119,7 +119,10 @@ class Responder:
         self._beat = self._wheel.start(BEAT_SECONDS, self._keep_alive)
         try:
             async with aclosing(reply.batches) as batches:
-                last = await self._pass_on(batches)
+                if isinstance(batches, BodyBatches):
+                    last = await batches.relay(self._write)
+                else:
+                    last = await self._pass_on(batches)
         except BackendError as error:
             interrupted = StreamInterrupted()
             interrupted.attempts = tuple(exchange.attempts)
@@ -132,9 +135,7 @@ class Responder:
         outlet.finish(ending)
 
     async def _pass_on(self, batches: Batches) -> Batch:
-        """Write what comes; give what is still to be written once all has come."""
-        if isinstance(batches, BodyBatches):
-            return await batches.relay(self._write)
+        """Do what ``BodyBatches.relay`` does, with those that have no such thing."""
         async for batch in batches:
             gate = self._write(batch)
             if gate is not None:

@@ -37,33 +37,28 @@ class BodyReader(Protocol):
             alone: then only the grammar inside can say whether it is whole.
     """
 
-    _parts: list[bytes]
-    _limit: int | None = None
-    _paused = False
-    _ended = False
-    _fault: BaseException | None = None
-    _waiter: Deferred[None] | None = None
-    _timer: Timer | None = None
-    _alarm = 0.0
-    _due = 0.0
-    _peer: Any = None
-    _released = False
-    _take_on: Callable[[bytes], bool] | None = None
-    _silence = 0.0
-    _end_by = 0.0
-
     def __init__(self, response: Response, wheel: Wheel) -> None:
+        # All that is ever set is set here: what is added later would give each a dictionary.
         self.proper_end = response.proper_end
+        self.transport = None
         self._wheel = wheel
         self._length = response.length
+        self._parts: list[bytes] = []
         self._size = 0
+        self._limit: int | None = None
+        self._paused = self._ended = self._released = False
+        self._fault: BaseException | None = None
+        self._waiter: Deferred[None] | None = None
+        self._timer: Timer | None = None
+        self._alarm = self._due = self._silence = self._end_by = 0.0
+        self._peer: Any = None
+        self._take_on: Callable[[bytes], bool] | None = None
         whole = response.claim()
         if whole is not None:
             self._parts = whole
             self._size = len(whole[0]) if len(whole) == 1 else sum(map(len, whole))
             self._ended = True
         else:
-            self._parts = []
             response.deliverBody(self)
 
     # Reading ---------------------------------------------------------------

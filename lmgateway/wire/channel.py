@@ -182,7 +182,7 @@ class Channel:
         if not message.complete:
             self._await_body(message)
             return False
-        reader.messages.popleft()
+        del reader.messages[0]
         self._start(message)
         return True
 
@@ -241,7 +241,7 @@ class Channel:
         if not whole or not self.settle_keep_alive():
             self._refuse(head, error)
             return
-        self._reader.messages.popleft()
+        del self._reader.messages[0]
         self.outflow.write(self._refusal(head, error, b""))
         self._phase = Phase.BUSY
 
@@ -267,6 +267,10 @@ class Channel:
         """Decide, for the head being written, whether the connection goes on."""
         self.keep_alive = self.keep_alive and not self._factory.draining
         return self.keep_alive
+
+    def begun(self) -> None:
+        """An answer in parts has begun and may take its time: keep little meanwhile."""
+        self._reader.rest()
 
     def answered(self) -> None:
         """The answer is written."""

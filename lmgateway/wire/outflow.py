@@ -19,7 +19,7 @@ from twisted.internet.tcp import Connection
 from twisted.protocols.policies import ProtocolWrapper
 from zope.interface import implementer
 
-from lmgateway.wire.timers import Timer, Wheel
+from lmgateway.wire.timers import Timer, Wheel, nothing
 
 CONGESTED = 65536
 """Unsent bytes from which nothing more is begun on a connection."""
@@ -142,6 +142,7 @@ class Outflow:
         """Let go: the connection is lost."""
         self._producer = None
         self.paused = False
+        self._stalled = self._eased = nothing  # they lead back to whoever has this
         if self.watch is not None:
             self.watch.cancel()
             self.watch = None

@@ -16,7 +16,6 @@ three gaps around it:
 
 from __future__ import annotations
 
-from collections import deque
 from typing import TYPE_CHECKING
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
@@ -127,6 +126,7 @@ class Reader:
 
     __slots__ = (
         "_after",
+        "_closed",
         "_detour",
         "_fields",
         "_known",
@@ -143,7 +143,7 @@ class Reader:
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
-        self.messages: deque[Message] = deque()
+        self.messages: list[Message] = []
         self.heading = False
         self.broken: GatewayError | None = None
         self._parser: HttpRequestParser | None = HttpRequestParser(self)
@@ -155,11 +155,16 @@ class Reader:
         self._after = 0
         self._detour = False
         self._replaying = False
+        self._closed = False
 
     def feed(self, data: bytes) -> None:
         """Take what came from the network; afterwards look at the attributes."""
         parser = self._parser
-        if parser is None or self.broken is not None:
+        if parser is None:
+            if self._closed:
+                return
+            parser = self._parser = HttpRequestParser(self)
+        if self.broken is not None:
             return
         if self.heading:
             self._raw += data
@@ -186,8 +191,15 @@ class Reader:
             size += self._known + len(self._target) + sum(len(v) for _, v in self._fields)
         return size
 
+    def rest(self) -> None:
+        """Let go of what is not needed between two messages, if that is where this is."""
+        if not self.heading and self._open is None and self.broken is None:
+            self._parser = None
+            self._fields = []
+
     def close(self) -> None:
         """Let go of the parser, which refers back to this."""
+        self._closed = True
         self._parser = self._open = None
         self._raw = b""
         self.messages.clear()

@@ -61,14 +61,9 @@ class Request(TwistedRequest):
         route: What is running to answer it; cancelled when the client leaves.
     """
 
-    interruption: GatewayError | None = None
-    route: Cancellable | None = None
-    _left: int | None = None
-    _bodiless: bool = False
-    _is_waited_for = False
-
     def __init__(self, channel: Channel, message: Message) -> None:
-        # Not super().__init__: what it would make is made on demand below.
+        # Not super().__init__: what it would make is made on demand below.  All that is ever
+        # set is set here: what is added later would give each request a dictionary.
         self.channel = channel  # type: ignore[assignment]  # it does what Twisted asks of one
         self._channel = channel
         self.transport = channel.transport
@@ -80,6 +75,13 @@ class Request(TwistedRequest):
         self.path = message.head.path
         self.uri = message.target
         self.clientproto = b"HTTP/" + message.version
+        self.interruption: GatewayError | None = None
+        self.route: Cancellable | None = None
+        self.producer = None
+        self.code = 200
+        self.startedWriting = self.finished = self.chunked = 0
+        self._disconnected = self._bodiless = self._is_waited_for = False
+        self._left: int | None = None
 
     # Made on demand -----------------------------------------------------------
     @on_demand
@@ -192,6 +194,7 @@ class Request(TwistedRequest):
             self._channel.keep_alive = False
         head = render_head(status, headers, framing + self._connection())
         self._channel.outflow.write(head + self._frame(data) if data else head)
+        self._channel.begun()
 
     def _start(self, status: int) -> None:
         if self.startedWriting:
