@@ -32,7 +32,7 @@ from lmgateway.errors import LimitError, RateLimited
 from lmgateway.exchange import Exchange
 from lmgateway.governance.addresses import neighbourhood
 from lmgateway.governance.allowances import allowance_of, attempts_of
-from lmgateway.governance.buckets import Rate
+from lmgateway.governance.buckets import SLACK, Rate
 from lmgateway.governance.counters import Counter, Counters, Scope, limited, standing, tightest
 from lmgateway.governance.known import Known
 from lmgateway.governance.overrides import Meaning, asked, chosen, label, without
@@ -264,14 +264,13 @@ class Limits:
             return
         now, near = self.now(), neighbourhood(address)
         used = self.counters.addresses.get(near, now).count("requests", rate)
-        wait = used.wait(rate, 1, now)
-        if not wait:
+        if used.level(rate, now) + 1 - rate.capacity <= SLACK:
             used.take(1, now)
             return
         enforced = self.enforced and self.nearby.enforced
         self.tell("limit", scope="ip", name=near, limit="requests", enforced=enforced)
         if enforced:
-            error = limited("requests", rate, wait)
+            error = limited("requests", rate, used.wait(rate, 1, now))
             error.standings = (standing("requests", "ip", (rate, used), now),)
             raise error
 
