@@ -66,14 +66,14 @@ class BackendRoutes:
         probed: Gives an ``AllProbed``, once all were asked.
     """
 
-    observed: Callable[[], dict[str, Any]]
+    observed: Callable[[], Awaitable[dict[str, Any]]]
     probed: Callable[[], Awaitable[dict[str, Any]]]
     topic: ClassVar[Topic] = topic
 
     @topic.route("GET", "/admin/backends", role="viewer", answer=Observed, summary="Backends")
-    def all(self, call: Call) -> dict[str, Any]:
+    async def all(self, call: Call) -> dict[str, Any]:
         """Show breakers, places and queues."""
-        return self.observed()
+        return await self.observed()
 
     @topic.route(
         "GET", "/admin/backends/health", role="viewer", answer=AllProbed, also=(207,),

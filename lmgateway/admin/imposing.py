@@ -114,8 +114,8 @@ class ImposingRoutes:
         listed: Gives all that holds.
     """
 
-    force: Callable[[str, str | None, ForcedState | None, float], dict[str, Any]]
-    drain: Callable[[str, float], dict[str, Any]]
+    force: Callable[[str, str | None, ForcedState | None, float], Awaitable[dict[str, Any]]]
+    drain: Callable[[str, float], Awaitable[dict[str, Any]]]
     probe: Callable[[str], Awaitable[dict[str, Any]]]
     listed: Callable[[], Sequence[dict[str, Any]]]
     topic: ClassVar[Topic] = topic
@@ -124,29 +124,29 @@ class ImposingRoutes:
         "POST", "/admin/backends/<name>/breaker", role="operator", body=Force, answer=Standing,
         errors=(404,), summary="Force breakers",
     )  # fmt: skip
-    def breaker(self, call: Call, body: Force, name: str) -> dict[str, Any]:
+    async def breaker(self, call: Call, body: Force, name: str) -> dict[str, Any]:
         """Force the breakers of a backend open or closed for a time, from the next request on."""
         call.note(backend=name, model=body.model, state=body.state, seconds=body.seconds)
         state = None if body.state == "auto" else body.state
-        return self.force(name, body.model, state, body.seconds)
+        return await self.force(name, body.model, state, body.seconds)
 
     @topic.route(
         "POST", "/admin/backends/<name>/drain", role="operator", body=Drain, answer=Standing,
         errors=(404,), summary="Drain a backend",
     )  # fmt: skip
-    def drained(self, call: Call, body: Drain, name: str) -> dict[str, Any]:
+    async def drained(self, call: Call, body: Drain, name: str) -> dict[str, Any]:
         """Let no new attempts go to a backend for a time; those in flight end."""
         call.note(backend=name, seconds=body.seconds)
-        return self.drain(name, body.seconds)
+        return await self.drain(name, body.seconds)
 
     @topic.route(
         "POST", "/admin/backends/<name>/undrain", role="operator", body=Now, answer=Standing,
         errors=(404,), summary="Let attempts go to a backend again",
     )  # fmt: skip
-    def undrained(self, call: Call, body: Now, name: str) -> dict[str, Any]:
+    async def undrained(self, call: Call, body: Now, name: str) -> dict[str, Any]:
         """Let new attempts go to a backend again."""
         call.note(backend=name)
-        return self.drain(name, 0)
+        return await self.drain(name, 0)
 
     @topic.route(
         "POST", "/admin/backends/<name>/check", role="operator", body=Now, answer=Checked,

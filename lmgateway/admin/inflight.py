@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Protocol
 
 from msgspec import Meta
 
@@ -75,6 +75,16 @@ class Cancelled(Shape, frozen=True):
     cancelled: int
 
 
+class Elsewhere(Protocol):
+    """Other processes, where it is those that serve."""
+
+    async def under_way(self, limit: int) -> InFlight:
+        """Give what is under way at all of them, the oldest first."""
+
+    async def cancel(self, identity: str) -> list[str | None]:
+        """End an exchange, wherever it is; gives whose it was, of each that was found."""
+
+
 @frozen(eq=False)
 class InFlightRoutes:
     """
@@ -82,35 +92,53 @@ class InFlightRoutes:
 
     Attributes:
         now: Reactor seconds.
+        elsewhere: Who serves; ``None``: this process.
     """
 
     traffic: Traffic
     now: Callable[[], float]
+    elsewhere: Elsewhere | None = None
     topic: ClassVar[Topic] = topic
 
     @topic.route(
         "GET", "/admin/inflight", role="viewer", query=Bound, answer=InFlight, summary="Under way"
     )
-    def all(self, call: Call, query: Bound) -> InFlight:
+    async def all(self, call: Call, query: Bound) -> InFlight:
         """List the exchanges under way."""
-        oldest = sorted(self.traffic.open, key=lambda exchange: exchange.started)
-        now = self.now()
-        listed = [_open(exchange, now) for exchange in oldest[: query.limit]]
-        return InFlight(total=len(oldest), in_flight=listed)
+        if self.elsewhere is not None:
+            return await self.elsewhere.under_way(query.limit)
+        return listed(self.traffic, query.limit, self.now())
 
     @topic.route(
         "POST", "/admin/inflight/<id>/cancel", role="operator", answer=Cancelled, errors=(404,),
         summary="End an exchange",
     )  # fmt: skip
-    def cancel(self, call: Call, id: str) -> Cancelled:  # noqa: A002 - its name in the path
+    async def cancel(self, call: Call, id: str) -> Cancelled:  # noqa: A002 - its name in the path
         """End an exchange: the client is told, the backend is hung up on."""
-        found = [exchange for exchange in self.traffic.open if exchange.id == id]
-        if not found:
+        if self.elsewhere is not None:
+            clients = await self.elsewhere.cancel(id)
+        else:
+            clients = ended(self.traffic, id)
+        if not clients:
             raise NotFound("No such exchange is under way.")
-        call.note(exchange=id, client=[_client(exchange) for exchange in found])
-        for exchange in found:
-            exchange.interrupt(CancelledByOperator())
-        return Cancelled(cancelled=len(found))
+        call.note(exchange=id, client=clients)
+        return Cancelled(cancelled=len(clients))
+
+
+def listed(traffic: Traffic, limit: int, now: float) -> InFlight:
+    """List what is under way in this process, the oldest first."""
+    oldest = sorted(traffic.open, key=lambda exchange: exchange.started)
+    found = [_open(exchange, now) for exchange in oldest[:limit]]
+    return InFlight(total=len(oldest), in_flight=found)
+
+
+def ended(traffic: Traffic, identity: str) -> list[str | None]:
+    """End all exchanges of an id in this process, and say whose they were."""
+    found = [exchange for exchange in traffic.open if exchange.id == identity]
+    clients = [_client(exchange) for exchange in found]
+    for exchange in found:
+        exchange.interrupt(CancelledByOperator())
+    return clients
 
 
 def _open(exchange: Exchange, now: float) -> Open:

@@ -253,6 +253,7 @@ class Health:
 
     Attributes:
         now: Reactor seconds.
+        also: Told of each call of ``probed``, ``force`` and ``drain``, for other processes.
     """
 
     def __init__(
@@ -269,6 +270,7 @@ class Health:
         self._targets: dict[tuple[str, str], TargetHealth] = {}
         self._backends: dict[str, BackendHealth] = {}
         self._imposed: dict[tuple[str, str | None, bool], Override] = {}
+        self.also: Callable[..., object] = lambda name, *what: None
 
     def limits_of(self, backend: str) -> BreakerLimits:
         """Give what the breakers of a backend hold to."""
@@ -331,11 +333,11 @@ class Health:
         """
         Learn how a probe of a backend ended.
 
-        Silence is held against a backend only while it has no attempts to work at: many a
-        model server lists nothing while it computes.
+        Silence counts only while it has no attempts to work at: many list nothing meanwhile.
         """
         backend, targets = self.backend(name), self.of_backend(name)
         backend.probed = probed
+        self.also("probed", name, probed)
         if probed.error == BackendTimeout.kind and any(target.in_flight for target in targets):
             return
         backend.failed_probes = 0 if probed.well else backend.failed_probes + 1
@@ -354,10 +356,12 @@ class Health:
         if model is None:  # what holds for all replaces what held for each
             for key in [k for k in self._imposed if k[0] == backend and not k[2]]:
                 del self._imposed[key]
+        self.also("force", backend, model, state, seconds)
         self._set((backend, model, False), state, seconds)
 
     def drain(self, backend: str, seconds: float) -> None:
         """Let no new attempts go to a backend for so long; 0 ends that."""
+        self.also("drain", backend, seconds)
         self._set((backend, None, True), "drained" if seconds else None, seconds)
 
     def is_drained(self, backend: str) -> bool:

@@ -36,6 +36,7 @@ def advise(settings: Settings, report: Report, environ: Mapping[str, str], base_
         base_dir: What file names are relative to.
     """
     _advise_gateway(settings, report)
+    _advise_workers(settings, report)
     _advise_literals(report)
     used = {target.backend for tier in settings.tiers for target in tier.all_targets}
     for name, backend in settings.backends.items():
@@ -77,6 +78,19 @@ def _advise_gateway(settings: Settings, report: Report) -> None:
         )
     if 0 < gateway.total_timeout_ms < gateway.request_timeout_ms:
         report.warning(("gateway", "total_timeout_ms"), "is less than request_timeout_ms")
+
+
+def _advise_workers(settings: Settings, report: Report) -> None:
+    """Say what each worker keeps for itself."""
+    gateway = settings.gateway
+    if gateway.workers == 1:
+        return
+    text = "is for each worker by itself: who asks again on another connection may ask anew"
+    if gateway.idempotency_window_ms:
+        report.warning(("gateway", "idempotency_window_ms"), text)
+    for name, profile in settings.profiles.items():
+        if profile.single_flight:
+            report.warning(("profiles", name, "single_flight"), text)
 
 
 def _advise_literals(report: Report) -> None:

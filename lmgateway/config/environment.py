@@ -9,7 +9,7 @@ said which one that is.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -75,6 +75,17 @@ class Environment(Mapping[str, str]):
 
     def __len__(self) -> int:
         return len(self._variables)
+
+    def known(self) -> list[tuple[SecretSource, str]]:
+        """Give all secrets that were had, for another process of ours: see ``learn``."""
+        had = {**self._good, **self._fetched}
+        return [(source, secret.reveal()) for source, secret in had.items()]
+
+    def learn(self, known: Iterable[tuple[SecretSource, str]]) -> None:
+        """Take over the secrets that another process has had."""
+        for source, text in known:
+            kept = self._fetched if is_remote(source) else self._good
+            kept[source] = Secret(text)
 
     def fetched(self, source: SecretSource) -> Secret | None:
         """Give what was fetched of a source last."""

@@ -64,6 +64,7 @@ from lmgateway.config.values import (
     PositiveCount,
     Price,
     Ratio,
+    Workers,
 )
 from lmgateway.config.webhook import WebhookSection
 
@@ -190,6 +191,7 @@ class GatewaySection:
         idempotency_window_ms: Milliseconds for which an answer is kept for who asks again with
             the same ``Idempotency-Key``; 0 ignores that header.
         idempotency_max_bytes: The most that is kept of such answers, all clients together.
+        workers: How many processes serve the client port; see ``docs/workers.md``.
     """
 
     client_host: ListenHost = "127.0.0.1"
@@ -237,6 +239,7 @@ class GatewaySection:
     baseline: str | None = None
     idempotency_window_ms: OptionalMilliseconds = 600000
     idempotency_max_bytes: PositiveCount = 67108864
+    workers: Workers = 1
 
     @property
     def admin_token_source(self) -> SecretSource | None:

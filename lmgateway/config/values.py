@@ -208,6 +208,7 @@ OptionalSeconds: TypeAlias = Annotated[int, Range(0, 2**31 - 1)]
 
 Count: TypeAlias = Annotated[int, Range(0, 2**53)]
 PositiveCount: TypeAlias = Annotated[int, Range(1, 2**53)]
+Workers: TypeAlias = Annotated[int, Range(1, 32)]
 Priority: TypeAlias = Annotated[int, Range(-(10**9), 10**9)]
 Ratio: TypeAlias = Annotated[float, Range(0, 1)]
 Price: TypeAlias = Annotated[float, Range(0, 1_000_000)]

@@ -26,6 +26,7 @@ KINDS = (
     "reload",
     "secret",
     "start",
+    "worker",
 )
 """What can happen: see ``lmgateway.telemetry.events``."""
 

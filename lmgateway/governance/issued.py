@@ -18,7 +18,7 @@ good while it is.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
 from functools import partial
 from hashlib import sha256
 from itertools import dropwhile, islice
@@ -51,6 +51,8 @@ _LENGTH = 43
 _T = TypeVar("_T")
 
 Run = Callable[[Callable[[], Any]], "Deferred[Any]"]
+Spread = Callable[[str, KeyRecord | None], Awaitable[None]]
+"""Is given a key's id and how it is now; ``None`` if there is none any more."""
 
 
 class Read(Protocol):
@@ -90,7 +92,8 @@ class Made:
     secret: str
 
 
-def _unread(record: KeyRecord) -> Principal:
+def unread(record: KeyRecord) -> Principal:
+    """Know nobody, before a config is served."""
     raise ConfigError(["no config is served yet"])
 
 
@@ -103,6 +106,9 @@ class IssuedKeys:
         wall: Seconds since the epoch.
         in_thread: Runs what may wait for a disk.
         tell: Told of every change: see ``telemetry.events``.
+
+    Attributes:
+        spread: Lets other processes know a change, before it is said that it holds.
     """
 
     _log = Logger()
@@ -119,11 +125,12 @@ class IssuedKeys:
         self._in_thread = in_thread
         self._tell = tell
         self._store: KeyStore = MemoryKeys()
-        self._read: Read = _unread
+        self._read: Read = unread
         self._lock = DeferredLock()
         self._shown: dict[str, float] = {}
         self._keys: dict[str, Issued] = {}
         self._digests: dict[bytes, Issued] = {}
+        self.spread: Spread | None = None
 
     # Who shows a key -------------------------------------------------------
     def find(self, digest: bytes) -> Principal | None:
@@ -261,6 +268,8 @@ class IssuedKeys:
         self.get(identity)
         await self._kept(partial(self._store.remove, identity))
         self._forget(self._keys.pop(identity))
+        if self.spread is not None:
+            await self.spread(identity, None)
         self._tell("key", action="delete", id=identity)
 
     async def _keep(self, record: KeyRecord, action: str) -> Issued:
@@ -275,8 +284,29 @@ class IssuedKeys:
         if known is not None:
             self._forget(known)
         self._learn(issued)
+        if self.spread is not None:
+            await self.spread(record.id, record)
         self._tell("key", action=action, id=record.id)
         return issued
+
+    # What another process keeps --------------------------------------------
+    def take(self, identity: str, record: KeyRecord | None) -> None:
+        """Take over how a key is now that another process keeps."""
+        known = self._keys.pop(identity, None)
+        if known is not None:
+            self._forget(known)
+        if record is not None:
+            issued = Issued(record, last_used=None if known is None else known.last_used)
+            self._fit(issued)
+            self._learn(issued)
+
+    def shown(self, used: Mapping[str, float]) -> None:
+        """Learn when keys were shown to another process."""
+        for identity, when in used.items():
+            if (issued := self._keys.get(identity)) is not None:
+                if not self._shown:
+                    self._wheel.start(NOTED_AFTER, self._note)
+                issued.last_used = self._shown[identity] = max(when, issued.last_used or 0.0)
 
     async def _kept(self, write: Callable[[], object]) -> None:
         try:

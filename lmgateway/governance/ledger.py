@@ -200,6 +200,18 @@ class Ledger:
         if self._spool is not None:
             self._spool.put(record)
 
+    def take(self, record: Record) -> None:
+        """Take down an attempt that another process has settled."""
+        self._count(record)
+        if self._spool is not None:
+            self._spool.put(record)
+
+    def _count(self, record: Record) -> None:
+        key = Key(int(record.at) // DAY, record.client, record.group, record.tier, record.model)
+        total = self.sums.get(key)
+        (self._new_sum(key) if total is None else total).count(record)
+        self.newest.append(record)
+
     def _new_sum(self, key: Key) -> Sum:
         if len(self.sums) >= MAX_ROWS and self._crowded != key.day:
             self._forget(key.day)
@@ -241,12 +253,7 @@ class Ledger:
     def _recall(self, keeping: Keeping) -> None:
         try:
             for record in keeping.archive.read():
-                key = Key(
-                    int(record.at) // DAY, record.client, record.group, record.tier, record.model
-                )
-                total = self.sums.get(key)
-                (self._new_sum(key) if total is None else total).count(record)
-                self.newest.append(record)
+                self._count(record)
         except OSError as error:
             self._log.error(
                 "Usage of earlier runs is not known: {path}: {error}",

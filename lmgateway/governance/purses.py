@@ -35,7 +35,7 @@ class Purse:
         self.end = 0.0
         self.told: dict[float, float] = {}
         self._period: Period | None = None
-        self._slices: deque[list[int]] = deque()
+        self._slices: deque[tuple[int, int]] = deque()
 
     def turn(self, period: Period, wall: float) -> None:
         """Forget what was spent in a period that is over; of another kind, what it left out."""
@@ -90,10 +90,11 @@ class Purse:
 
     def _put(self, amount: int, period: Period, wall: float) -> None:
         index = int(wall // period.slice)
-        if self._slices and self._slices[-1][0] >= index:
-            self._slices[-1][1] += amount
+        newest = self._slices[-1] if self._slices else None
+        if newest is not None and newest[0] >= index:
+            self._slices[-1] = (newest[0], newest[1] + amount)
         else:
-            self._slices.append([index, amount])
+            self._slices.append((index, amount))
         self._await(period)
 
     def _await(self, period: Period) -> None:

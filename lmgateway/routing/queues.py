@@ -22,7 +22,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from twisted.internet.defer import Deferred
 
@@ -286,17 +286,19 @@ class Gates:
 
     Args:
         wheel: Whose time counts.
+        make: Makes one.
     """
 
-    def __init__(self, wheel: Wheel) -> None:
+    def __init__(self, wheel: Wheel, make: Callable[[str, Wheel], Gate] = Gate) -> None:
         self._wheel = wheel
+        self._make = make
         self._gates: dict[str, Gate] = {}
 
     def gate(self, name: str) -> Gate:
         """Give the gate of that name; unlimited if it is new."""
         gate = self._gates.get(name)
         if gate is None:
-            gate = self._gates[name] = Gate(name, self._wheel)
+            gate = self._gates[name] = self._make(name, self._wheel)
         return gate
 
     def settle(self, limits: Mapping[str, GateLimits]) -> None:

@@ -25,17 +25,22 @@ def audited(events: Events, traffic: Traffic, log: AuditLog) -> None:
     def failed(exchange: Exchange) -> None:
         if not isinstance(exchange.error, AccessError):
             return
-        principal = exchange.principal
-        facts = {
-            "port": "client",
-            "request_id": exchange.id,
-            "path": exchange.path[:256],
-            "outcome": exchange.outcome,
-            "status": exchange.status,
-        }
-        if principal is not None and principal.name:
-            facts["client"] = principal.name
-        log.deny(exchange.peer, facts)
+        log.deny(*denial(exchange))
 
     events.listen(heard)
     traffic.failed = failed
+
+
+def denial(exchange: Exchange) -> tuple[str, dict[str, object]]:
+    """Give the address of somebody who was turned away, and what is known of that."""
+    principal = exchange.principal
+    facts: dict[str, object] = {
+        "port": "client",
+        "request_id": exchange.id,
+        "path": exchange.path[:256],
+        "outcome": exchange.outcome,
+        "status": exchange.status,
+    }
+    if principal is not None and principal.name:
+        facts["client"] = principal.name
+    return exchange.peer, facts

@@ -135,6 +135,7 @@ class ClientParts:
             missing_keys=self.missing_keys,
             leaving=lambda: resources.leaving,
             refusing=lambda: self.admission.unrecordable,
+            stats=None if resources.together is None else resources.together.stats,
         )
         models = Models(directory, answers, resources.wall() - resources.uptime())
         surfaces = (

@@ -143,7 +143,9 @@ class _Parts:
 
     def admission(self) -> Admission:
         """Make what every request goes through first."""
-        return Admission(
+        together = self.resources.together
+        kind = Admission if together is None else together.admission
+        return kind(
             tally=self.resources.tally,
             limits=self.limits,
             prices=self.prices,
@@ -184,7 +186,8 @@ def _budgets(config: Config, resources: Resources) -> Budgets:
 
 
 def _limits(config: Config, resources: Resources, directory: Directory) -> Limits:
-    return Limits.of(
+    kind = Limits if resources.together is None else resources.together.limits
+    return kind.of(
         config,
         resources.tally.counters,
         resources.wheel.now,

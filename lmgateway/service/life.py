@@ -110,6 +110,14 @@ class GatewayService(Service):
         gc.set_threshold(*_COLLECT)
         gc.enable()
         self.resources.vitals.start()
+        self._begin()
+
+    def _begin(self) -> None:
+        """Begin to serve; here all is there that it takes."""
+        self._announce()
+
+    def _announce(self) -> None:
+        """Say that requests are served."""
         self.resources.events.tell(
             "start", generation=self.generation, checksum=self._graph.config.checksum
         )
@@ -163,7 +171,7 @@ class GatewayService(Service):
         """
         async with self._turn:
             with self._telling():
-                self._apply(*await self.resources.in_thread(self._read))
+                await self._go_over(*await self.resources.in_thread(self._read))
 
     def _read(self) -> tuple[Config, Prices]:
         config = self._again()
@@ -204,6 +212,14 @@ class GatewayService(Service):
         self._refuse_when_leaving()
         graph = assemble(config, self.resources, self.reload_aside, prices)
         self._serve(graph)
+        self._went_over(config, graph)
+
+    async def _go_over(self, config: Config, prices: Prices) -> None:
+        """Serve another config; raises ``ConfigError`` if that cannot be."""
+        self._apply(config, prices)
+
+    def _went_over(self, config: Config, graph: Graph) -> None:
+        """Note what is served now."""
         self._graph = graph
         self.resources.log_levels.configure(config.gateway.log_level)
         self.generation += 1
@@ -262,6 +278,7 @@ class GatewayService(Service):
         gateway = self._graph.config.gateway
         clock = self.resources.reactor
         self.resources.leaving = True
+        self._leave()
         whole = gateway.drain_delay_ms + gateway.drain_timeout_ms
         self.resources.notifier.stopping("Draining", whole / 1000 + _LEEWAY)
         self._watcher.stopService()
@@ -275,7 +292,7 @@ class GatewayService(Service):
         factories = [port.factory for port in (self.client, self.admin) if port.factory]
         self.client.close()
         self.admin.close()
-        ended = DeferredList([factory.drain() for factory in factories])
+        ended = DeferredList([*(factory.drain() for factory in factories), *self._others()])
         limit = gateway.drain_timeout_ms / 1000
         deadlines = (
             clock.callLater(limit, self._interrupt),
@@ -293,6 +310,13 @@ class GatewayService(Service):
         self.resources.vitals.stop()
         self.resources.wheel.stop()
         self.resources.notifier.close()
+
+    def _leave(self) -> None:
+        """Let others know that this is the end."""
+
+    def _others(self) -> list[Deferred[None]]:
+        """Give what else has to end before the last is written."""
+        return []
 
     def _interrupt(self) -> None:
         self._log.warn("The drain deadline has passed: what is in flight is cut.")

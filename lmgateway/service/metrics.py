@@ -11,6 +11,7 @@ import platform
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from itertools import chain, islice
+from typing import TYPE_CHECKING
 
 from twisted.internet.task import deferLater
 
@@ -18,6 +19,7 @@ from lmgateway.classes import frozen
 from lmgateway.config.schema import Config
 from lmgateway.governance.budgets import Budgets
 from lmgateway.routing.queues import Gates
+from lmgateway.service import sums
 from lmgateway.service.listener import Listener
 from lmgateway.service.resources import Resources
 from lmgateway.telemetry import families as counted
@@ -25,6 +27,9 @@ from lmgateway.telemetry import reference
 from lmgateway.telemetry.exposition import Family, Sample, written
 from lmgateway.telemetry.spread import Buckets
 from lmgateway.telemetry.system import System
+
+if TYPE_CHECKING:
+    from lmgateway.service.together import Crew
 
 WAIT = Buckets((1, 5, 10, 50, 100, 500, 1000, 5000, 10_000, 30_000, 60_000))
 TURN_LINES = 400
@@ -45,7 +50,9 @@ class Scrape:
 
     async def text(self, *, openmetrics: bool) -> bytes:
         """Give all series, without holding up the loop for long."""
-        parts = []
+        parts, crew = [], self._crew
+        if crew is not None:
+            await crew.reports()
         for part in self.slices(await self._system(), openmetrics=openmetrics):
             parts.append(part)
             await deferLater(self.resources.reactor, 0)
@@ -87,22 +94,41 @@ class Scrape:
         newest = resources.traffic.newest(reference.MAX_ENTRIES)
         yield from reference.families(newest)
 
+        if (crew := self._crew) is not None:
+            yield from sums.families(crew.latest, crew.deaths)
+
+    @property
+    def _crew(self) -> Crew | None:
+        together = self.resources.together
+        return None if together is None else together.crew
+
+    def _targets(self) -> list[tuple[tuple[str, str], int, str]]:
+        """Give each target, how many attempts are under way there, and its breaker's state."""
+        if self._crew is None:
+            health = self.resources.health
+            return [((t.backend, t.model), t.in_flight, t.state) for t in health]
+        return [
+            ((name, target["model"]), target["in_flight"], target["state"])
+            for name in self.config.backends
+            for target in sums.targets_of(self._crew.latest, name)
+        ]
+
     def _backends(self) -> Iterator[Family]:
-        targets = [((t.backend, t.model), t) for t in self.resources.health]
+        targets = self._targets()
         labels = ("backend", "model")
         yield Family(
             "lmg_backend_in_flight",
             "gauge",
             "Attempts under way, open streams included.",
             labels,
-            [(key, target.in_flight) for key, target in targets],
+            [(key, in_flight) for key, in_flight, _ in targets],
         )
         yield Family(
             "lmg_breaker_state",
             "gauge",
             "Breakers: 0 closed, 1 half open, 2 open; by force 3 closed, 4 open.",
             labels,
-            [(key, STATES[target.state]) for key, target in targets],
+            [(key, STATES[state]) for key, _, state in targets],
         )
 
         probes = {name: self.resources.health.backend(name).probed for name in self.config.backends}
@@ -159,6 +185,8 @@ class Scrape:
 
     def _process(self) -> Iterator[Family]:
         in_flight = self.resources.traffic.in_flight
+        if self._crew is not None:
+            in_flight = sum(report.get("in_flight", 0) for report in self._crew.latest)
         text = "Requests under way, open streams included."
         yield Family("lmg_in_flight_requests", "gauge", text, (), [((), in_flight)])
         versions = (_version("lmgateway"), platform.python_version(), _version("twisted"))

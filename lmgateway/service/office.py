@@ -37,6 +37,7 @@ from lmgateway.admin.setup import SetupRoutes
 from lmgateway.admin.table import Routed, RouteTable
 from lmgateway.admin.traffic import TrafficRoutes
 from lmgateway.admin.usage import UsageRoutes
+from lmgateway.admin.workers import REPORTED, WorkerRoutes
 from lmgateway.classes import frozen
 from lmgateway.config.effective import effective
 from lmgateway.config.redact import redacted
@@ -44,12 +45,14 @@ from lmgateway.config.sources import complaints
 from lmgateway.dialects.document import encode
 from lmgateway.governance.addresses import Proxies
 from lmgateway.service.client_port import client_description
+from lmgateway.service.reports import own_report
 from lmgateway.service.tiers import queue_limits
 from lmgateway.service.wellness import Wellness
 from lmgateway.wire.routes import Routes
 
 if TYPE_CHECKING:
     from lmgateway.service.admin_port import AdminParts
+    from lmgateway.service.together import Crew
 
 
 @frozen
@@ -87,7 +90,8 @@ class Office:
 
 def _routed(parts: AdminParts) -> Sequence[Routed]:
     """Make every topic: a new one is added here, and nowhere else."""
-    config, resources = parts.config, parts.resources
+    config, resources, together = parts.config, parts.resources, parts.resources.together
+    crew = None if together is None else together.crew
     wellness = Wellness(
         backends=parts.backends.by_name,
         health=resources.health,
@@ -96,12 +100,13 @@ def _routed(parts: AdminParts) -> Sequence[Routed]:
         bulkheads=resources.bulkheads,
         queue_names=[*queue_limits(config.tiers)],
         wall=resources.wall,
+        crew=crew,
     )
     return [
         PageRoutes(),
         HealthRoutes(lambda: _condition(parts)),
         TrafficRoutes(resources.traffic),
-        InFlightRoutes(resources.traffic, resources.wheel.now),
+        InFlightRoutes(resources.traffic, resources.wheel.now, crew),
         EventRoutes(resources.feed),
         ConfigRoutes(
             source=str(config.source),
@@ -132,6 +137,7 @@ def _routed(parts: AdminParts) -> Sequence[Routed]:
         UsageRoutes(resources.ledger),
         AuditRoutes(resources.audit),
         AnalyticsRoutes(resources.meters),
+        WorkerRoutes(lambda: _processes(parts, crew)),
     ]
 
 
@@ -145,3 +151,12 @@ def _condition(parts: AdminParts) -> dict[str, object]:
         "checksum": config.checksum,
         "warnings": [*config.warnings, *complaints(config, parts.resources.environ)],
     }
+
+
+async def _processes(parts: AdminParts, crew: Crew | None) -> dict[str, object]:
+    reports = [] if crew is None else await crew.reports()
+    own = own_report(parts.resources, serves=crew is None)
+    deaths = 0 if crew is None else crew.deaths
+    named = [{name: each[name] for name in REPORTED if name in each} for each in reports]
+    wanted = parts.config.gateway.workers
+    return {"wanted": wanted, "deaths": deaths, "processes": [own, *named]}

@@ -143,6 +143,11 @@ class _Makers:
         if export is not None and export.url is not None:
             auth = self._auth("export", export.auth_source, export.auth_header)
             yield "export", ((export, _shown(auth)), partial(self._export, export, auth))
+        if (together := self._resources.together) is not None and together.sink is not None:
+            for name, section in (("otel", otel), ("capture", capture)):
+                if section is not None:
+                    yield name, (section, partial(together.sink, name))
+            return
         if otel is not None:
             auth = self._auth("otel", otel.auth_source, otel.auth_header)
             backends = [(n, b.provider, b.base_url) for n, b in config.backends.items()]
@@ -230,7 +235,7 @@ class _Makers:
                 if record is not None:
                     box.put(record)
 
-        return Opened(key, box, take=take)
+        return Opened(key, box, take=take, put=box.put)
 
     def _capture(self, path: Path, capture: CaptureSection, key: object) -> Opened:
         resources = self._resources
@@ -244,7 +249,7 @@ class _Makers:
         file = self._file(shelf)
         lines = Capture(file.write, resources.reactor, capture.max_body_bytes)
         sink = FileSink("capture", lines, file, resources.reactor, expires=True)
-        return Opened(key, sink, take=lines)
+        return Opened(key, sink, take=lines, put=lines.put)
 
 
 def _shown(auth: tuple[str, Secret] | None) -> object:

@@ -10,7 +10,7 @@ from random import Random
 from select import PIPE_BUF, POLLOUT, poll
 from stat import S_ISCHR, S_ISREG
 from time import time
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from attrs import Factory, field
 from twisted.internet.defer import Deferred
@@ -52,6 +52,9 @@ from lmgateway.telemetry.vitals import Vitals
 from lmgateway.telemetry.webhooks import Webhooks
 from lmgateway.wire.client import Origin, WireAgent, WireClient
 from lmgateway.wire.timers import Wheel
+
+if TYPE_CHECKING:
+    from lmgateway.service.together import Together
 
 
 class Reactor(IReactorTime, IReactorTCP, IReactorCore, IReactorThreads):
@@ -98,6 +101,7 @@ class Resources:
         lost: How many records those lost that are closed.
         issued: The keys that were made at run time.
         key_file: Where they are kept; ``None`` for in memory.
+        together: What is different where several processes serve; ``None`` in one alone.
     """
 
     reactor: Reactor
@@ -144,6 +148,7 @@ class Resources:
     lost: dict[str, int] = field(factory=dict)
     issued: IssuedKeys = Factory(lambda self: self._issued(), takes_self=True)
     key_file: Path | None = None
+    together: Together | None = None
     webhooks: Webhooks = Factory(
         lambda self: Webhooks(self.wheel.clock, self.wall, self.random), takes_self=True
     )

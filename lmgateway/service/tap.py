@@ -32,14 +32,23 @@ def make_service(beginning: Beginning, reactor: Any) -> GatewayService:
     Raises:
         ConfigError: If the config cannot be used.
     """
+    prepare(reactor)
+    resources = Resources.of(reactor, beginning.environ, handed=beginning.handed)
+    if beginning.config.gateway.workers == 1:
+        return GatewayService(beginning.config, resources)
+    from lmgateway.service.supervisor import Supervisor  # with all that workers take
+
+    return Supervisor(beginning.config, resources)
+
+
+def prepare(reactor: Any) -> None:
+    """Make a reactor be as a service needs it."""
     reactor.seconds = time.monotonic  # O1: a step of the wall clock moves no timer
     lighten(reactor)
     raise_limit()
     resolver = Resolver(reactor)
     reactor.installNameResolver(resolver)
     reactor.addSystemEventTrigger("after", "shutdown", resolver.stop)
-    resources = Resources.of(reactor, beginning.environ, handed=beginning.handed)
-    return GatewayService(beginning.config, resources)
 
 
 class _Started(Service):

@@ -7,7 +7,7 @@ Seen from attempts and probes as they come, and asked on demand.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred, gatherResults
 
@@ -16,10 +16,14 @@ from lmgateway.backends.base import Backend
 from lmgateway.backends.breaker import Forced, State
 from lmgateway.backends.health import Health, Override, Probed, TargetHealth
 from lmgateway.backends.probes import Probes
-from lmgateway.backends.retries import SECONDS, RetryBudget
+from lmgateway.backends.retries import SECONDS
 from lmgateway.classes import frozen
 from lmgateway.errors import NotFound
 from lmgateway.routing.queues import Gate, Gates
+from lmgateway.service.sums import retries_of, targets_of
+
+if TYPE_CHECKING:
+    from lmgateway.service.together import Crew
 
 Document = dict[str, Any]
 
@@ -34,6 +38,7 @@ class Wellness:
 
     Attributes:
         wall: Seconds since the epoch.
+        crew: Who makes the attempts; ``None``: this process.
     """
 
     backends: Mapping[str, Backend]
@@ -43,38 +48,57 @@ class Wellness:
     bulkheads: Gates
     queue_names: Sequence[str]
     wall: Callable[[], float]
+    crew: Crew | None = None
 
-    def observed(self) -> Document:
+    async def observed(self) -> Document:
         """Give what attempts and probes have shown, and who waits for what."""
+        await self._ask_crew()
         queues = [self.queues.find(name) for name in self.queue_names]
         return {
             "backends": [self._backend(name) for name in self.backends],
             "queues": [{"queue": gate.name, **_gate(gate)} for gate in queues if gate is not None],
         }
 
+    async def _ask_crew(self) -> None:
+        if self.crew is not None:
+            await self.crew.reports()
+
+    def _targets(self, name: str) -> list[Document]:
+        if self.crew is None:
+            return [target_document(target) for target in self.health.of_backend(name)]
+        return targets_of(self.crew.latest, name)
+
+    def _retries(self, name: str) -> Document:
+        if self.crew is None:
+            attempts, retries = self.health.backend(name).retries.counts(self.health.now())
+        else:
+            attempts, retries = retries_of(self.crew.latest, name)
+        return {"seconds": SECONDS, "attempts": attempts, "retries": retries}
+
     def _backend(self, name: str) -> Document:
-        targets = self.health.of_backend(name)
+        targets = self._targets(name)
         shared = self.health.backend(name)
         bulkhead = self.bulkheads.find(name)
-        errors = sum(target.errors for target in targets)
-        samples = sum(target.samples for target in targets)
+        errors = sum(target["errors"] for target in targets)
+        samples = sum(target["samples"] for target in targets)
         return {
             "backend": name,
-            "state": _worst([target.state for target in targets]),
+            "state": _worst([target["state"] for target in targets]),
             "drained": self.health.is_drained(name),
             "errors": errors,
             "samples": samples,
             "error_rate": _rate(errors, samples),
-            "in_flight": sum(target.in_flight for target in targets),
+            "in_flight": sum(target["in_flight"] for target in targets),
             "queue": None if bulkhead is None else _gate(bulkhead),
             "probe": None if shared.probed is None else _probe(shared.probed),
-            "retries": _retries(shared.retries, self.health.now()),
-            "targets": [_target(target) for target in targets],
+            "retries": self._retries(name),
+            "targets": targets,
         }
 
     # asked on demand ------------------------------------------------------------
     async def probed(self) -> Document:
         """Ask all backends at once whether they are well; in the reference's shape."""
+        await self._ask_crew()
         found = await gatherResults(
             [Deferred.fromCoroutine(self._ask(name)) for name in self.backends],
             consumeErrors=True,
@@ -91,16 +115,16 @@ class Wellness:
         return document
 
     def _traffic(self, name: str) -> Document | None:
-        targets = self.health.of_backend(name)
-        samples = sum(target.samples for target in targets)
-        errors = sum(target.errors for target in targets)
+        targets = self._targets(name)
+        samples = sum(target["samples"] for target in targets)
+        errors = sum(target["errors"] for target in targets)
         if not samples:
             return None
         return {
             "window": samples,
             "errors": errors,
             "error_rate": errors / samples,
-            "healthy": any(target.state in _WELL for target in targets),
+            "healthy": any(target["state"] in _WELL for target in targets),
         }
 
     async def check(self, name: str) -> Document:
@@ -114,7 +138,9 @@ class Wellness:
         return {"backend": name, **_probe(await self.probes.check(name))}
 
     # imposed --------------------------------------------------------------------
-    def force(self, name: str, model: str | None, state: Forced | None, seconds: float) -> Document:
+    async def force(
+        self, name: str, model: str | None, state: Forced | None, seconds: float
+    ) -> Document:
         """
         Force breakers for a time, or let them be as they are by themselves again.
 
@@ -125,9 +151,10 @@ class Wellness:
         if model is not None and model not in [t.model for t in self.health.of_backend(name)]:
             raise NotFound("This backend has no target of that model.")
         self.health.force(name, model, state, seconds)
+        await self._ask_crew()
         return self._backend(name)
 
-    def drain(self, name: str, seconds: float) -> Document:
+    async def drain(self, name: str, seconds: float) -> Document:
         """
         Let no new attempts go to a backend for a time; 0 ends that.
 
@@ -136,6 +163,7 @@ class Wellness:
         """
         self._known(name)
         self.health.drain(name, seconds)
+        await self._ask_crew()
         return self._backend(name)
 
     def overrides(self) -> list[Document]:
@@ -176,12 +204,8 @@ def _probe(probed: Probed) -> Document:
     }
 
 
-def _retries(budget: RetryBudget, now: float) -> Document:
-    attempts, retries = budget.counts(now)
-    return {"seconds": SECONDS, "attempts": attempts, "retries": retries}
-
-
-def _target(target: TargetHealth) -> Document:
+def target_document(target: TargetHealth) -> Document:
+    """Give what is known of a target, as the admin port shows it."""
     state = target.state
     return {
         "model": target.model,

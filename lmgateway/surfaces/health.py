@@ -7,7 +7,7 @@ Liveness, readiness and public status: no key, no limit, no names.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, ClassVar
 
 from klein import Klein
@@ -15,7 +15,7 @@ from klein import Klein
 from lmgateway.classes import frozen
 from lmgateway.dialects.document import encode
 from lmgateway.surfaces.answers import Answers
-from lmgateway.telemetry.traffic import Traffic
+from lmgateway.telemetry.traffic import Stats, Traffic
 from lmgateway.wire.request import Request
 
 SETUP_URL = "https://github.com/lmgateway/lmgateway#readme"
@@ -31,6 +31,7 @@ class HealthSurface:
         missing_keys: How many backends name a key that is not there.
         leaving: Whether the gateway is about to stop.
         refusing: Whether it serves nobody, since usage cannot be recorded.
+        stats: Sums up what several processes have served; ``None``: this one serves all.
     """
 
     answers: Answers
@@ -39,6 +40,7 @@ class HealthSurface:
     missing_keys: Callable[[], int]
     leaving: Callable[[], bool]
     refusing: Callable[[], bool]
+    stats: Callable[[], Awaitable[Stats]] | None = None
     app: ClassVar[Klein] = Klein()
 
     @app.route("/healthz", methods=["GET"])
@@ -71,7 +73,7 @@ class HealthSurface:
     @app.route("/status", methods=["GET"])
     async def status(self, request: Request) -> None:
         """Sum up."""
-        stats = self.traffic.stats()
+        stats = self.traffic.stats() if self.stats is None else await self.stats()
         total = stats.total_requests
         missing = self.missing_keys()
         document: dict[str, Any] = {

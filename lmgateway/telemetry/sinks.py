@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 from twisted.internet.defer import CancelledError, ensureDeferred
 from twisted.internet.defer import TimeoutError as TookTooLong
@@ -41,12 +41,14 @@ class Opened:
         key: All that it depends on.
         take: Takes exchanges, if it does.
         stop: Has it be given no more entries.
+        put: Takes what another process has made of exchanges, if it does.
     """
 
     key: object
     sink: Sink
     take: Callable[[Exchange], object] | None = None
     stop: Callable[[], object] | None = None
+    put: Callable[[Any], object] | None = None
 
 
 class FileSink:

@@ -211,6 +211,13 @@ class Traffic:
         if exchange.error is not None and self.failed is not None:
             self.failed(exchange)
 
+    def take(self, entry: Entry) -> None:
+        """Take the entry of an exchange that has ended in another process."""
+        self.total += 1
+        self._ring.append(entry)
+        for sink in self._sinks:
+            sink(entry)
+
     def newest(self, limit: int) -> list[Entry]:
         """Give up to *limit* entries, the newest first."""
         entries: Iterable[Entry] = reversed(self._ring)
