@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from typing import Annotated, Literal, TypeAlias
-from zoneinfo import ZoneInfo
 
 from lmgateway.classes import frozen
 from lmgateway.config.values import Name, Parsed, Pattern, Price, Range
 
 
 def _zone(text: str) -> None:
+    from zoneinfo import ZoneInfo  # for configs that name a zone
+
     try:
         ZoneInfo(text)
     except (LookupError, OSError) as error:

@@ -10,7 +10,6 @@ than the period, so that no period whatever holds more than the limit.
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta, tzinfo
-from zoneinfo import ZoneInfo
 
 from lmgateway.classes import frozen
 
@@ -37,7 +36,11 @@ class Period:
     @classmethod
     def of(cls, text: str, zone: str = "UTC") -> Period:
         """Read what a config says."""
-        where = UTC if zone == "UTC" else ZoneInfo(zone)
+        where: tzinfo = UTC
+        if zone != "UTC":
+            from zoneinfo import ZoneInfo  # few budgets name a zone
+
+            where = ZoneInfo(zone)
         kind, _, length = text.partition(":")
         if kind != "rolling":
             return cls(text, where)

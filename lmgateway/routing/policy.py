@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from fnmatch import fnmatchcase
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from attrs import field
 
@@ -20,10 +20,12 @@ from lmgateway.classes import frozen
 from lmgateway.errors import Forbidden, LadderExhausted, UnknownModel
 from lmgateway.exchange import Exchange
 from lmgateway.principal import Principal
-from lmgateway.routing.escalate import Standard
 from lmgateway.routing.ladder import Ladder, Tier
-from lmgateway.routing.resume import MidStream
 from lmgateway.routing.rules import NO_RULES, RuleSet
+
+if TYPE_CHECKING:
+    from lmgateway.routing.escalate import Standard
+    from lmgateway.routing.resume import MidStream
 
 Mode = Literal["dispatch", "escalate", "classify", "reply"]
 
@@ -53,7 +55,7 @@ class Policy:
         thinking_messages: By tier, the words one of which a stream begins with.
         classifier_fallback: Who classifies when ``fallback`` cannot.
         classifier_latest: How many messages the classifier is shown; ``None``: all.
-        standard: What an answer has to reach, in ``escalate`` mode.
+        standard: What an answer has to reach; only in ``escalate`` mode.
         single_flight: Whether identical requests of one client at one time are made once.
         mid_stream: What is done about streams that break off; ``None``: the client is told.
     """
@@ -79,7 +81,7 @@ class Policy:
     classifier_think: bool = False
     classifier_seconds: float = 10.0
     classifier_latest: int | None = None
-    standard: Standard = field(factory=Standard)
+    standard: Standard | None = None
     single_flight: bool = False
     mid_stream: MidStream | None = None
 

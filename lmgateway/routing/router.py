@@ -7,7 +7,7 @@ has the plan climbed.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from types import TracebackType
 from typing import Any
@@ -26,14 +26,12 @@ from lmgateway.exchange import Exchange
 from lmgateway.routing.cascade import LIVE, Cascade, Hint
 from lmgateway.routing.classify import read_label
 from lmgateway.routing.deadline import DEADLINE_HEADER, deadline
-from lmgateway.routing.escalate import Escalation
 from lmgateway.routing.explain import Explaining
 from lmgateway.routing.ladder import Climber, Step
 from lmgateway.routing.opening import opened, opening_of
 from lmgateway.routing.paying import PaidSteps, paid_tiers
 from lmgateway.routing.plan import Decision, Plan
 from lmgateway.routing.policy import Directory, Policy
-from lmgateway.routing.resume import Resumption, Tell
 
 
 def _nobody(kind: str, **facts: object) -> None:
@@ -55,7 +53,7 @@ class Router:
     dialects: Mapping[str, Dialect]
     cascade: Cascade
     explaining: Explaining
-    tell: Tell = _nobody
+    tell: Callable[..., object] = _nobody
 
     def open(self, exchange: Exchange) -> AbstractAsyncContextManager[Reply]:
         """
@@ -104,6 +102,9 @@ class Router:
             steps = PaidSteps(plan, exchange)
         climb: AbstractAsyncContextManager[Reply]
         if policy.escalates(exchange.request.endpoint):
+            from lmgateway.routing.escalate import Escalation  # for profiles that judge
+
+            assert policy.standard is not None, "given to those that escalate"
             escalation = Escalation(
                 climber=self.climber, dialects=self.dialects, standard=policy.standard
             )
@@ -113,6 +114,8 @@ class Router:
         way = policy.mid_stream
         if way is None or not exchange.request.stream:
             return climb
+        from lmgateway.routing.resume import Resumption  # for profiles that mend streams
+
         resumption = Resumption(climber=self.climber, dialects=self.dialects, tell=self.tell)
         return resumption.open(way, steps, climb, exchange)
 

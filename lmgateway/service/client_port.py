@@ -22,6 +22,7 @@ from lmgateway.service.resources import Resources
 from lmgateway.surfaces.answers import Answers
 from lmgateway.surfaces.anthropic import AnthropicSurface
 from lmgateway.surfaces.cors import Cors
+from lmgateway.surfaces.description import DescriptionSurface
 from lmgateway.surfaces.door import ClientDoor
 from lmgateway.surfaces.explain import ExplainSurface
 from lmgateway.surfaces.grammars import BACKEND_DIALECTS, ERROR_GRAMMARS
@@ -31,7 +32,6 @@ from lmgateway.surfaces.me import MeSurface
 from lmgateway.surfaces.models import Models
 from lmgateway.surfaces.ollama import OllamaSurface
 from lmgateway.surfaces.openai import OpenAISurface
-from lmgateway.surfaces.openapi import DescriptionSurface, client_document
 from lmgateway.surfaces.sharing import Sharing
 from lmgateway.wire.routes import Routes
 
@@ -50,6 +50,8 @@ SURFACES = (
 @cache
 def client_description(open_: bool) -> bytes:
     """Give the client port's OpenAPI document; *open_*: whether no key is asked for."""
+    from lmgateway.surfaces.openapi import client_document  # hardly ever asked for
+
     return encode(client_document([surface.app for surface in SURFACES], is_open=open_))
 
 

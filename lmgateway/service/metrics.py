@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Iterator, Mapping, Sequence
-from importlib.metadata import PackageNotFoundError, version
 from itertools import chain, islice
 from typing import TYPE_CHECKING
 
@@ -216,6 +215,8 @@ def service_families(
 
 
 def _version(package: str) -> str:
+    from importlib.metadata import PackageNotFoundError, version  # takes long; for metrics only
+
     try:
         return version(package)
     except PackageNotFoundError:

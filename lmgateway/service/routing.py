@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from lmgateway.config.schema import (
     Config,
     MidStreamPolicy,
@@ -14,13 +16,15 @@ from lmgateway.routing.classify import Classifier
 from lmgateway.routing.explain import Explaining
 from lmgateway.routing.ladder import Climber, Ladder
 from lmgateway.routing.policy import Directory, Policy
-from lmgateway.routing.resume import MidStream
 from lmgateway.routing.router import Router
 from lmgateway.routing.rules import Destination, Rule, RuleSet
 from lmgateway.routing.tokens import Counter, offline_encode
-from lmgateway.service.escalation import standard_of
 from lmgateway.service.resources import Resources
 from lmgateway.surfaces.grammars import BACKEND_DIALECTS
+
+if TYPE_CHECKING:
+    from lmgateway.routing.escalate import Standard
+    from lmgateway.routing.resume import MidStream
 
 FOREVER = 10 * 365 * 86400.0
 
@@ -53,7 +57,7 @@ def _policy(name: str, profile: ProfileSection, config: Config, ladder: Ladder) 
         expose_routing=_own(profile.expose_routing, gateway.expose_routing),
         friendly_errors=style == "friendly",
         strict=_own(profile.strict, gateway.strict),
-        standard=standard_of(profile, ladder),
+        standard=_standard(profile, ladder),
         single_flight=profile.single_flight,
         mid_stream=_mid_stream(profile.mid_stream or gateway.mid_stream, config),
         rules=RuleSet.of(_rule(number, rule) for number, rule in enumerate(profile.rules)),
@@ -71,9 +75,19 @@ def _policy(name: str, profile: ProfileSection, config: Config, ladder: Ladder) 
     )
 
 
+def _standard(profile: ProfileSection, ladder: Ladder) -> Standard | None:
+    if profile.mode != "escalate":
+        return None
+    from lmgateway.service.escalation import standard_of  # with all that judges answers
+
+    return standard_of(profile, ladder)
+
+
 def _mid_stream(way: MidStreamPolicy, config: Config) -> MidStream | None:
     if way == "error":
         return None
+    from lmgateway.routing.resume import MidStream  # with all that mends streams
+
     prefill = {tier.name: tier.prefill for tier in config.tiers if tier.prefill is not None}
     return MidStream(resumes=way == "resume", prefill=prefill)
 

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from inspect import cleandoc
-from typing import ClassVar
 
 from klein import Klein
 
-from lmgateway.classes import frozen
-from lmgateway.surfaces.answers import Answers
 from lmgateway.surfaces.door import OPEN_PATHS
 from lmgateway.surfaces.shapes import (
     ANTHROPIC_FAULT,
@@ -19,10 +16,8 @@ from lmgateway.surfaces.shapes import (
     WELL,
     Schema,
 )
-from lmgateway.wire.identity import request_id
 from lmgateway.wire.openapi import Content, Document, Operation, document, own_version
-from lmgateway.wire.request import Request
-from lmgateway.wire.viewer import MEDIA, viewer
+from lmgateway.wire.viewer import MEDIA
 
 SCHEMES = {
     "key": {"type": "http", "scheme": "bearer"},
@@ -103,30 +98,3 @@ def _tag(path: str) -> str:
     if bare in SHAPES and bare not in ("/me", "/route/explain", "/status"):
         return "OpenAI"
     return "Gateway"
-
-
-@frozen(eq=False)
-class DescriptionSurface:
-    """
-    The routes.
-
-    Attributes:
-        document: Gives the encoded document.
-    """
-
-    answers: Answers
-    document: Callable[[], bytes]
-    app: ClassVar[Klein] = Klein()
-
-    @app.route("/openapi.json", methods=["GET"])
-    async def openapi(self, request: Request) -> None:
-        """Give this document."""
-        self.answers.json(request, 200, self.document())
-
-    @app.route("/docs", methods=["GET"])
-    async def docs(self, request: Request) -> None:
-        """Show this document in a browser."""
-        page, headers = viewer()
-        identity = (b"x-request-id", request_id(request.head).encode())
-        kind = (b"content-type", MEDIA.encode())
-        request.respond(200, [kind, identity, *headers], page)

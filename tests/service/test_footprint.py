@@ -49,13 +49,23 @@ class PlainStartTests(SynchronousTestCase):
         return set(made.stdout.split())
 
     def test_what_is_not_asked_for_is_not_loaded(self) -> None:
-        """Without such sections: no database, mock backend, extras, or metrics library."""
+        """Without such sections: no database, mock backend, judging, records or extras."""
         loaded = self.loaded(PLAIN)
         self.assertIn("lmgateway.service.graph", loaded)
         for name in (
+            "importlib.metadata",
             "sqlite3",
+            "zoneinfo",
             "lmgateway.backends.mock",
+            "lmgateway.dialects.responses",
             "lmgateway.routing.chaos",
+            "lmgateway.routing.escalate",
+            "lmgateway.routing.gates",
+            "lmgateway.routing.resume",
+            "lmgateway.service.sinks",
+            "lmgateway.surfaces.openapi",
+            "lmgateway.telemetry.spans",
+            "lmgateway.wire.openapi",
             "prometheus_client",
             "tiktoken",
             "genai_prices",
