@@ -1,13 +1,16 @@
 """
-The gateway, with its calls counted: ``python -m benchmarks.counted CONFIG FD``.
+The gateway, with what it does counted: ``python -m benchmarks.counted CONFIG FD``.
 
-It is served as ``lmgateway serve`` does.  Whoever started it writes commands
-to the socket FD, a line each, and reads a line of JSON for each:
+It is served as ``lmgateway serve`` does; with KEYS and ENTRIES behind them, as
+``benchmarks.grown`` does.  Whoever started it writes commands to the socket FD,
+a line each, and reads a line of JSON for each:
 
 ``ready``  nothing: it is there
 ``count``  how many calls were made so far in the thread of the reactor; counts from the first on
 ``names``  count by the name of what is called, which is slower
 ``top``    the calls so far by name; counting ends
+``mark``   enter a function that nobody else enters: valgrind writes down what came before
+``calibrate``  do what says how many instructions this interpreter takes for anything
 
 A call is one of a Python function (also each time that a coroutine goes on)
 or of a function written in C.
@@ -28,7 +31,13 @@ from twisted.internet import reactor  # noqa: TID251  # this is a program
 from twisted.internet.interfaces import IReadDescriptor
 from zope.interface import implementer
 
+from benchmarks import grown
 from lmgateway.service import start
+
+CALIBRATION = 1000
+"""How often ``calibrate`` does it."""
+
+_DOCUMENT = '{"model": "m", "stream": true, "messages": [{"role": "user", "content": "hello"}]}'
 
 
 class Calls:
@@ -96,6 +105,15 @@ class Commands:
     def _ready(self) -> None:
         pass
 
+    def _mark(self) -> None:
+        os.getpriority(os.PRIO_PROCESS, 0)
+
+    def _calibrate(self) -> None:
+        for _ in range(CALIBRATION):
+            document = json.loads(_DOCUMENT)
+            _name(_name.__code__)
+            document["length"] = sum(len(name) for name in document)
+
     def _count(self) -> int:
         sys.setprofile(self._calls.count)
         return self._calls.total
@@ -108,11 +126,14 @@ class Commands:
         return self._calls.named()
 
 
-def main(config: str, descriptor: str) -> None:
-    """Serve until told to stop."""
+def main(config: str, descriptor: str, *size: str) -> None:
+    """Serve until told to stop; *size* are keys and entries."""
     commands = Commands(int(descriptor))
     reactor.callWhenRunning(reactor.addReader, commands)
-    start.run(config)
+    if size:
+        grown.main(config, *size)
+    else:
+        start.run(config)
 
 
 if __name__ == "__main__":

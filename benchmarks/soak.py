@@ -11,7 +11,7 @@ from benchmarks.subjects import Subject
 
 _CONNECTIONS = 64
 _PIECE_SECONDS = 10
-_WARM_PIECES = 2
+_LEAST_LOOKS = 4
 
 
 def soaked(load: Load, subject: Subject, seconds: float, say: Callable[[str], None]) -> float:
@@ -22,7 +22,7 @@ def soaked(load: Load, subject: Subject, seconds: float, say: Callable[[str], No
         say: Told what was seen.
 
     Returns:
-        Megabytes that it grew by for each 100,000 requests, after it had become warm.
+        Megabytes that it grew by for each 100,000 requests, in the last two thirds of the time.
 
     Raises:
         BenchmarkError: If there was no time for enough looks.
@@ -33,9 +33,9 @@ def soaked(load: Load, subject: Subject, seconds: float, say: Callable[[str], No
         served += load.post(subject, _CONNECTIONS, _PIECE_SECONDS).per_second * _PIECE_SECONDS
         looks.append((served, subject.child.rss_bytes() / 2**20))
         say(f"{served:,.0f} requests, {looks[-1][1]:.1f} MB")
-    if len(looks) < _WARM_PIECES + 2:
+    if len(looks) < _LEAST_LOOKS:
         raise BenchmarkError("There was no time to see how memory grows.")
-    return slope(looks[_WARM_PIECES:]) * 100_000
+    return slope(looks[len(looks) // 3 :]) * 100_000
 
 
 def slope(points: Sequence[tuple[float, float]]) -> float:

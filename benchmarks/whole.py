@@ -14,7 +14,7 @@ import json
 import os
 import socket
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from statistics import median
@@ -22,6 +22,7 @@ from typing import Any
 
 from attrs import frozen
 
+from benchmarks import growth
 from benchmarks.lockstep import AT_ONCE, Asking, Backend, Client, asking
 from benchmarks.processes import BenchmarkError, Cores, Running, free_port, running
 from benchmarks.profiles import DEFAULT, PROFILES, Ports, config, environment
@@ -29,8 +30,12 @@ from benchmarks.profiles import DEFAULT, PROFILES, Ports, config, environment
 EVENTS = 100
 """By how many more events the streams differ of which the cost of one is found."""
 
+MANY = "many of everything"
+"""The default config with far more of everything: what is counted is to stay the same."""
+MANY_KEYS, MANY_TIERS, MANY_ENTRIES = 10_000, 1000, 20_000
+
 _ROOT = Path(__file__).parents[1]
-_PATIENCE = 60.0
+_PATIENCE = 180.0
 
 
 @frozen
@@ -40,7 +45,7 @@ class Scenario:
 
     Attributes:
         kind: ``request``, or ``stream``: one of ``AT_ONCE`` events, or ``event``: one more.
-        profile: Of ``benchmarks.profiles``.
+        profile: Of ``benchmarks.profiles``, or ``MANY``.
         surface: Whose grammar the client speaks; the backend speaks OpenAI's.
     """
 
@@ -64,6 +69,7 @@ KINDS = ("request", "stream", "event")
 SCENARIOS = (
     *(Scenario(kind, profile) for profile in PROFILES for kind in KINDS),
     *(Scenario(kind, DEFAULT, "anthropic") for kind in KINDS),
+    Scenario("request", MANY),
 )
 
 
@@ -84,9 +90,11 @@ class Gateway:
         port: Its client port.
         backend: What answers it.
         control: Takes commands, as ``benchmarks.counted`` says.
+        child: Its process.
     """
 
-    def __init__(self, port: int, backend: Backend, control: socket.socket) -> None:
+    def __init__(self, port: int, backend: Backend, control: socket.socket, child: Running) -> None:
+        self.child = child
         self.backend = backend
         self.client = Client(port, backend)
         self._control = control
@@ -147,8 +155,15 @@ def top(gateway: Gateway, scenario: Scenario, slices: Slices) -> Mapping[str, fl
 
 
 @contextmanager
-def gateway_of(profile: str, folder: Path) -> Iterator[Gateway]:
-    """Run a gateway with one of the three configs while the block lasts."""
+def gateway_of(profile: str, folder: Path, under: Sequence[str] = ()) -> Iterator[Gateway]:
+    """
+    Run a gateway with one of the configs while the block lasts.
+
+    Args:
+        profile: Of a scenario.
+        folder: For its files, in a folder of their own.
+        under: A command that it is run by.
+    """
     with ExitStack() as stack:
         backend = Backend()
         stack.callback(backend.close)
@@ -156,22 +171,38 @@ def gateway_of(profile: str, folder: Path) -> Iterator[Gateway]:
         ports = Ports(free_port(), free_port(), backend.port, backend.port)
         place = folder / profile
         place.mkdir()
-        (place / "config.toml").write_text(config(profile, ports))
-        command = [sys.executable, "-m", "benchmarks.counted", str(place / "config.toml")]
+        path = _written(profile, place, ports)
+        command = [*under, sys.executable, "-m", "benchmarks.counted", str(path)]
         with theirs:
             child = stack.enter_context(
                 running(
-                    [*command, str(theirs.fileno())],
+                    [*command, str(theirs.fileno()), *_size(profile)],
                     name="gateway",
                     core=Cores.available().subject,
                     log=place / "gateway.log",
-                    environ={**_environ(), **environment(profile)},
+                    environ={**_environ(), **environment(_config_of(profile))},
                     inherited=[theirs.fileno()],
                 )
             )
         gateway = _connected(ports.client, backend, ours, child, place)
         stack.callback(gateway.close)
         yield gateway
+
+
+def _config_of(profile: str) -> str:
+    return DEFAULT if profile == MANY else profile
+
+
+def _size(profile: str) -> list[str]:
+    return [str(MANY_KEYS), str(MANY_ENTRIES)] if profile == MANY else []
+
+
+def _written(profile: str, place: Path, ports: Ports) -> Path:
+    """Write the config of a profile."""
+    many = profile == MANY
+    path = place / "config.toml"
+    path.write_text(growth.config(ports, MANY_TIERS) if many else config(profile, ports))
+    return path
 
 
 def _environ() -> dict[str, str]:
@@ -187,7 +218,7 @@ def _connected(
     control.sendall(b"ready\n")
     try:
         if control.recv(100) == b"null\n":
-            return Gateway(port, backend, control)
+            return Gateway(port, backend, control, child)
     except OSError:
         pass
     child.stop()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import threading
 from pathlib import Path
@@ -15,7 +17,7 @@ from benchmarks.neighbours import BIG_BYTES, beside, big_request
 from benchmarks.processes import BenchmarkError
 from benchmarks.profiles import PROFILES, Ports, config, environment
 from benchmarks.soak import slope
-from benchmarks.whole import SCENARIOS, Scenario, Slices
+from benchmarks.whole import MANY, Scenario, Slices
 from lmgateway.config.load import load
 
 
@@ -102,37 +104,63 @@ class PeerTests(SynchronousTestCase):
 class CheckTests(SynchronousTestCase):
     def test_what_exceeds_its_budget_by_more_than_the_margin(self) -> None:
         """A twentieth more is let go, and so is what has no budget."""
-        self.assertFalse(check.is_exceeded(105.0, 100.0))
-        self.assertTrue(check.is_exceeded(105.1, 100.0))
-        self.assertFalse(check.is_exceeded(1e9, None))
+        self.assertFalse(check.is_exceeded(105.0, 100.0, 0.05))
+        self.assertTrue(check.is_exceeded(105.1, 100.0, 0.05))
+        self.assertFalse(check.is_exceeded(1e9, None, 0.05))
 
     def test_report(self) -> None:
         """Each scenario is a line with its budget, the change, and what that means."""
         counts = {"a": 106.0, "b": 100.0, "c": 50.0, "d": 1.0}
-        text = check.report(counts, {"a": 100.0, "b": 100.0, "c": 100.0})
+        text = check.report(counts, {"a": 100.0, "b": 100.0, "c": 100.0}, "calls")
         lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines()[2:]]
         self.assertEqual(
             lines,
             [
-                ["a", "106.0", "100.0", "+6.0%", "EXCEEDED"],
-                ["b", "100.0", "100.0", "+0.0%", "ok"],
-                ["c", "50.0", "100.0", "-50.0%", "can be lowered"],
-                ["d", "1.0", "", "", "no budget"],
+                ["a", "106.00", "100.00", "+6.0%", "EXCEEDED"],
+                ["b", "100.00", "100.00", "+0.0%", "ok"],
+                ["c", "50.00", "100.00", "-50.0%", "can be lowered"],
+                ["d", "1.00", "", "", "no budget"],
             ],
         )
 
     def test_recording_keeps_what_others_recorded(self) -> None:
-        """New budgets replace those of the same name and interpreter, and no others."""
-        first = check.recorded("", "3.11", {"a": 1.0, "b": 2.0})
-        both = check.recorded(check.recorded(first, "3.12", {"a": 9.0}), "3.11", {"a": 3.0})
-        self.assertEqual(check.budgets_of(both, "3.11"), {"a": 3.0, "b": 2.0})
-        self.assertEqual(check.budgets_of(both, "3.12"), {"a": 9.0})
-        self.assertEqual(check.budgets_of(both, "3.13"), {})
+        """New budgets replace those of the same name, kind and interpreter, and no others."""
+        text = check.recorded("", "calls", "3.11", {"a": 1.0, "b": 2.0})
+        text = check.recorded(text, "instructions", "3.11", {"a": 7.0})
+        text = check.recorded(text, "calls", "3.12", {"a": 9.0})
+        text = check.recorded(text, "calls", "3.11", {"a": 3.0})
+        self.assertEqual(check.budgets_of(text, "calls", "3.11"), {"a": 3.0, "b": 2.0})
+        self.assertEqual(check.budgets_of(text, "calls", "3.12"), {"a": 9.0})
+        self.assertEqual(check.budgets_of(text, "instructions", "3.11"), {"a": 7.0})
+        self.assertEqual(check.budgets_of(text, "calls", "3.13"), {})
+
+    def test_the_exit_status_and_the_file(self) -> None:
+        """It fails where a budget is exceeded, and not once the new one was written down."""
+        path = self.mktemp()
+        options = check.arguments(["--budgets", path])
+        record = check.arguments(["--budgets", path, "--record"])
+        with contextlib.redirect_stdout(io.StringIO()) as said:
+            statuses = [
+                check.judged({"a": 100.0}, options),
+                check.judged({"a": 100.0}, record),
+                check.judged({"a": 105.1}, options),
+                check.judged({"a": 105.1}, record),
+                check.judged({"a": 105.1}, options),
+            ]
+        self.assertEqual(statuses, [0, 0, 1, 0, 0])
+        self.assertIn("EXCEEDED", said.getvalue())
 
     def test_every_scenario_has_a_budget(self) -> None:
-        """What is counted is held to something."""
-        known = check.budgets_of(check.BUDGETS.read_text(), "3.11")
-        self.assertEqual(known.keys(), {scenario.name for scenario in SCENARIOS})
+        """What is counted is held to something, by calls and by instructions."""
+        for what in check.MARGINS:
+            known = check.budgets_of(check.BUDGETS.read_text(), what, "3.11")
+            self.assertEqual(known.keys(), {each.name for each in check.scenarios_of(what)})
+
+    def test_a_request_costs_the_same_where_there_is_more_of_everything(self) -> None:
+        """Ten thousand keys, a thousand tiers and what was seen before change nothing."""
+        known = check.budgets_of(check.BUDGETS.read_text(), "calls", "3.11")
+        usual = known[Scenario("request", "default").name]
+        self.assertLessEqual(known[Scenario("request", MANY).name], 1.15 * usual)
 
     def test_a_whole_request_and_an_event_are_counted(self) -> None:
         """A gateway is started, asked, and stopped; what it called is told."""
