@@ -25,6 +25,18 @@ class Tried(Protocol):
     status: int | None
 
 
+def untie(error: BaseException | None) -> None:
+    """
+    Let go of the frames of an error that was dealt with, and of those that it came from.
+
+    A frame may hold the error itself, and all that was at hand: a body of megabytes, which
+    would then be kept until somebody looks for cycles.
+    """
+    while error is not None:
+        error.__traceback__ = None
+        error = error.__cause__ or error.__context__
+
+
 class GatewayError(Exception):
     """
     The root of all errors that a client may be told about.

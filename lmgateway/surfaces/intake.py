@@ -17,7 +17,7 @@ from twisted.logger import Logger
 from lmgateway.chat import ChatRequest, Endpoint
 from lmgateway.classes import frozen
 from lmgateway.dialects.base import Dialect, SurfaceDialect
-from lmgateway.errors import GatewayError
+from lmgateway.errors import GatewayError, untie
 from lmgateway.exchange import Exchange, Unaccounted
 from lmgateway.gateway import Gateway
 from lmgateway.gateway import Responder as GatewayResponder
@@ -201,10 +201,7 @@ def _untie(exchange: Exchange) -> None:
     done where little else is allocated.
     """
     exchange.account = _CLOSED
-    error: BaseException | None = exchange.error
-    while error is not None:
-        error.__traceback__ = None
-        error = error.__cause__ or error.__context__
+    untie(exchange.error)
 
 
 def _refuse(error: GatewayError) -> ChatRequest:

@@ -33,7 +33,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from lmgateway.errors import GatewayError, Overloaded, RequestTimeout, RequestTooLarge
+from lmgateway.errors import GatewayError, Overloaded, RequestTimeout, RequestTooLarge, untie
 from lmgateway.wire.deadline import Deadline
 from lmgateway.wire.door import Head
 from lmgateway.wire.framing import expects_continue, read_head
@@ -223,6 +223,7 @@ class Channel:
             pass_ = factory.door.admit(head)
         except GatewayError as error:
             self._turn_away(message, head, error)
+            untie(error)
             return False
         except Exception:
             _log.failure("The door failed.")

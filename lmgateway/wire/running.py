@@ -14,6 +14,7 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
+from lmgateway.errors import untie
 from lmgateway.wire.request import Request
 
 
@@ -64,8 +65,9 @@ class Running:
         except StopIteration:
             self._ended(self._request)
             return
-        except BaseException:
+        except BaseException as error:
             self._failed(Failure(), self._request)
+            untie(error)  # it went through frames of Twisted's that hold it
             return
         self._waiting = waiting
         waiting.addBoth(self._go_on)

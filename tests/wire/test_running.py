@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 from typing import Any, cast
+from weakref import ref
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
@@ -85,6 +87,20 @@ class RunningTests(SynchronousTestCase):
         running = self.run_(route())
         running.cancel()
         self.assertEqual((said, self.told), (["bye"], [CancelledError]))
+
+    def test_nothing_of_a_cancelled_one_is_kept(self) -> None:
+        """What it had at hand is free at once, without anybody looking for cycles."""
+        seen: list[ref[Deferred[None]]] = []
+
+        async def route() -> None:
+            held: Deferred[None] = Deferred()
+            seen.append(ref(held))
+            await Deferred[None]()
+
+        gc.disable()
+        self.addCleanup(gc.enable)
+        self.run_(route()).cancel()
+        self.assertEqual((self.told, seen[0]()), ([CancelledError], None))
 
     def test_cancelled_while_it_runs(self) -> None:
         """It learns of it where it waits next."""

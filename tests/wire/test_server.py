@@ -6,6 +6,7 @@ import tempfile
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from lmgateway.errors import RateLimited, Unauthenticated
 from lmgateway.wire.door import Head, Pass, Refusal
 from lmgateway.wire.routes import Routes
 from tests.wire.serving import (
@@ -238,6 +239,24 @@ class RefusalTests(SynchronousTestCase):
         answer = self.client.send(bad + bad + post(b"/echo", b"good"))
         self.assertEqual(statuses(answer), [401, 401, 200])
         self.assertFalse(self.client.closing)
+
+    def test_what_refused_leaves_nothing(self) -> None:
+        """An error of the door's holds no frames once it was told, nor do those behind it."""
+
+        class StumblingDoor(NotingDoor):
+            def admit(self, head: Head) -> Pass:
+                try:
+                    return super().admit(head)
+                except Unauthenticated as error:
+                    refusal = RateLimited("Too many wrong keys.")
+                    raise refusal from error
+
+        door = self.server.factory.door = StumblingDoor()
+        answer = self.client.send(post(b"/echo", b"hello", b"Authorization: Bearer bad"))
+        self.assertEqual(statuses(answer), [429])
+        ((_, _, error),) = door.refusals
+        assert error.__cause__ is not None, "it has one"
+        self.assertEqual((error.__traceback__, error.__cause__.__traceback__), (None, None))
 
     def test_refused_to_head(self) -> None:
         """A refused HEAD request gets the head of the refusal only."""
