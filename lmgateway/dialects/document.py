@@ -18,10 +18,8 @@ so the walk jumps from value to value.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from functools import lru_cache
-from itertools import accumulate
-from operator import add, sub
+from collections.abc import Iterator, Mapping
+from itertools import filterfalse
 from typing import Any, NamedTuple
 
 import msgspec
@@ -45,8 +43,8 @@ encode = msgspec.json.Encoder().encode
 _STYLES = ((b":", b","), (b": ", b", "))
 """What stands after a member's name and before the next: compactly, or as Python writes it."""
 
-MAX_NAMES, MAX_LETTERS = 32, 512
-"""Of members whose form is remembered; no client can fill the memory with names."""
+MAX_FORMS, MAX_LETTERS = 512, 512
+"""How many sets of names are kept, and letters of each: a client may make them up."""
 
 _FIRST = re.compile(rb'[ \t\n\r]*\{[ \t\n\r]*("[^"\\]*+(?:\\.[^"\\]*+)*+")[ \t\n\r]*:[ \t\n\r]*')
 _NEXT = re.compile(rb'[ \t\n\r]*,[ \t\n\r]*("[^"\\]*+(?:\\.[^"\\]*+)*+")[ \t\n\r]*:[ \t\n\r]*')
@@ -78,9 +76,8 @@ def read(raw: bytes) -> tuple[Document, Spans]:
     spans = _measured(raw, members)
     if spans is None:
         spans = _walked(raw, members)
-    for name in members:
-        if name not in POLICY:
-            refuse_member(name, document[name])
+    for name in filterfalse(POLICY.__contains__, members):
+        refuse_member(name, document[name])
     return document, spans
 
 
@@ -113,30 +110,71 @@ class _Form(NamedTuple):
     gaps: tuple[int, ...]
 
 
-@lru_cache(maxsize=512)
-def _form(names: tuple[str, ...], *, spaced: bool) -> _Form:
-    colon, comma = _STYLES[spaced]
-    opened = [(comma if number else b"{") + _quoted(name) for number, name in enumerate(names)]
+class _Members(Mapping[str, tuple[int, int]]):
+    """Where the values lie of members that are written in one style: see ``read``."""
+
+    __slots__ = ("_gaps", "_names", "_values")
+
+    def __init__(
+        self, names: tuple[str, ...], gaps: tuple[int, ...], values: tuple[msgspec.Raw, ...]
+    ) -> None:
+        self._names = names
+        self._gaps = gaps
+        self._values = values
+
+    def __getitem__(self, name: str) -> tuple[int, int]:
+        if name not in self._names:
+            raise KeyError(name)
+        after = self._names.index(name) + 1
+        end = sum(self._gaps[:after]) + sum(map(len, self._values[:after]))
+        return end - len(self._values[after - 1]), end
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._names
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+
+def _form(names: tuple[str, ...], colon: bytes, comma: bytes) -> _Form:
+    opened = [
+        (comma if number else b"{") + b'"' + name.encode() + b'"'
+        for number, name in enumerate(names)
+    ]
+    gaps = tuple([len(each) + len(colon) for each in opened])
     text = b"".join([each.replace(b"%", b"%%") + colon + b"%b" for each in opened]) + b"}"
-    return _Form(text, tuple([len(each) + len(colon) for each in opened]))
+    return _Form(text, gaps)
 
 
-def _quoted(name: str) -> bytes:
-    return b'"' + name.encode() + b'"'
+_forms: dict[tuple[str, ...], tuple[int, _Form, _Form]] = {}
+"""By names: where the first colon's end is, and the two ways to write them."""
+
+
+def _forms_of(names: tuple[str, ...]) -> tuple[int, _Form, _Form] | None:
+    """Give the forms of these names, and keep them: clients write the same ones over and over."""
+    if not names:
+        return None
+    compact, spaced = (_form(names, *style) for style in _STYLES)
+    forms = (len(names[0].encode()) + 4, compact, spaced)
+    if sum(map(len, names)) <= MAX_LETTERS:
+        if len(_forms) >= MAX_FORMS:
+            _forms.clear()
+        _forms[names] = forms
+    return forms
 
 
 def _measured(raw: bytes, members: Mapping[str, msgspec.Raw]) -> Spans | None:
-    """Reckon where the values lie; ``None`` unless all is written in one of the two styles."""
-    names = tuple(members)
-    if not 0 < len(names) <= MAX_NAMES or sum(map(len, names)) > MAX_LETTERS:
+    """Say where the values lie; ``None`` unless all is written in one of the two styles."""
+    names, values = tuple(members), tuple(members.values())
+    forms = _forms.get(names) or _forms_of(names)
+    if forms is None:
         return None
-    after = len(names[0].encode()) + 4
-    form = _form(names, spaced=raw[after : after + 1] == b" ")
-    if form.text % tuple(members.values()) != raw:
-        return None
-    lengths = [*map(len, members.values())]
-    ends = [*accumulate(map(add, form.gaps, lengths))]
-    return dict(zip(names, zip(map(sub, ends, lengths), ends, strict=True), strict=True))
+    after, compact, spaced = forms
+    form = spaced if raw[after : after + 1] == b" " else compact
+    return _Members(names, form.gaps, values) if form.text % values == raw else None
 
 
 def _walked(raw: bytes, members: Mapping[str, msgspec.Raw]) -> Spans:
