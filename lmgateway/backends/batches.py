@@ -49,17 +49,16 @@ class BodyBatches:
 
     __slots__ = (
         "_body",
-        "_close",
         "_end_by",
         "_ended",
         "_fault",
-        "_feed",
         "_first",
         "_gate",
         "_last",
         "_now",
         "_reader",
         "_silence",
+        "_splitter",
         "_write",
     )
 
@@ -76,8 +75,7 @@ class BodyBatches:
         end_by: float,
     ) -> None:
         self._body = body
-        self._feed = splitter.feed
-        self._close = splitter.close
+        self._splitter = splitter
         self._reader = reader
         self._now = now
         self._silence = silence
@@ -143,14 +141,14 @@ class BodyBatches:
             The last batch, which brings the grammar's end; empty if that was given already.
 
         Raises:
-            BackendError: As iteration does.
+            BackendError: As iteration does; the connection is closed then.
         """
         self._write = write
-        if self._first is not None:
-            gate = write(self.at_hand())
-            if gate is not None:
-                await gate
         try:
+            if self._first is not None:
+                gate = write(self.at_hand())
+                if gate is not None:
+                    await gate
             while not self._ended:
                 self._left(self._end_by)
                 if await self._body.flow(self._pass_on, self._silence, self._end_by):
@@ -162,6 +160,9 @@ class BodyBatches:
                 gate, self._gate = self._gate, None
                 if gate is not None:
                     await gate
+        except BaseException:
+            self._body.abort()
+            raise
         finally:
             del self._write
         self._body.release()
@@ -195,7 +196,7 @@ class BodyBatches:
         """What *data*, or its end, completes: up to the grammar's end or an error."""
         inspect = self._reader.inspect
         batch: list[tuple[Event, Mark]] = []
-        for event in self._feed(data) if data else self._close():
+        for event in self._splitter.feed(data) if data else self._splitter.close():
             mark = inspect(event)
             if mark is _ERROR:
                 break

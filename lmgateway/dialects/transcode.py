@@ -34,8 +34,15 @@ class Verbatim:
 
     def __init__(self, writer: StreamWriter, *, wants_usage: bool) -> None:
         self._hide = None if wants_usage else Mark.USAGE
-        self.error = writer.error
-        self.keep_alive = writer.keep_alive
+        self._writer = writer
+
+    def error(self, error: GatewayError) -> bytes:
+        """Give the in-band error."""
+        return self._writer.error(error)
+
+    def keep_alive(self) -> bytes:
+        """Give what means nothing."""
+        return self._writer.keep_alive()
 
     def take(self, batch: Sequence[tuple[Event, Mark]]) -> bytes:
         """Give the backend's bytes, unless they tell a usage that was not asked for."""
@@ -52,8 +59,14 @@ class Translated:
     def __init__(self, reader: StreamReader, writer: StreamWriter) -> None:
         self._reader = reader
         self._writer = writer
-        self.error = writer.error
-        self.keep_alive = writer.keep_alive
+
+    def error(self, error: GatewayError) -> bytes:
+        """Give the in-band error."""
+        return self._writer.error(error)
+
+    def keep_alive(self) -> bytes:
+        """Give what means nothing."""
+        return self._writer.keep_alive()
 
     def take(self, batch: Sequence[tuple[Event, Mark]]) -> bytes:
         """Give the client's events for the backend's."""

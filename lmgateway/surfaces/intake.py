@@ -186,7 +186,7 @@ class Intake:
             idempotency_key=key,
             principal=admitted.principal,
             interrupt=request.interrupt,
-            interruption=lambda: request.interruption,
+            interruption=request.interrupted,
             debug=self.debug,
             capture_bytes=self.capture_bytes,
             friendly_errors=self.friendly_errors,

@@ -75,14 +75,35 @@ class Responder:
 
     async def relay(self, exchange: Exchange, reply: Reply) -> None:
         """Send the reply."""
-        headers = [*reply.headers.items(), *routing_headers(exchange, self._wheel.now())]
-        headers += self.limits(exchange)
         if reply.answer is not None:
+            headers = self._headers(exchange, reply)
             headers += cost_headers(exchange, reply.usage or estimated(exchange.request, reply))
             body = explained(exchange, self._whole(exchange, reply))
             self._send(exchange, body, headers)
-        else:
-            await self._stream(exchange, reply, headers)
+            return
+        assert reply.batches is not None, "a reply without an answer is a stream"
+        size, outlet = self._begin(exchange, reply)
+        self._beat = self._wheel.start(BEAT_SECONDS, self._keep_alive)
+        try:
+            if isinstance(reply.batches, BodyBatches):
+                last = await reply.batches.relay(self._write)
+            else:
+                last = await self._pass_on(reply.batches)
+        except BackendError as error:
+            interrupted = StreamInterrupted()
+            interrupted.attempts = tuple(exchange.attempts)
+            raise interrupted from error
+        finally:
+            self._beat.cancel()
+        ending = self._said(exchange, last)
+        if exchange.bytes_out > size:
+            exchange.last_output = self._written
+        outlet.finish(ending)
+
+    def _headers(self, exchange: Exchange, reply: Reply) -> Headers:
+        headers = [*reply.headers.items(), *routing_headers(exchange, self._wheel.now())]
+        headers += self.limits(exchange)
+        return headers
 
     def limits(self, exchange: Exchange) -> Headers:
         """Say how the limits of whoever asks stand."""
@@ -104,49 +125,33 @@ class Responder:
             exchange.note_answer(body)
         self._request.respond(200, [JSON, *headers, *self._extra], body)
 
-    async def _stream(self, exchange: Exchange, reply: Reply, headers: Headers) -> None:
-        assert reply.batches is not None, "a reply without an answer is a stream"
-        transcoder = self._transcode(exchange, reply)
-        # What is there already leaves with the head, in one piece.
+    def _begin(self, exchange: Exchange, reply: Reply) -> tuple[int, Outlet]:
+        """Begin a stream, with what is there already in one piece; say how much that was."""
+        headers = self._headers(exchange, reply)
+        self._exchange, self._transcoder = exchange, self._transcode(exchange, reply)
         first = reply.batches.at_hand() if isinstance(reply.batches, BodyBatches) else ()
-        opening = self._comment(exchange) + self._said(exchange, transcoder, first)
-        self._exchange, self._transcoder = exchange, transcoder
+        opening = self._comment(exchange) + self._said(exchange, first)
         outlet = self._outlet = Outlet(self._request)
         exchange.status = 200
         outlet.open(
             200, [_STREAM[self._dialect.framing], *_UNBUFFERED, *headers, *self._extra], opening
         )
-        self._beat = self._wheel.start(BEAT_SECONDS, self._keep_alive)
-        try:
-            async with aclosing(reply.batches) as batches:
-                if isinstance(batches, BodyBatches):
-                    last = await batches.relay(self._write)
-                else:
-                    last = await self._pass_on(batches)
-        except BackendError as error:
-            interrupted = StreamInterrupted()
-            interrupted.attempts = tuple(exchange.attempts)
-            raise interrupted from error
-        finally:
-            self._beat.cancel()
-        ending = self._said(exchange, transcoder, last)
-        if exchange.bytes_out > len(opening):
-            exchange.last_output = self._written
-        outlet.finish(ending)
+        return len(opening), outlet
 
     async def _pass_on(self, batches: Batches) -> Batch:
         """Do what ``BodyBatches.relay`` does, with those that have no such thing."""
-        async for batch in batches:
-            gate = self._write(batch)
-            if gate is not None:
-                await gate
+        async with aclosing(batches):
+            async for batch in batches:
+                gate = self._write(batch)
+                if gate is not None:
+                    await gate
         return ()
 
     def _write(self, batch: Batch) -> Deferred[None] | None:
         """Write one batch: called for each event of each stream."""
-        exchange, transcoder, outlet = self._exchange, self._transcoder, self._outlet
-        assert exchange is not None and transcoder is not None and outlet is not None, "in a stream"
-        return outlet.write(self._said(exchange, transcoder, batch))
+        exchange, outlet = self._exchange, self._outlet
+        assert exchange is not None and outlet is not None, "in a stream"
+        return outlet.write(self._said(exchange, batch))
 
     def _comment(self, exchange: Exchange) -> bytes:
         """How it was routed, if the client asked to be told and its grammar has comments."""
@@ -154,8 +159,9 @@ class Responder:
             return b""
         return b": lmg " + encode(exchange.explanation) + b"\n\n"
 
-    def _said(self, exchange: Exchange, transcoder: Transcoder, batch: Batch) -> bytes:
-        data = transcoder.take(batch)
+    def _said(self, exchange: Exchange, batch: Batch) -> bytes:
+        assert self._transcoder is not None, "in a stream"
+        data = self._transcoder.take(batch)
         exchange.bytes_out += len(data)
         if exchange.capture_bytes:
             exchange.note_answer(data)

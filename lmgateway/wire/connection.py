@@ -306,8 +306,10 @@ class Connection(Protocol):
             data = b"" if self._bodiless else data
             self._rest()
             response.complete(data)
-        elif data:
-            response.push(data)
+        else:
+            self._deadline.stop()
+            if data:
+                response.push(data)
         if flight is not None:
             flight.answered(response)
 

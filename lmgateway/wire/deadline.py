@@ -45,13 +45,17 @@ class Deadline:
         """Have no deadline, for now."""
         self._due = _NEVER
 
-    def close(self) -> None:
-        """Have no deadline any more, and let go of whoever had it."""
+    def stop(self) -> None:
+        """Have no deadline for long: keep no timer either."""
         self._due = _NEVER
-        self._expire = nothing
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+    def close(self) -> None:
+        """Have no deadline any more, and let go of whoever had it."""
+        self.stop()
+        self._expire = nothing
 
     def _look(self) -> None:
         self._timer = None

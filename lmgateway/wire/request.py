@@ -74,7 +74,7 @@ class Request(TwistedRequest):
         self.method = message.method
         self.path = message.head.path
         self.uri = message.target
-        self.clientproto = b"HTTP/" + message.version
+        self.clientproto = b"HTTP/1.1" if message.version == b"1.1" else b"HTTP/1.0"
         self.interruption: GatewayError | None = None
         self.route: Cancellable | None = None
         self.producer = None
@@ -293,6 +293,10 @@ class Request(TwistedRequest):
                 waiter.errback(reason)
         if self.route is not None:
             self.route.cancel()
+
+    def interrupted(self) -> GatewayError | None:
+        """Say why the gateway, not the client, ended this early, if so."""
+        return self.interruption
 
     def interrupt(self, error: GatewayError) -> None:
         """End this early: the route is cancelled and may still say *error* in its grammar."""

@@ -302,7 +302,7 @@ class ChunkTests(BodyTestCase):
         self.assertEqual(self.successResultOf(reading), b"a")
         self.assertFalse(wire.aborted)
         self.assertEqual(memory.agent.idle, 1)
-        self.assertEqual(memory.wheel.pending, 2)  # the pool's own, and the connection's
+        self.assertEqual(memory.wheel.pending, 1)  # the pool's own
 
     def test_a_body_is_read_once(self) -> None:
         """Two readers cannot share a body."""
