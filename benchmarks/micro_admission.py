@@ -161,7 +161,7 @@ async def let_through(way: Entrance, head: Head, exchange: Exchange) -> None:
     """Let one request in, count it for its profile, and let it out."""
     admitted = way.door.admit(head)
     exchange.principal = admitted.principal
-    async with way.admission.admit(exchange):
+    with way.admission.admit(exchange):
         exchange.account.enter("default")
 
 

@@ -18,9 +18,7 @@ from lmgateway.chat import ChatRequest
 from lmgateway.classes import frozen
 from lmgateway.exchange import Exchange
 
-
-class _Scope(Protocol):
-    def __call__(self, exchange: Exchange, /) -> AbstractAsyncContextManager[None]: ...
+_Scope = Callable[[Exchange], AbstractContextManager[None]]
 
 
 class Open(Protocol):
@@ -53,7 +51,7 @@ class Gateway:
         open: Chooses a target and enters with its committed reply.
     """
 
-    recording: Callable[[Exchange], AbstractContextManager[None]]
+    recording: _Scope
     admit: _Scope
     open: Open
 
@@ -71,6 +69,6 @@ class Gateway:
         """
         with self.recording(exchange):
             exchange.request = read()
-            async with self.admit(exchange):
+            with self.admit(exchange):
                 async with self.open(exchange) as reply:
                     await responder.relay(exchange, reply)

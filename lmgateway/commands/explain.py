@@ -92,7 +92,7 @@ def _result(graph: Graph, exchange: Exchange, asking: Asking) -> Document:
     said = None if asking.label is None else read_label(asking.label)
 
     async def explain() -> Document:
-        async with graph.admission.admit(exchange):
+        with graph.admission.admit(exchange):
             decision = await router.decide(exchange, Hint(said=said))
             return router.explaining.document(decision, exchange)
 

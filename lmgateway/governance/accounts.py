@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+import msgspec
+
 from lmgateway.chat import ChatRequest, Usage
 from lmgateway.errors import BudgetExhausted, LimitError
 from lmgateway.exchange import Attempt, Exchange
@@ -18,29 +20,19 @@ from lmgateway.governance.limits import Limits
 from lmgateway.principal import Standing
 
 
-class ExchangeAccount:
+class ExchangeAccount(msgspec.Struct, eq=False):
     """
     See ``exchange.Account``.
 
-    Args:
-        bill: The money half.
-        record: Told of each attempt once it is settled.
+    Made of the exchange, the limits of all, the bill as its money half, and of what is told
+    of each attempt once it is settled.
     """
 
-    __slots__ = ("_bill", "_claim", "_exchange", "_limits", "_record")
-
-    def __init__(
-        self,
-        exchange: Exchange,
-        limits: Limits,
-        bill: Bill,
-        record: Callable[[Exchange, Attempt], object],
-    ) -> None:
-        self._exchange = exchange
-        self._limits = limits
-        self._bill = bill
-        self._record = record
-        self._claim: Claim | None = None
+    _exchange: Exchange
+    _limits: Limits
+    _bill: Bill
+    _record: Callable[[Exchange, Attempt], object]
+    _claim: Claim | None = None
 
     # Limits ----------------------------------------------------------------
     def open(self) -> None:

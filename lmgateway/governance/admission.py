@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from types import TracebackType
 
+import msgspec
 from attrs import field
 
 from lmgateway.classes import define, frozen
@@ -79,23 +80,20 @@ class Admission:
 
     def admit(self, exchange: Exchange) -> Admitted:
         """Give the scope that holds a place for the exchange until it ends."""
-        return Admitted(self, exchange)
+        bill = Bill(exchange, self.prices, self.budgets, self.tally.spending)
+        account = ExchangeAccount(exchange, self.limits, bill, self.ledger.record)
+        exchange.account = account
+        return Admitted(self, account, exchange.started)
 
 
-class Admitted:
+class Admitted(msgspec.Struct, eq=False):
     """The scope of one exchange: see ``Admission.admit``."""
 
-    __slots__ = ("_account", "_admission", "_started")
+    _admission: Admission
+    _account: ExchangeAccount
+    _started: float
 
-    def __init__(self, admission: Admission, exchange: Exchange) -> None:
-        self._admission = admission
-        self._started = exchange.started
-        bill = Bill(exchange, admission.prices, admission.budgets, admission.tally.spending)
-        self._account = exchange.account = ExchangeAccount(
-            exchange, admission.limits, bill, admission.ledger.record
-        )
-
-    async def __aenter__(self) -> None:
+    def __enter__(self) -> None:
         """
         Take a place.
 
@@ -112,7 +110,7 @@ class Admitted:
         self._account.open()
         tally.in_flight += 1
 
-    async def __aexit__(
+    def __exit__(
         self,
         kind: type[BaseException] | None,
         error: BaseException | None,

@@ -21,17 +21,13 @@ from lmgateway.governance.limits import Limits
 from lmgateway.governance.shared import SharedCounters
 from lmgateway.governance.shared_money import SharedTally
 from lmgateway.principal import Principal, Standing
+from lmgateway.stores.slate import Lock
 
 
-class SharedAccount(ExchangeAccount):
+class SharedAccount(ExchangeAccount, kw_only=True):
     """The account of one exchange: see ``ExchangeAccount``."""
 
-    __slots__ = ("_lock",)
-
-    def __init__(self, exchange: Exchange, admission: Admission, tally: SharedTally) -> None:
-        bill = Bill(exchange, admission.prices, admission.budgets, tally.spending)
-        super().__init__(exchange, admission.limits, bill, admission.ledger.record)
-        self._lock = tally.books.lock
+    _lock: Lock
 
     def enter(self, profile: str) -> None:
         """Count the request for the profile that routes it, once."""
@@ -74,27 +70,21 @@ class SharedAccount(ExchangeAccount):
 class SharedAdmitted(Admitted):
     """The scope of one exchange: see ``Admitted``."""
 
-    __slots__ = ("_lock",)
+    _lock: Lock
 
-    def __init__(self, admission: Admission, exchange: Exchange, tally: SharedTally) -> None:
-        self._admission = admission
-        self._started = exchange.started
-        self._account = exchange.account = SharedAccount(exchange, admission, tally)
-        self._lock = tally.books.lock
-
-    async def __aenter__(self) -> None:
+    def __enter__(self) -> None:
         """Take a place."""
         with self._lock:
-            await super().__aenter__()  # which never waits
+            super().__enter__()
 
-    async def __aexit__(
+    def __exit__(
         self,
         kind: type[BaseException] | None,
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
         with self._lock:
-            await super().__aexit__(kind, error, trace)  # likewise
+            super().__exit__(kind, error, trace)
 
 
 @frozen(kw_only=True)
@@ -104,7 +94,11 @@ class SharedAdmission(Admission):
     def admit(self, exchange: Exchange) -> Admitted:
         """Give the scope that holds a place for the exchange until it ends."""
         assert isinstance(self.tally, SharedTally), "made for one"
-        return SharedAdmitted(self, exchange, self.tally)
+        bill = Bill(exchange, self.prices, self.budgets, self.tally.spending)
+        lock, record = self.tally.books.lock, self.ledger.record
+        account = SharedAccount(exchange, self.limits, bill, record, _lock=lock)
+        exchange.account = account
+        return SharedAdmitted(self, account, exchange.started, lock)
 
 
 @frozen(kw_only=True, eq=False)
