@@ -21,12 +21,13 @@ _OPEN_CONNECTIONS = 256
 
 @dataclass(frozen=True)
 class Requests:
-    """What wrk saw of whole answers."""
+    """What wrk or openloop saw of whole answers."""
 
     per_second: float
     p50_ms: float
     p99_ms: float
     errors: int = 0
+    longest_ms: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,8 @@ def read_requests(output: str) -> Requests:
         if line.startswith("JSON "):
             found = _json(line.removeprefix("JSON "))
             errors = found["err"] + found["non2xx"]
-            return Requests(found["rps"], found["p50_ms"], found["p99_ms"], errors)
+            longest = found["max_ms"]
+            return Requests(found["rps"], found["p50_ms"], found["p99_ms"], errors, longest)
     raise BenchmarkError(f"wrk said nothing to be counted:\n{output[-500:]}")
 
 
@@ -79,7 +81,7 @@ def read_open_loop(output: str) -> Requests:
         raise BenchmarkError(f"openloop said nothing to be counted:\n{output[-500:]}")
     found = _json(output)
     rate = found["requests"] / found["seconds"]
-    return Requests(rate, found["p50_ms"], found["p99_ms"], found["errors"])
+    return Requests(rate, found["p50_ms"], found["p99_ms"], found["errors"], found["max_ms"])
 
 
 def read_all_open(line: str) -> tuple[int, int]:

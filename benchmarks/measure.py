@@ -81,6 +81,7 @@ class Plan:
     repetitions: int = 3
     request_seconds: int = 1
     open_seconds: float = 2.0
+    beside_seconds: float = 3.0
     event_seconds: float = 2.0
     warm_seconds: int = 2
     first_events: int = 1000
@@ -300,7 +301,7 @@ class Measuring:
     def _beside(self, subject: Subject, mock: Mock) -> None:
         if subject.name == OURS:
             rate = self._half_of_saturation(subject)
-            moved = self._neighbours.moved(subject.port, rate, self._plan.open_seconds)
+            moved = self._neighbours.moved(subject.port, rate, self._plan.beside_seconds)
             for measure, value in moved.items():
                 self._record.add(measure, OURS, value)
             self._record.add("stalled_kb", OURS, stalled_kilobytes(subject, _STALLED))

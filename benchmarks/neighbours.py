@@ -2,8 +2,8 @@
 What one awkward client does to the others, and what it costs.
 
 The others ask at half of saturation, open loop, so that whatever holds up the
-gateway shows in their latency.  Beside them somebody posts 10 MiB once a
-second, or reads a stream that never ends far more slowly than it comes.
+gateway shows in their latency.  Beside them somebody posts 10 MiB, once, or
+reads a stream that never ends far more slowly than it comes.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 
-from benchmarks.load import Load
+from benchmarks.load import Load, Requests
 from benchmarks.processes import BenchmarkError
 from benchmarks.profiles import key
 from benchmarks.subjects import HERE, Subject
 
 BIG_BYTES = 10 * 2**20
-_BIG_EVERY_SECONDS = 1.0
+_BIG_AFTER_SECONDS = 1.0
 _SLOW_BYTES = 4096
 _SLOW_SECONDS = 0.1
 _SMALL_WINDOW = 16384
@@ -59,29 +59,32 @@ class Neighbours:
         self._big = big_request()
 
     def moved(self, port: int, rate: float, seconds: float) -> dict[str, float]:
-        """Give how many times higher the p99 of the others is, by measure."""
-        alone = self._p99(port, rate, seconds)
+        """Give how many times higher the p99 of the others is, and their longest wait."""
+        alone = self._others(port, rate, seconds)
         with beside(self._post_big, port):
-            big = self._p99(port, rate, seconds)
+            big = self._others(port, rate, seconds)
         with beside(_read_slowly, port):
-            slow = self._p99(port, rate, seconds)
-        return {"p99_beside_big": big / alone, "p99_beside_slow": slow / alone}
+            slow = self._others(port, rate, seconds)
+        return {
+            "p99_beside_big": big.p99_ms / alone.p99_ms,
+            "longest_beside_big_ms": big.longest_ms,
+            "p99_beside_slow": slow.p99_ms / alone.p99_ms,
+        }
 
-    def _p99(self, port: int, rate: float, seconds: float) -> float:
+    def _others(self, port: int, rate: float, seconds: float) -> Requests:
         seen = self._load.open_loop(port, rate, seconds)
         if seen.errors:
             raise BenchmarkError(f"{seen.errors} requests failed beside an awkward client.")
-        return seen.p99_ms
+        return seen
 
     def _post_big(self, port: int, ended: threading.Event) -> None:
-        while not ended.is_set():
-            begun = time.perf_counter()
-            with socket.create_connection(("127.0.0.1", port), 30) as peer:
-                peer.sendall(self._big)
-                answer = peer.recv(4096)
-            if not answer.startswith(b"HTTP/1.1 200 "):
-                raise BenchmarkError(f"10 MiB were answered with {answer[:300]!r}.")
-            ended.wait(max(0.0, begun + _BIG_EVERY_SECONDS - time.perf_counter()))
+        if ended.wait(_BIG_AFTER_SECONDS):
+            raise BenchmarkError("There was no time to post it.")
+        with socket.create_connection(("127.0.0.1", port), 30) as peer:
+            peer.sendall(self._big)
+            answer = peer.recv(4096)
+        if not answer.startswith(b"HTTP/1.1 200 "):
+            raise BenchmarkError(f"10 MiB were answered with {answer[:300]!r}.")
 
 
 def _read_slowly(port: int, ended: threading.Event) -> None:

@@ -57,7 +57,7 @@ class ReadingTests(SynchronousTestCase):
             'JSON {"requests":10,"us":2000,"rps":5.5,"p50_ms":0.1,"p90_ms":0.2,"p99_ms":0.3,'
             '"max_ms":1,"err":1,"non2xx":2}\n'
         )
-        self.assertEqual(read_requests(output), Requests(5.5, 0.1, 0.3, 3))
+        self.assertEqual(read_requests(output), Requests(5.5, 0.1, 0.3, 3, 1))
 
     def test_streams(self) -> None:
         """The last line that sseload prints counts."""
@@ -80,7 +80,7 @@ class ReadingTests(SynchronousTestCase):
             '{"requests":90,"errors":10,"seconds":2.0,"p50_ms":1.5,"p90_ms":2.0,"p99_ms":3.0,'
             '"max_ms":4.0,"waited":7}'
         )
-        self.assertEqual(read_open_loop(output), Requests(45.0, 1.5, 3.0, 10))
+        self.assertEqual(read_open_loop(output), Requests(45.0, 1.5, 3.0, 10, 4.0))
 
     def test_a_tool_that_says_nothing_is_an_error(self) -> None:
         """What a tool said instead is part of the message."""
