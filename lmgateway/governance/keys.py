@@ -19,10 +19,15 @@ from lmgateway.principal import NEVER, Principal
 Find = Callable[[bytes], Principal | None]
 """Says who shows a key with this digest; raises ``Unauthenticated`` if it is good no more."""
 
+_BLANK = sha256()
+"""Of nothing; a copy takes half the time of a new one, for which OpenSSL looks up what it is."""
+
 
 def digest(key: str) -> bytes:
     """Give the form in which a key is kept."""
-    return sha256(key.encode("utf-8", "surrogateescape")).digest()
+    hashed = _BLANK.copy()
+    hashed.update(key.encode("utf-8", "surrogateescape"))
+    return hashed.digest()
 
 
 def _nobody(digest: bytes) -> Principal | None:
