@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 
+import msgspec
 from msgspec.structs import replace
 
 from lmgateway.backend_errors import BackendTimeout
@@ -20,50 +21,54 @@ from lmgateway.wire.timers import Wheel
 class Hold:
     """What an attempt holds: places, and once it has committed its backend's scope."""
 
-    __slots__ = ("opened", "permits", "settlement")
+    __slots__ = ("_opened", "_settlement", "permits")
 
     def __init__(self) -> None:
-        self.permits: list[Permit] = []
-        self.opened: AbstractAsyncContextManager[Reply] | None = None
-        self.settlement: Settlement | None = None
+        self.permits: tuple[Permit, ...] = ()
+        self._opened: AbstractAsyncContextManager[Reply] | None = None
+        self._settlement: Settlement | None = None
+
+    def commit(self, opened: AbstractAsyncContextManager[Reply], settlement: Settlement) -> None:
+        """Hold what a committed attempt opened, and how it is settled."""
+        self._opened = opened
+        self._settlement = settlement
 
     async def let_go(self, error: BaseException | None) -> None:
         """Settle, close and give back, in this order and whatever fails of it."""
         try:
-            if self.settlement is not None:
-                self.settlement.settle(error)
+            if self._settlement is not None:
+                self._settlement.settle(error)
         finally:
             try:
-                if self.opened is not None:
+                if self._opened is not None:
                     trace = None if error is None else error.__traceback__
-                    await self.opened.__aexit__(type(error) if error else None, error, trace)
+                    await self._opened.__aexit__(type(error) if error else None, error, trace)
             finally:
                 for permit in reversed(self.permits):
                     permit.release()
 
 
-class Settlement:
-    """Settles a committed attempt when its scope is left."""
+class Settlement(msgspec.Struct):
+    """
+    Settles a committed attempt when its scope is left.
 
-    __slots__ = ("_attempt", "_exchange", "_reply", "_watch")
+    Attributes:
+        watch: Told how the attempt ended, where its target's health is looked after.
+    """
 
-    def __init__(
-        self, exchange: Exchange, attempt: Attempt, reply: Reply, watch: Watch | None
-    ) -> None:
-        self._exchange = exchange
-        self._attempt = attempt
-        self._reply = reply
-        self._watch = watch
+    exchange: Exchange
+    attempt: Attempt
+    reply: Reply
+    watch: Watch | None
 
     def settle(self, error: BaseException | None) -> None:
         """Charge what was really used."""
-        exchange, attempt, reply = self._exchange, self._attempt, self._reply
-        if self._watch is not None:
-            self._watch.end(error)
+        exchange, attempt, reply = self.exchange, self.attempt, self.reply
+        if self.watch is not None:
+            self.watch.end(error)
         if error is not None:
             attempt.outcome = getattr(error, "kind", "cancelled")
-        attempt.usage = taken(exchange.request, reply)
-        exchange.usage = attempt.usage
+        attempt.usage = exchange.usage = taken(exchange.request, reply)
         source = reply.reader if reply.answer is None else reply.answer
         exchange.finish_reason = None if source is None else source.finish_reason
         exchange.account.settle(attempt)

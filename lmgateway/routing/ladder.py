@@ -23,7 +23,7 @@ there is no money for.  A climb that begins with a tier over budget ends there.
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Iterable, Iterator, Sequence
+from collections.abc import Coroutine, Iterable
 from contextlib import AbstractAsyncContextManager
 from operator import itemgetter
 from random import Random
@@ -34,7 +34,7 @@ from msgspec.structs import replace
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
-from lmgateway.backend_errors import BackendError, BackendTimeout, ContextExceeded
+from lmgateway.backend_errors import BackendError, BackendTimeout
 from lmgateway.backends.base import Call, Reply
 from lmgateway.chat import ChatRequest
 from lmgateway.classes import frozen
@@ -89,7 +89,9 @@ class Climber:
     async def ascend(self, steps: Iterable[Step], exchange: Exchange) -> tuple[Reply, Hold]:
         """Find the step that commits; give its reply and what it holds."""
         tried = self._go_on(exchange) if exchange.attempts else Tried()
-        for step in _fitting(steps, tried.failures):
+        for step in steps:
+            if not tried.passes(step):
+                continue
             for target in step.tier.order(exchange):
                 committed = await self._persist(step, target.of(exchange), exchange, tried)
                 if committed is not None:
@@ -117,9 +119,9 @@ class Climber:
         """Try one target as often as the plan says; a breaker's trial only once."""
         if tried.bars(target, step.tier.queue):
             return None
-        health = target.health
-        on_trial = health is not None and health.state not in _FREE
-        tries = 1 if on_trial else step.tries
+        health, tries = target.health, step.tries
+        if tries > 1 and health is not None and health.state not in _FREE:
+            tries = 1
         for number in range(tries):
             if number and not await self._may_retry(number, step, target, exchange, tried):
                 break
@@ -143,7 +145,7 @@ class Climber:
                 permit = gate.take(exchange.priority)
                 if permit is None:
                     permit = await self._wait(gate, step, target, exchange, tried)
-                hold.permits.append(permit)
+                hold.permits += (permit,)
             return await self._open(step, target, exchange, hold), hold
         except BaseException as error:
             await hold.let_go(error)
@@ -169,9 +171,9 @@ class Climber:
                 )
                 tried.failed(error, target)
             case BudgetExhausted():
-                tried.unpaid.append(error)
+                tried.unpaid += (error,)
             case RateLimited():
-                tried.limits.append(error)
+                tried.limits += (error,)
             case Barred():
                 pass
             case _:
@@ -188,7 +190,7 @@ class Climber:
         except TooManyConcurrent as error:
             if gate is step.tier.queue and tried.nothing:
                 raise
-            tried.refusals[gate] = error
+            tried.refusals += ((gate, error),)
             raise Barred from error
         finally:
             exchange.waited += self.wheel.now() - since
@@ -220,8 +222,7 @@ class Climber:
             raise
         now = self.wheel.now()
         attempt.seconds = now - began
-        hold.opened = opened
-        hold.settlement = Settlement(exchange, attempt, reply, watch)
+        hold.commit(opened, Settlement(exchange, attempt, reply, watch))
         if health is not None and watch is not None:
             watch.commit(health.whole if reply.reader is None else health.first_output, now)
         _commit(exchange, attempt, reply, now)
@@ -259,7 +260,7 @@ class Climber:
         longest = min(self.retry_seconds * 2 ** (number - 1), MAX_PAUSE)
         wait = tried.failures[-1].retry_after or 0.0
         if target.health is not None and wait > target.health.limits.long_wait:
-            tried.later.append((self.wheel.now() + wait, step, target))
+            tried.later += ((self.wheel.now() + wait, step, target),)
             return False
         seconds = wait + self.random.uniform(0, longest)
         return await self._pause(seconds, target, exchange) and not tried.bars(target)
@@ -314,17 +315,6 @@ def _commit(exchange: Exchange, attempt: Attempt, reply: Reply, now: float) -> N
     if reply.reader is not None:
         exchange.progress = reply.reader
         exchange.first_output = now
-
-
-def _fitting(steps: Iterable[Step], failures: Sequence[BackendError]) -> Iterator[Step]:
-    """The steps in turn; after a prompt was too long, only those with a larger window."""
-    window: float = 0
-    for step in steps:
-        own = step.tier.max_context_tokens or float("inf")
-        if failures and isinstance(failures[-1], ContextExceeded) and own <= window:
-            continue
-        window = max(window, own)
-        yield step
 
 
 class _Climb:

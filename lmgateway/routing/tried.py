@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from msgspec import Struct, field
+from math import inf
+
+from msgspec import Struct
 
 from lmgateway.backend_errors import BackendError, BackendLimited, BackendTimeout, ContextExceeded
 from lmgateway.errors import (
@@ -36,16 +38,19 @@ class Tried(Struct):
         unpaid: Why there was no money for a target.
         later: The targets that asked for a long wait, each from when on it may be retried.
         limits: Of tiers and backends that had had too many requests or tokens.
+        window: The largest context window of the tiers gone through.
     """
 
-    failures: list[BackendError] = field(default_factory=list)
-    refusals: dict[Gate, TooManyConcurrent] = field(default_factory=dict)
-    waits: list[float] = field(default_factory=list)
+    # Tuples: most climbs meet nothing, and share the empty one.
+    failures: tuple[BackendError, ...] = ()
+    refusals: tuple[tuple[Gate, TooManyConcurrent], ...] = ()
+    waits: tuple[float, ...] = ()
     limited: int = 0
-    silent: set[str] = field(default_factory=set)
-    unpaid: list[BudgetExhausted] = field(default_factory=list)
-    later: list[tuple[float, Step, Target]] = field(default_factory=list)
-    limits: list[RateLimited] = field(default_factory=list)
+    silent: tuple[str, ...] = ()
+    unpaid: tuple[BudgetExhausted, ...] = ()
+    later: tuple[tuple[float, Step, Target], ...] = ()
+    limits: tuple[RateLimited, ...] = ()
+    window: float = 0.0
 
     @classmethod
     def of(cls, exchange: Exchange) -> Tried:
@@ -54,8 +59,17 @@ class Tried(Struct):
         for attempt in exchange.attempts:
             timed_out = attempt.outcome == BackendTimeout.kind and attempt.status is None
             if timed_out and attempt.purpose == "answer":
-                tried.silent.add(attempt.backend)
+                tried.silent += (attempt.backend,)
         return tried
+
+    def passes(self, step: Step) -> bool:
+        """Say whether a step may still help: after a prompt was too long, only a larger window."""
+        own = step.tier.max_context_tokens or inf
+        too_long = self.failures and isinstance(self.failures[-1], ContextExceeded)
+        if too_long and own <= self.window:
+            return False
+        self.window = max(self.window, own)
+        return True
 
     @property
     def nothing(self) -> bool:
@@ -85,9 +99,9 @@ class Tried(Struct):
 
     def failed(self, error: BackendError, target: Target) -> None:
         """Note that an attempt failed; not where, which would lead back to the whole request."""
-        self.failures.append(error.with_traceback(None))
+        self.failures += (error.with_traceback(None),)
         if isinstance(error, BackendTimeout) and error.upstream_status is None:
-            self.silent.add(target.backend.name)
+            self.silent += (target.backend.name,)
 
     def may_repeat(self, target: Target) -> bool:
         """Say whether another try of the target that has just failed may mend that."""
@@ -95,20 +109,20 @@ class Tried(Struct):
 
     def bars(self, target: Target, queue: Gate | None = None) -> bool:
         """Say whether this target need not be tried: no place, silence, or an open breaker."""
-        if self.refusals and (queue in self.refusals or target.bulkhead in self.refusals):
+        if self.refusals and any(gate in (queue, target.bulkhead) for gate, _ in self.refusals):
             return True
         if self.silent and target.backend.name in self.silent:
             return True
         health = target.health
         if health is None or not (wait := health.blocked_for()):
             return False
-        self.waits.append(wait)
+        self.waits += (wait,)
         self.limited += health.limited
         return True
 
     def verdict(self, exchange: Exchange) -> GatewayError:
         """Give what the client is told when no step committed."""
-        refusals: list[GatewayError] = [*self.refusals.values(), *self.limits]
+        refusals: list[GatewayError] = [*(error for _, error in self.refusals), *self.limits]
         error: GatewayError
         if self.failures:
             error = self.failures[-1]
