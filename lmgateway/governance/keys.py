@@ -1,14 +1,17 @@
 """
 Keys: what a client shows, and who that makes it.
 
-Keys are kept as SHA-256 digests only, and looked up by digest: what the timing of a
-look-up could tell is about a digest that nobody can choose, not about a key.
+Keys are known by their SHA-256 digests, and looked up by digest: what the timing of a
+look-up could tell is about a digest that nobody can choose, not about a key.  The digests
+of keys that were shown lately are remembered, right or wrong ones: OpenSSL takes longer to
+make one than all the rest of the door.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from fnmatch import fnmatchcase
+from functools import lru_cache
 from hashlib import sha256
 from time import time
 
@@ -28,6 +31,11 @@ def digest(key: str) -> bytes:
     hashed = _BLANK.copy()
     hashed.update(key.encode("utf-8", "surrogateescape"))
     return hashed.digest()
+
+
+_remembered = lru_cache(maxsize=1024)(digest)
+_LONGEST = 256
+"""Characters of a key whose digest is remembered: the same clients come again and again."""
 
 
 def _nobody(digest: bytes) -> Principal | None:
@@ -81,7 +89,7 @@ class Keys:
             if self.anonymous is None:
                 raise Unauthenticated("A key is needed.")
             return self.anonymous
-        shown = digest(key)
+        shown = _remembered(key) if len(key) <= _LONGEST else digest(key)
         principal = self.principals.get(shown)
         if principal is None:
             principal = self.find(shown)
