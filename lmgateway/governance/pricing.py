@@ -28,8 +28,6 @@ from lmgateway.config.providers import PROVIDERS, is_local
 from lmgateway.config.schema import BackendSection, Config, TargetSection, TierSection
 from lmgateway.exchange import Attempt
 from lmgateway.governance.price import FREE, NANO, Price, nano, usd
-from lmgateway.governance.price_file import PriceFile
-from lmgateway.governance.price_table import PriceTable
 
 __all__ = ["FREE", "MAX_OUTPUT", "NANO", "Price", "Prices", "Target", "nano", "usd"]
 
@@ -126,8 +124,15 @@ class Prices:
 
 def _finder(config: Config, wall: float) -> Callable[[TierSection, TargetSection], Found]:
     section, folder = config.prices, config.source.parent
-    file = None if section.file is None else PriceFile.read(folder / Path(section.file))
-    table = None if section.table is None else PriceTable.open(wall)
+    file = table = None
+    if section.file is not None:
+        from lmgateway.governance.price_file import PriceFile  # few configs name a list
+
+        file = PriceFile.read(folder / Path(section.file))
+    if section.table is not None:
+        from lmgateway.governance.price_table import PriceTable  # and few a table
+
+        table = PriceTable.open(wall)
 
     def find(tier: TierSection, target: TargetSection) -> Found:
         own = target.price or tier.price

@@ -13,10 +13,10 @@ from lmgateway.config.check_admin import admin_port_unguarded
 from lmgateway.config.schema import Config
 from lmgateway.config.values import moment
 from lmgateway.errors import ConfigError, GatewayError
+from lmgateway.governance.budgets import Budgets
 from lmgateway.governance.keys import digest
 from lmgateway.governance.sheet import Sheet
 from lmgateway.service.backends import Backends
-from lmgateway.service.metrics import Scrape
 from lmgateway.service.port import Place, Port, limits_of, secret_of
 from lmgateway.service.resources import Resources
 from lmgateway.wire.door import Head, Pass, Refusal
@@ -72,14 +72,13 @@ class AdminParts:
     Attributes:
         reload: Applies the files anew.
         sheets: Says how each client stands.
-        scrape: Gives the metrics.
     """
 
     config: Config
     resources: Resources
     backends: Backends
     reload: Callable[[], Awaitable[None]]
-    scrape: Scrape
+    budgets: Budgets
     sheets: Callable[[], list[Sheet]]
 
     def port(self) -> Port:

@@ -22,7 +22,6 @@ from lmgateway.service.admin_port import AdminParts
 from lmgateway.service.backends import Backends
 from lmgateway.service.client_port import ClientParts
 from lmgateway.service.clients import Clients
-from lmgateway.service.metrics import Scrape
 from lmgateway.service.port import Port
 from lmgateway.service.reporting import Reporting
 from lmgateway.service.resources import Resources
@@ -87,7 +86,7 @@ def assemble(
         resources=resources,
         backends=parts.backends,
         reload=reload,
-        scrape=Scrape(config=config, resources=resources, budgets=parts.budgets),
+        budgets=parts.budgets,
         sheets=lambda: [sheet_of(each, admission) for each in keys.principals.values()],
     )
     return Graph(

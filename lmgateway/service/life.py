@@ -39,7 +39,6 @@ from lmgateway.service.descriptors import connections_that_fit
 from lmgateway.service.freshness import Freshness
 from lmgateway.service.graph import Graph, assemble
 from lmgateway.service.listener import Listener
-from lmgateway.service.metrics import service_families
 from lmgateway.service.resources import Resources
 from lmgateway.service.state import close
 from lmgateway.telemetry.exposition import Family
@@ -229,6 +228,8 @@ class GatewayService(Service):
 
     def families(self) -> Iterator[Family]:
         """Give what ``/metrics`` shows of the configuration and the ports."""
+        from lmgateway.service.metrics import service_families  # for those who ask for metrics
+
         ports = {"client": self.client, "admin": self.admin}
         return service_families(self._graph.config.checksum, self.generation, ports)
 

@@ -45,6 +45,7 @@ from lmgateway.config.sources import complaints
 from lmgateway.dialects.document import encode
 from lmgateway.governance.addresses import Proxies
 from lmgateway.service.client_port import client_description
+from lmgateway.service.metrics import Scrape
 from lmgateway.service.reports import own_report
 from lmgateway.service.tiers import queue_limits
 from lmgateway.service.wellness import Wellness
@@ -91,6 +92,7 @@ class Office:
 def _routed(parts: AdminParts) -> Sequence[Routed]:
     """Make every topic: a new one is added here, and nowhere else."""
     config, resources, together = parts.config, parts.resources, parts.resources.together
+    scrape = Scrape(config=config, resources=resources, budgets=parts.budgets)
     crew = None if together is None else together.crew
     wellness = Wellness(
         backends=parts.backends.by_name,
@@ -131,9 +133,9 @@ def _routed(parts: AdminParts) -> Sequence[Routed]:
             lambda: [*wellness.overrides(), *resources.log_levels.overrides()],
         ),
         ClientRoutes(parts.sheets),
-        BudgetRoutes(parts.scrape.budgets),
+        BudgetRoutes(parts.budgets),
         KeyRoutes(resources.issued, resources.ledger, config.is_open),
-        MetricsRoutes(parts.scrape.text),
+        MetricsRoutes(scrape.text),
         UsageRoutes(resources.ledger),
         AuditRoutes(resources.audit),
         AnalyticsRoutes(resources.meters),

@@ -45,7 +45,6 @@ from lmgateway.telemetry.exposition import Family
 from lmgateway.telemetry.happened import Happened
 from lmgateway.telemetry.levels import Levels
 from lmgateway.telemetry.meters import Meters
-from lmgateway.telemetry.system import System
 from lmgateway.telemetry.traffic import Traffic
 from lmgateway.telemetry.vitals import Vitals
 from lmgateway.telemetry.webhooks import Webhooks
@@ -55,6 +54,7 @@ from lmgateway.wire.timers import Wheel
 if TYPE_CHECKING:
     from lmgateway.service.together import Together
     from lmgateway.telemetry.sinks import Opened
+    from lmgateway.telemetry.system import System
 
 
 class Reactor(IReactorTime, IReactorTCP, IReactorCore, IReactorThreads):

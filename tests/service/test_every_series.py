@@ -243,6 +243,7 @@ class SeriesCase(GatewayCase):
         service = self.start(template)
         service.resources.vitals.start()
         Logger().info("An event.")
+        await self.scrape()  # the first to ask there waits until all of that is imported
         await self.answers()
         await self.failures()
         await self.queues()
