@@ -176,7 +176,8 @@ class BodyReader(Protocol):
         self._size = 0
         self._go_on()
         self._due = 0.0
-        self._set_alarm(self._wheel.now() + RELEASE_SECONDS)
+        if not getattr(self._peer, "arrived", False):
+            self._set_alarm(self._wheel.now() + RELEASE_SECONDS)
 
     def _take(self) -> bytes:
         parts = self._parts

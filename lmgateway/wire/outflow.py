@@ -9,13 +9,13 @@ then, whether it moves.  Twisted itself would wait for ever.
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Callable
+from socket import IPPROTO_TCP, SO_KEEPALIVE, SOL_SOCKET, TCP_NODELAY, TCP_USER_TIMEOUT
 from typing import Any
 
 from twisted.internet.abstract import FileDescriptor
 from twisted.internet.interfaces import IPushProducer
-from twisted.internet.tcp import Connection
+from twisted.internet.tcp import Connection, Server
 from twisted.protocols.policies import ProtocolWrapper
 from zope.interface import implementer
 
@@ -80,13 +80,11 @@ class Outflow:
     def tune(self) -> None:
         """Send small writes at once; have the kernel notice peers that vanish."""
         base = self._base
-        if isinstance(base, Connection):
-            handle = base.getHandle()
-            if handle.family in (socket.AF_INET, socket.AF_INET6):
-                base.setTcpNoDelay(True)
-                base.setTcpKeepAlive(True)
-                milliseconds = int(self.stall_seconds * 1000)
-                handle.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
+        if base.__class__ is Server:  # and not what serves local sockets, which descends from it
+            set_option = base.socket.setsockopt
+            set_option(IPPROTO_TCP, TCP_NODELAY, 1)
+            set_option(SOL_SOCKET, SO_KEEPALIVE, 1)
+            set_option(IPPROTO_TCP, TCP_USER_TIMEOUT, int(self.stall_seconds * 1000))
 
     def write(self, data: bytes) -> None:
         """Send *data*, after whatever waits."""

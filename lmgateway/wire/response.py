@@ -57,6 +57,7 @@ class Response:
         code: The status.
         raw_headers: Names are lower-case; nothing is folded, sorted or left out.
         length: The body's length as told, or ``UNKNOWN_LENGTH``.
+        arrived: Whether all of the body is here.
         proper_end: Whether the body's end can be told from a broken connection; false where
             there is neither a length nor chunks.
     """
@@ -75,6 +76,7 @@ class Response:
         self.raw_headers = raw_headers
         self.length: int | object = UNKNOWN_LENGTH
         self.proper_end = True
+        self.arrived = False
         self._target = target
         self._connection: Connection | None = connection
         self._parts: list[bytes] = []
@@ -166,6 +168,7 @@ class Response:
     def complete(self, data: bytes) -> None:
         """Take the last piece; the connection may be another's by now and is let go first."""
         self._connection = None
+        self.arrived = True
         reader = self._reader
         if reader is None:
             self._end = DONE

@@ -18,11 +18,18 @@ from twisted.internet.epollreactor import EPollReactor
 from twisted.internet.main import CONNECTION_DONE, CONNECTION_LOST
 from twisted.internet.tcp import Client, Server
 from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from lmgateway.wire.channel import Channel
+from lmgateway.wire.connection import Connection
 
 _log = Logger()
 
 _STREAMS = frozenset((Client, Server))
 _AT_ONCE = Server.bufferSize
+_ENDED_BY_HALF = frozenset((Channel, Connection))
+"""Protocols that take the end of what comes for the end of all: they need not be asked."""
+_DONE = Failure(CONNECTION_DONE)
 
 
 def lighten(reactor: object) -> None:
@@ -66,11 +73,15 @@ class _Turn:
         except OSError:
             self._disconnect(stream, CONNECTION_LOST, True)
             return
+        protocol = stream.protocol
         if not data:
-            self._disconnect(stream, CONNECTION_DONE, True)
+            if protocol.__class__ in _ENDED_BY_HALF:
+                stream.connectionLost(_DONE)
+            else:
+                self._disconnect(stream, CONNECTION_DONE, True)
             return
         try:
-            stream.protocol.dataReceived(data)
+            protocol.dataReceived(data)
         except BaseException as error:
             _log.failure("A protocol failed.")
             self._disconnect(stream, error, False)

@@ -15,6 +15,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from lmgateway.wire.turns import lighten
+from tests.wire.serving import Server as Serving
 
 
 class Listener(Protocol):
@@ -42,7 +43,9 @@ class TurnTests(SynchronousTestCase):
         self.reactor: Any = EPollReactor()
         self.addCleanup(self.reactor._poller.close)
         lighten(self.reactor)
-        ours, self.theirs = socket.socketpair()
+        with socket.create_server(("127.0.0.1", 0)) as listening:
+            self.theirs = socket.create_connection(listening.getsockname())
+            ours, _ = listening.accept()
         self.addCleanup(self.theirs.close)
         self.addCleanup(ours.close)
         self.protocol = Listener()
@@ -121,6 +124,22 @@ class TurnTests(SynchronousTestCase):
         os.write(write, b"x")
         self.reactor.doIteration(1)
         self.assertEqual(seen, [b"x"])
+
+    def test_a_client_that_leaves(self) -> None:
+        """The gateway's own connections are lost at the end of what comes."""
+        served = Serving()
+        factory = served.factory
+        channel = factory.buildProtocol(None)
+        assert channel is not None
+        self.server.protocol = channel
+        channel.makeConnection(self.server)
+        self.theirs.send(b"GET / HTTP/1.1\r\n")
+        self.theirs.close()
+        for _ in range(2):
+            self.reactor.doIteration(1)
+        self.assertEqual(factory.connections, set())
+        self.assertNotIn(self.server, self.reactor.getReaders())
+        self.assertEqual(served.wheel.pending, 0)
 
     def test_only_on_epoll(self) -> None:
         """Other reactors are left as they are."""
