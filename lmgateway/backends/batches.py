@@ -160,7 +160,7 @@ class BodyBatches:
                 gate, self._gate = self._gate, None
                 if gate is not None:
                     await gate
-        except BaseException:
+        except Exception:
             self._body.abort()
             raise
         finally:

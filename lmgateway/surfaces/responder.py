@@ -66,6 +66,7 @@ class Responder:
         self._dialect = dialect
         self._dialects = dialects
         self._wheel = wheel
+        self._now = wheel.now
         self._extra = extra
         self._wall = wall
         self._outlet: Outlet | None = None
@@ -149,9 +150,15 @@ class Responder:
 
     def _write(self, batch: Batch) -> Deferred[None] | None:
         """Write one batch: called for each event of each stream."""
-        exchange, outlet = self._exchange, self._outlet
-        assert exchange is not None and outlet is not None, "in a stream"
-        return outlet.write(self._said(exchange, batch))
+        exchange, outlet, transcoder = self._exchange, self._outlet, self._transcoder
+        assert exchange is not None and outlet is not None and transcoder is not None, "in a stream"
+        data = transcoder.take(batch)
+        exchange.bytes_out += len(data)
+        if exchange.capture_bytes:
+            exchange.note_answer(data)
+        self._written = self._now()
+        self._request.write(data)
+        return outlet.gate() if outlet.paused else None
 
     def _comment(self, exchange: Exchange) -> bytes:
         """How it was routed, if the client asked to be told and its grammar has comments."""

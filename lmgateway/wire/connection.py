@@ -283,10 +283,13 @@ class Connection(Protocol):
             data = body[0] if len(body) == 1 else b"".join(body)
             body.clear()
             self._fed = 0
-            if self._stage == _BODY and self._flight is None:
-                self._response.push(data)  # type: ignore[union-attr]  # there while it comes
-            else:
+            response = self._response
+            if self._stage != _BODY or self._flight is not None or response is None:
                 self._deliver(data)
+            elif response.reader is not None:
+                response.reader.dataReceived(data)
+            else:
+                response.push(data)
             return
         self._fed += len(data)
         if self._fed > MAX_HEAD and self._stage != _ENDED:

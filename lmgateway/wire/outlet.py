@@ -51,13 +51,16 @@ class Outlet:
 
     Args:
         request: What is answered.
+
+    Attributes:
+        paused: Whether the client is slower than we are.
     """
 
-    __slots__ = ("_paused", "_request", "_waiting")
+    __slots__ = ("_request", "_waiting", "paused")
 
     def __init__(self, request: Sink) -> None:
         self._request = request
-        self._paused = False
+        self.paused = False
         self._waiting: list[Deferred[None]] = []
 
     def open(self, status: int, headers: Headers, data: bytes = b"") -> None:
@@ -73,7 +76,11 @@ class Outlet:
             ``None`` to go on at once, or what to wait for before the next write.
         """
         self._request.write(data)
-        if not self._paused or self._request.gone:
+        return self.gate() if self.paused else None
+
+    def gate(self) -> Deferred[None] | None:
+        """Give what to wait for while ``paused``; ``None`` if that would not come."""
+        if self._request.gone:
             return None
         waiter: Deferred[None] = Deferred()
         self._waiting.append(waiter)
@@ -89,11 +96,11 @@ class Outlet:
 
     def pauseProducing(self) -> None:
         """The client is slower than we are."""
-        self._paused = True
+        self.paused = True
 
     def resumeProducing(self) -> None:
         """Everything written has left."""
-        self._paused = False
+        self.paused = False
         waiting, self._waiting = self._waiting, []
         for waiter in waiting:
             if not waiter.called:  # or it was cancelled meanwhile

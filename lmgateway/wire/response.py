@@ -58,6 +58,7 @@ class Response:
         raw_headers: Names are lower-case; nothing is folded, sorted or left out.
         length: The body's length as told, or ``UNKNOWN_LENGTH``.
         arrived: Whether all of the body is here.
+        reader: Who reads the body, if anybody does yet.
         proper_end: Whether the body's end can be told from a broken connection; false where
             there is neither a length nor chunks.
     """
@@ -81,7 +82,7 @@ class Response:
         self._connection: Connection | None = connection
         self._parts: list[bytes] = []
         self._size = 0
-        self._reader: IProtocol | None = None
+        self.reader: IProtocol | None = None
         self._end: Failure | None = None
 
     def __repr__(self) -> str:
@@ -116,9 +117,9 @@ class Response:
     # The reader's side -----------------------------------------------------
     def deliverBody(self, protocol: IProtocol) -> None:
         """Give *protocol* the body, what has come of it at once."""
-        if self._reader is not None:
+        if self.reader is not None:
             raise RuntimeError("The body is already being read.")
-        self._reader = protocol
+        self.reader = protocol
         protocol.makeConnection(cast(ITransport, self))
         parts, self._parts = self._parts, []
         for part in parts:
@@ -149,16 +150,16 @@ class Response:
 
     def claim(self) -> list[bytes] | None:
         """Give a whole body that nobody reads yet, in one step; ``None`` if it is not there."""
-        if self._end is not DONE or self._reader is not None:
+        if self._end is not DONE or self.reader is not None:
             return None
-        self._reader = _CLAIMED
+        self.reader = _CLAIMED
         return self._parts
 
     # The connection's side -------------------------------------------------
     def push(self, data: bytes) -> None:
         """Take one more piece of the body."""
-        if self._reader is not None:
-            self._reader.dataReceived(data)
+        if self.reader is not None:
+            self.reader.dataReceived(data)
             return
         self._parts.append(data)
         self._size += len(data)
@@ -169,7 +170,7 @@ class Response:
         """Take the last piece; the connection may be another's by now and is let go first."""
         self._connection = None
         self.arrived = True
-        reader = self._reader
+        reader = self.reader
         if reader is None:
             self._end = DONE
             if data:
@@ -183,8 +184,8 @@ class Response:
         """Take note that no more will come, and why: ``ResponseDone`` if it is whole."""
         self._connection = None
         self._end = reason
-        if self._reader is not None:
-            self._reader.connectionLost(reason)
+        if self.reader is not None:
+            self.reader.connectionLost(reason)
 
 
 _CLAIMED = Protocol()

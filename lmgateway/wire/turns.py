@@ -53,35 +53,34 @@ class _Turn:
     def __call__(self, timeout: float | None) -> None:
         selectables = self._selectables
         for fd, event in self._poll(-1 if timeout is None else timeout, len(selectables)):
-            selectable = selectables.get(fd)
-            if selectable is None:
+            stream = selectables.get(fd)
+            if stream is None:
                 continue
             try:
-                if event == EPOLLIN and selectable.__class__ in _STREAMS:
-                    self._read(selectable)
+                if event != EPOLLIN or type(stream) not in _STREAMS:
+                    self._act(stream, fd, event)
+                    continue
+                # What follows is ``tcp.Connection.doRead``.
+                try:
+                    data = stream.socket.recv(_AT_ONCE)
+                except BlockingIOError:
+                    continue
+                except OSError:
+                    self._disconnect(stream, CONNECTION_LOST, True)
+                    continue
+                if data:
+                    stream.protocol.dataReceived(data)
+                elif type(stream.protocol) in _ENDED_BY_HALF:
+                    stream.connectionLost(_DONE)
                 else:
-                    self._act(selectable, fd, event)
-            except Exception:
-                _log.failure("An event of {selectable} failed.", selectable=selectable)
+                    self._disconnect(stream, CONNECTION_DONE, True)
+            except Exception as error:
+                self._fail(stream, error)
 
-    def _read(self, stream: Any) -> None:
-        """Do what ``tcp.Connection.doRead`` does, and the reactor after it."""
+    def _fail(self, stream: Any, error: Exception) -> None:
+        """Drop a connection whose protocol failed, as the reactor does."""
+        _log.failure("An event of {stream} failed.", stream=stream)
         try:
-            data = stream.socket.recv(_AT_ONCE)
-        except BlockingIOError:
-            return
-        except OSError:
-            self._disconnect(stream, CONNECTION_LOST, True)
-            return
-        protocol = stream.protocol
-        if not data:
-            if protocol.__class__ in _ENDED_BY_HALF:
-                stream.connectionLost(_DONE)
-            else:
-                self._disconnect(stream, CONNECTION_DONE, True)
-            return
-        try:
-            protocol.dataReceived(data)
-        except BaseException as error:
-            _log.failure("A protocol failed.")
             self._disconnect(stream, error, False)
+        except Exception:
+            _log.failure("A connection could not be dropped.")
