@@ -60,8 +60,8 @@ def main(path: str, keys: str, entries: str) -> None:
     gateway = tap.make_service(Beginning(config, os.environ, Handed()), reactor)
     watch = observer(sys.stderr, gateway.resources.levels)
     globalLogBeginner.beginLoggingTo([watch], redirectStandardIO=False)
+    gateway.privilegedStartService()  # from here on, records go where the config says
     seen_before(gateway.resources.traffic, int(entries))
-    gateway.privilegedStartService()
     gateway.startService()
     reactor.run()
 

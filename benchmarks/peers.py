@@ -79,8 +79,9 @@ def _once(
     install: Callable[[Path], object],
     say: Callable[[str], None],
 ) -> None:
-    """Install into a folder, unless that was done with the same pins."""
-    wanted, done = "".join(pin.read_text() for pin in pins), place / "installed"
+    """Install into a folder, unless that was done with the same pins; scripts name the folder."""
+    wanted = "".join([f"{place}\n", *(pin.read_text() for pin in pins)])
+    done = place / "installed"
     if done.exists() and done.read_text() == wanted:
         return
     say(f"installing {place.name}, which may take minutes")

@@ -8,13 +8,14 @@ CPU time and memory are those of a process with all its descendants, read from
 from __future__ import annotations
 
 import os
+import random
 import resource
 import signal
 import socket
 import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -22,6 +23,7 @@ from typing import IO
 _TICKS = os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _STOP_SECONDS = 5.0
+_LOWEST_PORT = 10240
 
 
 class BenchmarkError(Exception):
@@ -165,8 +167,19 @@ def raise_file_limit() -> int:
 
 
 def free_port() -> int:
-    """Find a loopback port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """
+    Find a loopback port that nobody listens on.
+
+    It is none of those that the system gives to connections which go out: one of them
+    could take it before who is to listen there does.
+
+    Raises:
+        BenchmarkError: If there is none.
+    """
+    first_given = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    ports = range(_LOWEST_PORT, max(first_given, _LOWEST_PORT + 1000))
+    for port in random.sample(ports, 100):
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise BenchmarkError("There is no free port on 127.0.0.1.")

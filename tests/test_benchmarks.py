@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import socket
 from pathlib import Path
 
 from twisted.internet.defer import Deferred
@@ -24,7 +25,7 @@ from benchmarks.micro_admission import KEYS, LIMITS, callers, config, entrance, 
 from benchmarks.micro_attempts import attempt_runs
 from benchmarks.micro_routing import asked, first_step, router, routing_runs, rules_text, tiers_text
 from benchmarks.micro_telemetry import answered, telemetry_runs
-from benchmarks.processes import BenchmarkError, cpu_ticks
+from benchmarks.processes import BenchmarkError, cpu_ticks, free_port
 from benchmarks.report import (
     FAIL,
     PASS,
@@ -88,6 +89,16 @@ class ReadingTests(SynchronousTestCase):
             with self.assertRaises(BenchmarkError) as caught:
                 read("unable to connect")
             self.assertIn("unable to connect", str(caught.exception))
+
+
+class PortTests(SynchronousTestCase):
+    def test_ports_that_no_outgoing_connection_is_given(self) -> None:
+        """What will listen later finds its port free, whatever else connects meanwhile."""
+        given = Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()
+        for port in {free_port() for _ in range(20)}:
+            self.assertFalse(int(given[0]) <= port <= int(given[1]))
+            with socket.create_server(("127.0.0.1", port)):
+                pass
 
 
 class ReportTests(SynchronousTestCase):
