@@ -9,7 +9,7 @@ is every thirtieth part of a request's time; so a route is driven here, step by 
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import Any, cast
 
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
@@ -59,7 +59,8 @@ class Running:
         self._waiting = None
         try:
             if isinstance(result, Failure):
-                waiting = result.throwExceptionIntoGenerator(self._coroutine)
+                # Not by the failure's own method, whose frame would keep the failure.
+                waiting = self._coroutine.throw(cast(BaseException, result.value))
             else:
                 waiting = self._coroutine.send(result)
         except StopIteration:

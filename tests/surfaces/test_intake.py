@@ -6,6 +6,8 @@ import gc
 import json
 from typing import Any
 
+from twisted.web.client import ResponseFailed
+
 from lmgateway.chat import ChatRequest
 from tests.fakes import STREAM, Asked, Script, completion, status
 from tests.harness import GatewayCase
@@ -109,6 +111,27 @@ class MemoryTests(GatewayCase):
             return status(500)(request, asked) if asked.body["model"] == "fast-model" else STREAM
 
         self.assertEqual(await self.left(script, stream=True), 0)
+
+    async def test_interrupted_requests_are_let_go(self) -> None:
+        """Nor that of a stream that its backend broke off."""
+
+        def cut(request: Any, asked: Asked) -> None:
+            request.setHeader("content-type", "text/event-stream")
+            request.write(STREAM[0] + STREAM[1])
+            request.channel.transport.loseConnection()
+
+        self.start(gateway="health_window = 0")
+        self.backend.script = cut
+        gc.collect()
+        gc.disable()
+        self.addCleanup(gc.enable)
+        before = _requests()
+        for _ in range(3):
+            body = {"stream": True, "messages": [{"role": "user", "content": "hi"}]}
+            response = await self.begin("POST", "/v1/chat/completions", body)
+            with self.assertRaises(ResponseFailed):
+                await response.content()
+        self.assertEqual(_requests() - before, 0)
 
 
 def _requests() -> int:
