@@ -24,7 +24,7 @@ from benchmarks.profiles import Ports
 from benchmarks.subjects import HERE, Bench, Command, Mock, Subject, first_answer
 
 _CONNECTIONS = 64
-_PATIENCE = 120.0
+_PATIENCE = 240.0
 _SETTLE_SECONDS = 0.5
 _LOGS = "[logs]\naccess_sample = 0.0\n"
 _IDLE_LONG = "header_timeout_ms = 600000\nkeep_alive_timeout_ms = 600000\n"
