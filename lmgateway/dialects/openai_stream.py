@@ -124,6 +124,8 @@ _decode_document = msgspec.json.Decoder(dict[str, Any]).decode
 class OpenAIReader:
     """Reads one stream of chunks: see ``dialects.base.StreamReader``."""
 
+    __slots__ = ("error", "finish_reason", "garbled", "model", "output_bytes", "usage")
+
     def __init__(self) -> None:
         self.usage: Usage | None = None
         self.finish_reason: str | None = None
@@ -214,6 +216,8 @@ def streamed_error(raw: bytes) -> BackendError:
 
 class OpenAIWriter:
     """Writes one stream of chunks: see ``dialects.base.StreamWriter``."""
+
+    __slots__ = ("_wants_usage",)
 
     def __init__(self, *, wants_usage: bool) -> None:
         self._wants_usage = wants_usage

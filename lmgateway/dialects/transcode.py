@@ -32,6 +32,8 @@ class Transcoder(Protocol):
 class Verbatim:
     """The lossless diagonal."""
 
+    __slots__ = ("_hide", "_writer")
+
     def __init__(self, writer: StreamWriter, *, wants_usage: bool) -> None:
         self._hide = None if wants_usage else Mark.USAGE
         self._writer = writer
@@ -55,6 +57,8 @@ class Verbatim:
 
 class Translated:
     """Through the hub, event by event."""
+
+    __slots__ = ("_reader", "_writer")
 
     def __init__(self, reader: StreamReader, writer: StreamWriter) -> None:
         self._reader = reader

@@ -53,6 +53,21 @@ class Responder:
         wall: Seconds since the epoch.
     """
 
+    __slots__ = (
+        "_beat",
+        "_dialect",
+        "_dialects",
+        "_exchange",
+        "_extra",
+        "_now",
+        "_outlet",
+        "_request",
+        "_transcoder",
+        "_wall",
+        "_wheel",
+        "_written",
+    )
+
     def __init__(
         self,
         request: Sink,

@@ -12,10 +12,12 @@ from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.protocol import Protocol, connectionDone
+from twisted.internet.interfaces import IProtocol, ITransport
+from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 from twisted.web.client import ResponseDone
 from twisted.web.http import PotentialDataLoss
+from zope.interface import implementer
 
 from lmgateway.backend_errors import BackendError, BackendTimeout, ProtocolError, Unreachable
 from lmgateway.wire.faults import connection_fault
@@ -26,7 +28,8 @@ RELEASE_SECONDS = 1.0
 RELEASE_BYTES = 4096
 
 
-class BodyReader(Protocol):
+@implementer(IProtocol)
+class BodyReader:
     """
     Reads the body of *response*; make it as soon as the response is there.
 
@@ -37,10 +40,29 @@ class BodyReader(Protocol):
             alone: then only the grammar inside can say whether it is whole.
     """
 
+    __slots__ = (
+        "_alarm",
+        "_due",
+        "_end_by",
+        "_ended",
+        "_fault",
+        "_length",
+        "_limit",
+        "_parts",
+        "_paused",
+        "_peer",
+        "_released",
+        "_silence",
+        "_size",
+        "_take_on",
+        "_timer",
+        "_waiter",
+        "_wheel",
+        "proper_end",
+    )
+
     def __init__(self, response: Response, wheel: Wheel) -> None:
-        # All that is ever set is set here: what is added later would give each a dictionary.
         self.proper_end = response.proper_end
-        self.transport = None
         self._wheel = wheel
         self._length = response.length
         self._parts: list[bytes] = []
@@ -258,16 +280,19 @@ class BodyReader(Protocol):
     def _end(self, fault: BaseException | None) -> None:
         self._ended = True
         self._fault = fault
-        self._peer = self.transport = None
+        self._peer = None
         timer, self._timer = self._timer, None
         if timer is not None:
             timer.cancel()
         self._wake()
 
     # Twisted's side --------------------------------------------------------
-    def connectionMade(self) -> None:
+    def makeConnection(self, transport: ITransport) -> None:
         """The body is about to come."""
-        self._peer = self.transport
+        self._peer = transport
+
+    def connectionMade(self) -> None:
+        """There is nothing more to do then."""
 
     def dataReceived(self, data: bytes) -> None:
         """A piece came."""

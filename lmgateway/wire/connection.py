@@ -17,6 +17,7 @@ parser has returned, so that nobody who is called can find it half way.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, cast
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
@@ -50,6 +51,11 @@ MAX_INTERIM = 16
 _OPENING, _IDLE, _HEAD, _BODY, _ENDED, _LOST = range(6)
 _MALFORMED = "The backend's answer is not valid HTTP."
 _WATCHED = frozenset((b"content-length", b"transfer-encoding", b"connection", b"content-encoding"))
+
+
+_lower = lru_cache(maxsize=1024)(bytes.lower)
+_KNOWN = 40
+"""Longer names are not kept: they are a backend's, and could fill the memory."""
 
 
 def tokens(value: bytes) -> list[bytes]:
@@ -196,7 +202,7 @@ class Connection(Protocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         """One header line, or one trailer."""
         if self._stage == _HEAD:
-            self._headers.append((name.lower(), value))
+            self._headers.append((_lower(name) if len(name) < _KNOWN else name.lower(), value))
 
     def on_headers_complete(self) -> None:
         """The head is complete."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from twisted.internet.defer import Deferred
@@ -61,7 +62,7 @@ class Outlet:
     def __init__(self, request: Sink) -> None:
         self._request = request
         self.paused = False
-        self._waiting: list[Deferred[None]] = []
+        self._waiting: Sequence[Deferred[None]] = ()
 
     def open(self, status: int, headers: Headers, data: bytes = b"") -> None:
         """Begin the answer, with its first bytes if they are at hand."""
@@ -83,7 +84,7 @@ class Outlet:
         if self._request.gone:
             return None
         waiter: Deferred[None] = Deferred()
-        self._waiting.append(waiter)
+        self._waiting = (*self._waiting, waiter)
         return waiter
 
     def finish(self, data: bytes = b"") -> None:
@@ -101,7 +102,7 @@ class Outlet:
     def resumeProducing(self) -> None:
         """Everything written has left."""
         self.paused = False
-        waiting, self._waiting = self._waiting, []
+        waiting, self._waiting = self._waiting, ()
         for waiter in waiting:
             if not waiter.called:  # or it was cancelled meanwhile
                 waiter.callback(None)

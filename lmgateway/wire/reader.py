@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 _MAX_MESSAGES = 512
 """Messages parsed ahead of an answer; the limit on bytes is the lower one in practice."""
 _UNLIMITED = 1 << 62
+_NO_FIELDS: list[tuple[bytes, bytes]] = []
+"""Stays empty: each head begins a list of its own."""
 _NEVER_HTTP = "The request is not valid HTTP/1.1."
 
 
@@ -195,7 +197,7 @@ class Reader:
         """Let go of what is not needed between two messages, if that is where this is."""
         if not self.heading and self._open is None and self.broken is None:
             self._parser = None
-            self._fields = []
+            self._fields = _NO_FIELDS
 
     def close(self) -> None:
         """Let go of the parser, which refers back to this."""

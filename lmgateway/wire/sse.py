@@ -37,6 +37,8 @@ class Splitter:
         max_event: The most bytes one event may have.
     """
 
+    __slots__ = ("_begun", "_max", "_parts", "_size", "_tail")
+
     def __init__(self, max_event: int = MAX_EVENT) -> None:
         self._max = max_event
         self._parts: list[bytes] = []
