@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from lmgateway.dialects.document import MAX_DEPTH, encode, read, splice
+from lmgateway.dialects.document import LARGE, MAX_DEPTH, encode, read, splice
 from lmgateway.errors import MalformedRequest
 
 REFUSED_BODIES: dict[str, bytes] = {
@@ -87,6 +87,18 @@ class ReadTests(SynchronousTestCase):
         inner = b'{"a":' * (MAX_DEPTH - 1) + b"1" + b"}" * (MAX_DEPTH - 1)
         self.assertIn("x", read(b'{"x":' + inner + b"}")[0])
         read(encode({"messages": ["[" * 500]}))
+
+    def test_large_bodies(self) -> None:
+        """A body too large to be looked at twice is read as strictly, and edited alike."""
+        text = "x" * LARGE
+        raw = json.dumps({"model": "m", "messages": [text], "stream": False}).encode()
+        document, spans = read(raw)
+        edited = splice(raw, spans, {"model": b'"other"'})
+        self.assertEqual(json.loads(edited), {**document, "model": "other"})
+        twice = raw[:-1] + b', "model": "n"}'
+        deep = raw[:-1] + b', "a": ' + b"[" * MAX_DEPTH + b"]" * MAX_DEPTH + b"}"
+        for bad in (twice, deep):
+            self.assertRaises(MalformedRequest, read, bad)
 
     def test_doubles_within_are_not_ours_to_judge(self) -> None:
         """Only the top level decides: what is within goes on as it came."""
