@@ -107,9 +107,9 @@ def other_language(question: str, answer: str) -> str | None:
 
 def script_of(text: str) -> str | None:
     """Give the script of most letters; ``None`` if there are few, or none prevails."""
-    counts = Counter(
-        _RANGES[bisect_right(_STARTS, ord(letter)) - 1][1] for letter in text if letter.isalpha()
-    )
+    counts: Counter[str] = Counter()
+    for letter, times in Counter(filter(str.isalpha, text)).items():
+        counts[_RANGES[bisect_right(_STARTS, ord(letter)) - 1][1]] += times
     letters = sum(counts.values())
     if counts["kana"] * 10 >= letters > 0:  # Japanese mixes, Chinese has none
         counts["kana"] += counts.pop("han", 0)
@@ -124,8 +124,10 @@ def script_of(text: str) -> str | None:
 def language_of(text: str) -> str | None:
     """Give the language whose stop words clearly prevail, if one's do."""
     counts: Counter[str] = Counter()
-    for word in _WORD.findall(text.lower()):
-        counts.update(_BY_WORD.get(word, ()))
+    words = Counter(_WORD.findall(text.lower()))
+    for word in words.keys() & _BY_WORD.keys():
+        for language in _BY_WORD[word]:
+            counts[language] += words[word]
     ranking = counts.most_common(2)
     if not ranking or ranking[0][1] < LEAST_WORDS:
         return None
