@@ -116,7 +116,7 @@ class Channel:
         """A client connected."""
         limits, wheel = self._factory.limits, self._factory.wheel
         self.transport = transport
-        self.outflow = Outflow(transport, wheel, limits.stall_seconds, self.abort, self._advance)
+        self.outflow = Outflow(transport, wheel, limits.stall_seconds, self)
         self.outflow.tune()
         self._factory.connections.add(self)
         draining = self._factory.draining
@@ -286,6 +286,10 @@ class Channel:
         else:
             self._rest()
 
+    def eased(self) -> None:
+        """Output that waited has all left."""
+        self._advance()
+
     def break_off(self, *, unmistakably: bool) -> None:
         """
         End the connection after what was written, without the answer's proper end.
@@ -325,11 +329,7 @@ class Channel:
         """End it now."""
         self._phase = Phase.CLOSING
         self._deadline.close()
-        abort_connection = getattr(self.transport, "abortConnection", None)
-        if abort_connection is None:
-            self.transport.loseConnection()
-        else:
-            abort_connection()
+        (getattr(self.transport, "abortConnection", None) or self.transport.loseConnection)()
 
     def rest_or_finish(self) -> None:
         """Drain: close soon if nothing is asked or owed, else after the present answer."""

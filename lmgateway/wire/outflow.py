@@ -9,9 +9,8 @@ then, whether it moves.  Twisted itself would wait for ever.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from socket import IPPROTO_TCP, SO_KEEPALIVE, SOL_SOCKET, TCP_NODELAY, TCP_USER_TIMEOUT
-from typing import Any
+from typing import Any, Protocol
 
 from twisted.internet.abstract import FileDescriptor
 from twisted.internet.interfaces import IPushProducer
@@ -19,10 +18,20 @@ from twisted.internet.tcp import Connection, Server
 from twisted.protocols.policies import ProtocolWrapper
 from zope.interface import implementer
 
-from lmgateway.wire.timers import Timer, Wheel, nothing
+from lmgateway.wire.timers import Timer, Wheel
 
 CONGESTED = 65536
 """Unsent bytes from which nothing more is begun on a connection."""
+
+
+class Owner(Protocol):
+    """Whoever writes on a connection."""
+
+    def abort(self) -> None:
+        """Output stood still for ``stall_seconds``."""
+
+    def eased(self) -> None:
+        """Output that was looked after has all left."""
 
 
 @implementer(IPushProducer)
@@ -33,8 +42,7 @@ class Outflow:
     Args:
         transport: Where bytes go: a socket, TLS over one, or a test's memory.
         wheel: Measures how long output stands still.
-        stalled: Called when it stood still for ``stall_seconds``.
-        eased: Called when output that was looked after has all left.
+        owner: Told how output fares.
 
     Attributes:
         paused: Whether the transport asked for a pause.
@@ -44,11 +52,10 @@ class Outflow:
     __slots__ = (
         "_base",
         "_direct",
-        "_eased",
         "_mark",
         "_moved",
+        "_owner",
         "_producer",
-        "_stalled",
         "_transport",
         "_wheel",
         "paused",
@@ -61,13 +68,11 @@ class Outflow:
         transport: Any,  # ITransport and IConsumer in one
         wheel: Wheel,
         stall_seconds: float,
-        stalled: Callable[[], object],
-        eased: Callable[[], object],
+        owner: Owner,
     ) -> None:
         self._transport = transport
         self._wheel = wheel
-        self._stalled = stalled
-        self._eased = eased
+        self._owner: Owner | None = owner
         self._base = _descriptor(transport)
         self._direct = transport if isinstance(transport, Connection) else None
         self._producer: IPushProducer | None = None
@@ -140,7 +145,7 @@ class Outflow:
         """Let go: the connection is lost."""
         self._producer = None
         self.paused = False
-        self._stalled = self._eased = nothing  # they lead back to whoever has this
+        self._owner = None  # it leads back to whoever has this
         if self.watch is not None:
             self.watch.cancel()
             self.watch = None
@@ -190,14 +195,17 @@ class Outflow:
     def _look(self) -> None:
         """See whether output moved since the last look."""
         self.watch = None
+        owner = self._owner
+        if owner is None:
+            return
         if not self.unsent() and not self.paused:
-            self._eased()
+            owner.eased()
             return
         position, now = self._position(), self._wheel.now()
         if position != self._mark:
             self._mark, self._moved = position, now
         elif now - self._moved >= self.stall_seconds:
-            self._stalled()
+            owner.abort()
             return
         self._look_later()
 

@@ -27,15 +27,17 @@ class OutflowTests(SynchronousTestCase):
         self.connection = Connection(ours, nobody, self.reactor)
         self.connection.connected = 1
         self.clock = Clock()
-        self.stalled = self.eased = 0
+        self.stalls = self.eases = 0
         self.wheel = Wheel(self.clock)
-        self.outflow = Outflow(self.connection, self.wheel, 10.0, self._stall, self._ease)
+        self.outflow = Outflow(self.connection, self.wheel, 10.0, self)
 
-    def _stall(self) -> None:
-        self.stalled += 1
+    def abort(self) -> None:
+        """Count that output stood still."""
+        self.stalls += 1
 
-    def _ease(self) -> None:
-        self.eased += 1
+    def eased(self) -> None:
+        """Count that output has left."""
+        self.eases += 1
 
     def _advance(self, seconds: int) -> None:
         for _ in range(seconds * 20):
@@ -60,18 +62,18 @@ class OutflowTests(SynchronousTestCase):
             self.connection.doWrite()
         self.assertEqual(received, b"a" * 500_000 + b"b" * 10)
         self._advance(2)
-        self.assertEqual((self.stalled, self.eased), (0, 1))
+        self.assertEqual((self.stalls, self.eases), (0, 1))
         self.assertEqual(self.wheel.pending, 0)
 
     def test_c9_stall(self) -> None:
         """C9: output that does not move is reported once, after its time and not long after."""
         self.outflow.write(b"a" * 500_000)
         self._advance(9)
-        self.assertEqual(self.stalled, 0)
+        self.assertEqual(self.stalls, 0)
         self._advance(3)
-        self.assertEqual(self.stalled, 1)
+        self.assertEqual(self.stalls, 1)
         self._advance(30)
-        self.assertEqual(self.stalled, 1)
+        self.assertEqual(self.stalls, 1)
 
     def test_c9_slow_but_moving(self) -> None:
         """C9: output that moves, however slowly, is not stalled, and new writes do not count."""
@@ -81,11 +83,11 @@ class OutflowTests(SynchronousTestCase):
             self.theirs.recv(50_000)
             self.connection.doWrite()
             self.outflow.write(b"more")
-        self.assertEqual(self.stalled, 0)
+        self.assertEqual(self.stalls, 0)
         for _ in range(12):
             self._advance(1)
             self.outflow.write(b"more")
-        self.assertEqual(self.stalled, 1)
+        self.assertEqual(self.stalls, 1)
 
     def test_broken_socket(self) -> None:
         """A socket that is broken is left to the transport to find out."""
