@@ -38,11 +38,6 @@ _LONGEST = 256
 """Characters of a key whose digest is remembered: the same clients come again and again."""
 
 
-_remembered = lru_cache(maxsize=1024)(digest)
-_LONGEST = 256
-"""Characters of a key whose digest is remembered: the same clients come again and again."""
-
-
 def _nobody(digest: bytes) -> Principal | None:
     return None
 
