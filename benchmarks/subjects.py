@@ -112,7 +112,7 @@ class Bench:
         self.folder = folder
         self.tools = tools
         self.cores = cores
-        self._twistd = twistd
+        self.twistd = twistd
         self.environ = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
 
     @contextmanager
@@ -159,7 +159,7 @@ class Bench:
         path = place / "gateway.toml"
         path.write_text(profiles.config(PROFILES[name], ports))
         options = ["--nodaemon", "--pidfile=", "--umask=0077"]
-        arguments = [str(self._twistd), *options, "lmgateway", "--config", str(path)]
+        arguments = [str(self.twistd), *options, "lmgateway", "--config", str(path)]
         return Command(arguments, ports.client, profiles.environment(PROFILES[name]))
 
     def _nginx(self, mock: Mock) -> Command:

@@ -13,13 +13,11 @@ little behind what another has seen is taken for that.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from lmgateway.governance.buckets import WINDOW, Bucket, Crowd, Rate, Window
 from lmgateway.governance.counters import Counter, Counters, Used
-from lmgateway.stores.slate import AT, HELD, OWN, Lock, Row, Shape, Slate, Table
-
-Now = Callable[[], float]
+from lmgateway.stores.slate import AT, HELD, MOVED, OWN, Lock, Row, Shape, Slate, Table
 
 _PAIRS = 64
 """Of a ring: more than the seconds of a window, and the slices of a period."""
@@ -130,7 +128,10 @@ class SharedBucket(Bucket):
 
     def level(self, rate: Rate, now: float) -> float:
         """Say how much is used or held now."""
-        base, real = self._row.at(), self._real
+        row, real, whole = self._row, self._real, self._whole
+        if row.seen != whole[MOVED]:
+            row.find()
+        base = row.base
         if rate is not self._rate:
             self._settle(rate, base)
         elapsed, used = now - real[base + AT], real[base + USED]
@@ -139,7 +140,14 @@ class SharedBucket(Bucket):
             if used:
                 used -= elapsed * rate.flow
                 real[base + USED] = used = used if used > 0.0 else 0.0
-        return used + self._whole[base + HELD]
+        return used + whole[base + HELD]
+
+    def take(self, amount: float, now: float) -> None:
+        """Use *amount*, whether or not it fits."""
+        row = self._row
+        if row.seen != self._whole[MOVED]:
+            row.find()
+        self._real[row.base + USED] += amount
 
     def _settle(self, rate: Rate, base: int) -> None:
         """Go on at a rate; where others have counted at another, as ``Bucket`` does."""
@@ -207,12 +215,12 @@ class SharedWindow(Window):
 class SharedCounter(Counter):
     """What one scope has used: see ``Counter``."""
 
-    __slots__ = ("_books", "_busy", "_first", "_name", "_now")
+    __slots__ = ("_books", "_busy", "_first", "_name", "_whole")
 
-    def __init__(self, books: Slate, name: tuple[str, str], now: Now, *, crowded: bool) -> None:
+    def __init__(self, books: Slate, name: tuple[str, str], *, crowded: bool) -> None:
         self._books = books
+        self._whole = books.whole
         self._name = name
-        self._now = now
         self._first = CROWD if crowded else COUNTS
         self._busy = Row(books.tables[self._first], books.key(*name, "concurrent"))
         self.requests = self.tokens = self.cost = None
@@ -232,27 +240,33 @@ class SharedCounter(Counter):
     @property
     def concurrent(self) -> int:
         """How many are under way."""
-        return self._books.whole[self._busy.at() + HELD]
+        row, whole = self._busy, self._whole
+        if row.seen != whole[MOVED]:
+            row.find()
+        return whole[row.base + HELD]
 
     @concurrent.setter
     def concurrent(self, count: int) -> None:
-        self._busy.hold(count)
-        self._books.real[self._busy.at() + AT] = self._now()
+        row, whole = self._busy, self._whole
+        if row.seen != whole[MOVED]:
+            row.find()
+        cell = row.base + HELD
+        whole[row.own] += count - whole[cell]
+        whole[cell] = count
 
 
 class _Crowd(Crowd[Counter]):
     """Counters by address; those of one's own that were used last are remembered."""
 
-    def __init__(self, books: Slate, kind: str, now: Now) -> None:
+    def __init__(self, books: Slate, kind: str) -> None:
         super().__init__(Counter)
         self._books = books
         self._kind = kind
-        self._time = now
 
     def get(self, name: str, now: float) -> Counter:
         """Give what counts one of them."""
         if name not in self._known:
-            counter = SharedCounter(self._books, (self._kind, name), self._time, crowded=True)
+            counter = SharedCounter(self._books, (self._kind, name), crowded=True)
             self._known[name] = counter
             counter.at = now
             self._forget(now)
@@ -262,10 +276,9 @@ class _Crowd(Crowd[Counter]):
 class SharedCounters(Counters):
     """What was used, by scope: see ``Counters``."""
 
-    def __init__(self, books: Slate, now: Now) -> None:
-        super().__init__(_Crowd(books, "address", now), _Crowd(books, "stranger", now), {})
+    def __init__(self, books: Slate) -> None:
+        super().__init__(_Crowd(books, "address"), _Crowd(books, "stranger"), {})
         self._books = books
-        self._now = now
 
     @property
     def lock(self) -> Lock:
@@ -276,6 +289,6 @@ class SharedCounters(Counters):
         """Give what a scope has used."""
         counter = self.named.get((kind, name))
         if counter is None:
-            counter = SharedCounter(self._books, (kind, name), self._now, crowded=False)
+            counter = SharedCounter(self._books, (kind, name), crowded=False)
             self.named[kind, name] = counter
         return counter

@@ -9,7 +9,7 @@ from lmgateway.governance.admission import Tally
 from lmgateway.governance.bills import Spending
 from lmgateway.governance.periods import Period
 from lmgateway.governance.purses import Owner, Purse, Purses
-from lmgateway.governance.shared import COUNTS, PURSES, SUMS, Now, Ring, SharedCounters
+from lmgateway.governance.shared import COUNTS, PURSES, SUMS, Ring, SharedCounters
 from lmgateway.stores.slate import HELD, OWN, Row, Slate
 
 SPENT, OVERRUN, START, END, KIND = OWN, OWN + 4, OWN + 5, OWN + 6, OWN + 7
@@ -19,15 +19,23 @@ SUM = OWN
 
 
 class SharedPurse(Purse):
-    """What went of a budget: see ``Purse``.  Marks that were told of are each process's own."""
+    """
+    What went of a budget: see ``Purse``.
 
-    __slots__ = ("_mark", "_real", "_ring", "_row", "_slate", "_whole")
+    Its record is never given to another name, so it is looked for once.  Marks that were told
+    of are each process's own.
+    """
+
+    __slots__ = ("_base", "_mark", "_own", "_real", "_ring", "_slate", "_whole")
 
     def __init__(self, books: Slate, owner: Owner) -> None:
         self._slate = books
         self._whole, self._real = books.whole, books.real
-        self._row = Row(books.tables[PURSES], books.key(*owner))
-        self._ring = Ring(self._row, books, PURSE_RING, real=False)
+        row = Row(books.tables[PURSES], books.key(*owner))
+        with books.lock:
+            row.find()
+        self._base, self._own = row.base, row.own
+        self._ring = Ring(row, books, PURSE_RING, real=False)
         self._mark = 0
         self._period = None
         self.told = {}
@@ -39,57 +47,69 @@ class SharedPurse(Purse):
     @property
     def spent(self) -> int:
         """What was spent in the period."""
-        return self._whole[self._row.at() + SPENT]
+        return self._whole[self._base + SPENT]
 
     @spent.setter
     def spent(self, amount: int) -> None:
-        self._whole[self._row.at() + SPENT] = amount
+        self._whole[self._base + SPENT] = amount
 
     @property
     def reserved(self) -> int:
         """What is set aside for attempts under way."""
-        return self._whole[self._row.at() + HELD]
+        return self._whole[self._base + HELD]
 
     @reserved.setter
     def reserved(self, amount: int) -> None:
-        self._row.hold(amount)
+        whole, cell = self._whole, self._base + HELD
+        whole[self._own] += amount - whole[cell]
+        whole[cell] = amount
 
     @property
     def overrun(self) -> int:
         """What attempts cost beyond what was reserved for them."""
-        return self._whole[self._row.at() + OVERRUN]
+        return self._whole[self._base + OVERRUN]
 
     @overrun.setter
     def overrun(self, amount: int) -> None:
-        self._whole[self._row.at() + OVERRUN] = amount
+        self._whole[self._base + OVERRUN] = amount
 
     @property
     def start(self) -> float:
         """When the period began."""
-        return self._real[self._row.at() + START]
+        return self._real[self._base + START]
 
     @start.setter
     def start(self, wall: float) -> None:
-        self._real[self._row.at() + START] = wall
+        self._real[self._base + START] = wall
 
     @property
     def end(self) -> float:
         """When anything spent is forgotten next."""
-        return self._real[self._row.at() + END]
+        return self._real[self._base + END]
 
     @end.setter
     def end(self, wall: float) -> None:
-        self._real[self._row.at() + END] = wall
+        self._real[self._base + END] = wall
 
     def turn(self, period: Period, wall: float) -> None:
         """Forget what was spent in a period that is over; of another kind, what it left out."""
+        base, whole = self._base, self._whole
+        same = period is self._period and whole[base + KIND] == self._mark
+        if same and wall < self._real[base + END]:
+            return
         with self._slate.lock:
-            base = self._row.at()
-            if self._whole[base + KIND] != self._mark:  # somebody has gone over to another
+            if whole[base + KIND] != self._mark:  # somebody has gone over to another
                 self._period = None
             if period is not self._period:
                 self._learn(period, base)
             Purse.turn(self, period, wall)
+            self._period = period  # an equal one, if it was another
+
+    def spend(self, amount: int, period: Period, wall: float) -> None:
+        """Note what was spent now; the purse was turned."""
+        self._whole[self._base + SPENT] += amount
+        if period.seconds and amount:
+            self._put(amount, period, wall)
 
     def _learn(self, period: Period, base: int) -> None:
         """Go over to a period, unless another process has done so."""
@@ -114,7 +134,7 @@ class SharedPurse(Purse):
             self._ring.clear()
             self.spent = self.overrun = 0
             self.start = self.end = 0.0
-            self._whole[self._row.at() + KIND] = 0
+            self._whole[self._base + KIND] = 0
             self._period = None
 
 
@@ -166,24 +186,22 @@ class _Sums(dict[str, int]):
         super().__init__()
         self._books = books
         self._what = what
-        self._rows: dict[str, Row] = {}
+        self._cells: dict[str, int] = {}
 
     def _cell(self, name: str) -> int:
-        row = self._rows.get(name)
-        if row is None:
-            row = self._rows[name] = Row(
-                self._books.tables[SUMS], self._books.key(self._what, name)
-            )
-        return row.at() + SUM
+        cell = self._cells.get(name)
+        if cell is None:
+            row = Row(self._books.tables[SUMS], self._books.key(self._what, name))
+            with self._books.lock:
+                cell = self._cells[name] = row.at() + SUM
+        return cell
 
     def get(self, name: str, default: int = 0) -> int:  # type: ignore[override]  # the same use
         """Give a sum."""
-        with self._books.lock:
-            return self._books.whole[self._cell(name)]
+        return self._books.whole[self._cell(name)]
 
     def __setitem__(self, name: str, amount: int) -> None:
-        with self._books.lock:
-            self._books.whole[self._cell(name)] = amount
+        self._books.whole[self._cell(name)] = amount
 
 
 class SharedTally(Tally):
@@ -192,7 +210,6 @@ class SharedTally(Tally):
     def __init__(
         self,
         books: Slate,
-        now: Now,
         tell: Callable[[str, str], object] = lambda name, owner: None,
         *,
         main: bool = True,
@@ -203,7 +220,7 @@ class SharedTally(Tally):
         self.held = 0.0
         self.books = books
         self._full = Row(books.tables[COUNTS], books.key("in flight"))
-        self.counters, self.spending, self.purses = SharedCounters(books, now), sums, purses
+        self.counters, self.spending, self.purses = SharedCounters(books), sums, purses
 
     @property
     def in_flight(self) -> int:

@@ -32,39 +32,41 @@ class SharedAccount(ExchangeAccount, kw_only=True):
     def enter(self, profile: str) -> None:
         """Count the request for the profile that routes it, once."""
         with self._lock:
-            super().enter(profile)
+            ExchangeAccount.enter(self, profile)
 
     def limit(self, attempt: Attempt) -> LimitError | None:
         """Say which limit of its tier or backend refuses an attempt now."""
+        if not self._limits.of_targets:
+            return None
         with self._lock:
-            return super().limit(attempt)
+            return ExchangeAccount.limit(self, attempt)
 
     def standings(self) -> Sequence[Standing]:
         """Say how the limits that apply stand, the tightest of each kind."""
         if self._claim is None and self._limits.address is None:
             return ()
         with self._lock:
-            return super().standings()
+            return ExchangeAccount.standings(self)
 
     def reserve(self, attempt: Attempt, request: ChatRequest) -> int | None:
         """Set aside the most that an attempt can cost."""
         with self._lock:
-            return super().reserve(attempt, request)
+            return ExchangeAccount.reserve(self, attempt, request)
 
     def refusal(self, attempt: Attempt, request: ChatRequest) -> BudgetExhausted | None:
         """Say why nothing could be set aside for an attempt now."""
         with self._lock:
-            return super().refusal(attempt, request)
+            return ExchangeAccount.refusal(self, attempt, request)
 
     def note_refusal(self, attempt: Attempt, refusal: BudgetExhausted) -> None:
         """Note that a budget did send it to another tier than the attempt's."""
         with self._lock:
-            super().note_refusal(attempt, refusal)
+            ExchangeAccount.note_refusal(self, attempt, refusal)
 
     def settle(self, attempt: Attempt) -> None:
         """Note what an attempt cost."""
         with self._lock:
-            super().settle(attempt)
+            ExchangeAccount.settle(self, attempt)
 
 
 class SharedAdmitted(Admitted):
@@ -75,7 +77,7 @@ class SharedAdmitted(Admitted):
     def __enter__(self) -> None:
         """Take a place."""
         with self._lock:
-            super().__enter__()
+            Admitted.__enter__(self)
 
     def __exit__(
         self,
@@ -84,7 +86,7 @@ class SharedAdmitted(Admitted):
         trace: TracebackType | None,
     ) -> None:
         with self._lock:
-            super().__exit__(kind, error, trace)
+            Admitted.__exit__(self, kind, error, trace)
 
 
 @frozen(kw_only=True)

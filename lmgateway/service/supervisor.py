@@ -75,7 +75,7 @@ class Supervisor(GatewayService):
     def _share(self, resources: Resources) -> None:
         """Have what is counted lie where the workers see it."""
         slate, wheel = self._slate, resources.wheel
-        resources.tally = SharedTally(slate, wheel.now)
+        resources.tally = SharedTally(slate)
         resources.together = Together()
 
         def shown(kind: str) -> Gates:

@@ -148,7 +148,7 @@ def worker_resources(start: Start, line: Line, reactor: Any, file: int) -> Resou
     resources.traffic = ToldTraffic(wheel, line)
     resources.ledger = ToldLedger(resources.wall, line)
     resources.tally = SharedTally(
-        slate, wheel.now, lambda name, owner: line.note("purse", name, owner), main=False
+        slate, lambda name, owner: line.note("purse", name, owner), main=False
     )
     places = _Asked(line)
 

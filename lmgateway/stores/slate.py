@@ -42,7 +42,9 @@ OWN = 4
 _CELL = 8
 _HEAD = 512
 """Cells before the first table."""
-_MOVED, _SALT = 64, 66
+_SALT = 66
+MOVED = 64
+"""The cell that counts how often a record was given to another name."""
 _PROBES = 64
 _WORDS = 128
 """Bytes for the mutex; those of glibc and musl take 40."""
@@ -173,14 +175,12 @@ class Table:
             raise Overloaded("There are too many to be counted.", retry_after=1)
         for cell in range(found, found + shape.cells):
             slate.whole[cell] = 0
-        slate.whole[_MOVED] += 1
+        slate.whole[MOVED] += 1
         return found
 
-    def hold(self, base: int, more: int) -> None:
-        """Hold so much more of a record, or less; the lock is held."""
-        whole = self.slate.whole
-        whole[base + HELD] += more
-        whole[self.held + (base - self._start) // self.shape.cells] += more
+    def own(self, base: int) -> int:
+        """Give the cell where this process notes what it holds of a record."""
+        return self.held + (base - self._start) // self.shape.cells
 
     def release(self, place: int) -> None:
         """Give back all that one place holds; the lock is held."""
@@ -245,7 +245,7 @@ class Slate:
     @property
     def moved(self) -> int:
         """How often a record was given to another name: what was found is to be found anew."""
-        return self.whole[_MOVED]
+        return self.whole[MOVED]
 
     def key(self, *name: str) -> tuple[int, int]:
         """Give the digest by which a name is found."""
@@ -265,25 +265,38 @@ class Slate:
 
 
 class Row:
-    """One record, wherever it is now: found when it is first used, and again if it was moved."""
+    """
+    One record, wherever it is now: found when it is first used, and again if it was moved.
 
-    __slots__ = ("_base", "_key", "_moved", "_table", "_whole")
+    ``at`` says where; whoever is in a hurry looks at ``whole[MOVED]`` and at ``seen``, and goes
+    on with what was found as long as these are the same.
+    """
+
+    __slots__ = ("_key", "_table", "_whole", "base", "own", "seen")
 
     def __init__(self, table: Table, key: tuple[int, int]) -> None:
         self._table = table
         self._whole = table.slate.whole
         self._key = key
-        self._base = 0
-        self._moved = -1
+        self.base = 0
+        self.own = 0
+        self.seen = -1
 
     def at(self) -> int:
         """Give its first cell; the lock is held."""
-        if self._moved != self._whole[_MOVED]:
-            self._base = self._table.find(self._key)
-            self._moved = self._whole[_MOVED]
-        return self._base
+        if self.seen != self._whole[MOVED]:
+            self.find()
+        return self.base
+
+    def find(self) -> None:
+        """Find it anew: where it is, and where this process notes what it holds of it."""
+        self.base = self._table.find(self._key)
+        self.own = self._table.own(self.base)
+        self.seen = self._whole[MOVED]
 
     def hold(self, most: int) -> None:
         """Hold of it what makes so much in sum; the lock is held."""
-        base = self.at()
-        self._table.hold(base, most - self._whole[base + HELD])
+        whole, base = self._whole, self.at()
+        more = most - whole[base + HELD]
+        whole[base + HELD] = most
+        whole[self.own] += more

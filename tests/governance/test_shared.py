@@ -32,7 +32,7 @@ class SharedTests(SynchronousTestCase):
         self.slates = (first, Slate(SHAPES, os.dup(first.file), 1))
         for slate in self.slates:
             self.addCleanup(slate.close)
-        self.counters = [SharedCounters(slate, lambda: self.now) for slate in self.slates]
+        self.counters = [SharedCounters(slate) for slate in self.slates]
 
     def check_meter(self, *, sliding: bool) -> None:
         """Use a meter from two processes in turns, beside one that is of one process."""
@@ -155,7 +155,7 @@ class SharedTests(SynchronousTestCase):
 
     def test_sums_and_requests_are_of_all(self) -> None:
         """Who spent how much, and how many requests there are, is added up."""
-        ours, theirs = (SharedTally(slate, lambda: self.now, main=False) for slate in self.slates)
+        ours, theirs = (SharedTally(slate, main=False) for slate in self.slates)
         ours.in_flight += 1
         theirs.in_flight += 1
         ours.spending.clients["a"] = ours.spending.clients.get("a", 0) + 3
