@@ -23,6 +23,7 @@ let in all the same, so that nobody can lock out those behind the same address.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from typing import ClassVar
 
 from attrs import evolve, field
 
@@ -89,8 +90,10 @@ class Limits:
         enforced: Whether any limit refuses anything.
         meaning: What a model name stands for.
         tell: Told of what is over a limit: see ``telemetry.events``.
+        kind: What scopes are made as.
     """
 
+    kind: ClassVar[type[Scope]] = Scope
     counters: Counters
     now: Callable[[], float]
     address: Rate | None = None
@@ -161,7 +164,7 @@ class Limits:
         counter = self.counters.get(kind, f"{name}\n{of}" if of else name)
         if not self.enforced:
             allowed = evolve(allowed, enforced=False)
-        return Scope(kind, name, counter, allowed, sliding=self.sliding)
+        return self.kind(kind, name, counter, allowed, sliding=self.sliding)
 
     def bounds(self, principal: Principal) -> Bounds:
         """Give the scopes of whoever asks."""
@@ -218,7 +221,7 @@ class Limits:
             return None
         near = neighbourhood(address)
         counter = self.counters.addresses.get(near, self.now())
-        return Scope("ip", near, counter, allowed, sliding=self.sliding)
+        return self.kind("ip", near, counter, allowed, sliding=self.sliding)
 
     def keep_only(self, names: Iterable[str]) -> None:
         """Forget what was used of limits that are not there any more; *names* are clients'."""

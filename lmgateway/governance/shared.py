@@ -16,8 +16,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from lmgateway.governance.buckets import WINDOW, Bucket, Crowd, Rate, Window
-from lmgateway.governance.counters import Counter, Counters, Used
-from lmgateway.stores.slate import AT, HELD, MOVED, OWN, Lock, Row, Shape, Slate, Table
+from lmgateway.governance.counters import Counter, Counters, Scope, Used, held
+from lmgateway.governance.tokens import Ask
+from lmgateway.stores.slate import AT, HELD, OWN, Lock, Row, Shape, Slate, Table
 
 _PAIRS = 64
 """Of a ring: more than the seconds of a window, and the slices of a period."""
@@ -101,11 +102,13 @@ class Ring:
 class SharedBucket(Bucket):
     """A token bucket: see there."""
 
-    __slots__ = ("_real", "_row", "_whole")
+    __slots__ = ("_lock", "_real", "_row", "_whole")
 
     def __init__(self, table: Table, key: tuple[int, int]) -> None:
+        slate = table.slate
         self._row = Row(table, key)
-        self._whole, self._real = table.slate.whole, table.slate.real
+        self._lock = slate.lock
+        self._whole, self._real = slate.whole, slate.real
         self._rate = None
 
     @property
@@ -128,26 +131,34 @@ class SharedBucket(Bucket):
 
     def level(self, rate: Rate, now: float) -> float:
         """Say how much is used or held now."""
-        row, real, whole = self._row, self._real, self._whole
-        if row.seen != whole[MOVED]:
+        row = self._row
+        if row.seen != self._lock.moved:
             row.find()
-        base = row.base
         if rate is not self._rate:
-            self._settle(rate, base)
+            self._settle(rate, row.base)
+        base, real = row.base, self._real
         elapsed, used = now - real[base + AT], real[base + USED]
         if elapsed > 0:
             real[base + AT] = now
             if used:
                 used -= elapsed * rate.flow
                 real[base + USED] = used = used if used > 0.0 else 0.0
-        return used + whole[base + HELD]
+        return used + self._whole[base + HELD]
 
     def take(self, amount: float, now: float) -> None:
         """Use *amount*, whether or not it fits."""
         row = self._row
-        if row.seen != self._whole[MOVED]:
+        if row.seen != self._lock.moved:
             row.find()
         self._real[row.base + USED] += amount
+
+    def hold(self, more: int) -> None:
+        """Set so much more aside, or less."""
+        row, whole = self._row, self._whole
+        if row.seen != self._lock.moved:
+            row.find()
+        whole[row.base + HELD] += more
+        whole[row.own] += more
 
     def _settle(self, rate: Rate, base: int) -> None:
         """Go on at a rate; where others have counted at another, as ``Bucket`` does."""
@@ -204,12 +215,48 @@ class SharedWindow(Window):
         """Say how much is used or held now."""
         return Window.level(self, rate, max(now, self.at))
 
+    def hold(self, more: int) -> None:
+        """Set so much more aside, or less."""
+        self.held += more
+
     def take(self, amount: float, now: float) -> None:
         """Use *amount*, whether or not it fits."""
         ring = self._ring
         while ring and ring[0][0] < int(now) - WINDOW:
             self.used -= ring.popleft()[1]
         Window.take(self, amount, now)
+
+
+class SharedScope(Scope):
+    """
+    Those who share a limit: see ``Scope``.
+
+    Requests at once are counted only where they are limited: each is a step of its own here.
+    """
+
+    __slots__ = ()
+
+    def take(self, ask: Ask, now: float) -> None:
+        """Let a request in."""
+        if self.concurrent is not None:
+            self.counter.concurrent += 1
+        if self.requests is not None:
+            self.requests[1].take(1, now)
+        if self.tokens is not None:
+            rate, used = self.tokens
+            used.hold(held(ask, rate))  # type: ignore[union-attr]  # a shared one
+
+    def release(self, ask: Ask, took: int, cost: int, now: float) -> None:
+        """Let a request go, which took so many tokens and cost so many nano-dollars."""
+        if self.concurrent is not None:
+            self.counter.concurrent -= 1
+        if self.tokens is not None:
+            rate, used = self.tokens
+            used.hold(-held(ask, rate))  # type: ignore[union-attr]  # a shared one
+            if took:
+                used.take(took, now)
+        if cost and self.cost is not None:
+            self.cost[1].take(cost, now)
 
 
 class SharedCounter(Counter):
@@ -240,19 +287,11 @@ class SharedCounter(Counter):
     @property
     def concurrent(self) -> int:
         """How many are under way."""
-        row, whole = self._busy, self._whole
-        if row.seen != whole[MOVED]:
-            row.find()
-        return whole[row.base + HELD]
+        return self._whole[self._busy.at() + HELD]
 
     @concurrent.setter
     def concurrent(self, count: int) -> None:
-        row, whole = self._busy, self._whole
-        if row.seen != whole[MOVED]:
-            row.find()
-        cell = row.base + HELD
-        whole[row.own] += count - whole[cell]
-        whole[cell] = count
+        self._busy.hold(count)
 
 
 class _Crowd(Crowd[Counter]):

@@ -9,7 +9,7 @@ from lmgateway.governance.admission import Tally
 from lmgateway.governance.bills import Spending
 from lmgateway.governance.periods import Period
 from lmgateway.governance.purses import Owner, Purse, Purses
-from lmgateway.governance.shared import COUNTS, PURSES, SUMS, Ring, SharedCounters
+from lmgateway.governance.shared import PURSES, SUMS, Ring, SharedCounters
 from lmgateway.stores.slate import HELD, OWN, Row, Slate
 
 SPENT, OVERRUN, START, END, KIND = OWN, OWN + 4, OWN + 5, OWN + 6, OWN + 7
@@ -219,14 +219,19 @@ class SharedTally(Tally):
         self.counters: SharedCounters
         self.held = 0.0
         self.books = books
-        self._full = Row(books.tables[COUNTS], books.key("in flight"))
+        row = Row(books.tables[SUMS], books.key("in flight"))
+        with books.lock:
+            row.find()
+        self._under_way, self._own = row.base + HELD, row.own
         self.counters, self.spending, self.purses = SharedCounters(books), sums, purses
 
     @property
     def in_flight(self) -> int:
         """How many requests now."""
-        return self.books.whole[self._full.at() + HELD]
+        return self.books.whole[self._under_way]
 
     @in_flight.setter
     def in_flight(self, count: int) -> None:
-        self._full.hold(count)
+        whole, cell = self.books.whole, self._under_way
+        whole[self._own] += count - whole[cell]
+        whole[cell] = count

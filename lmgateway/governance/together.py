@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from types import TracebackType
+from typing import ClassVar
 
 from lmgateway.chat import ChatRequest
 from lmgateway.classes import frozen
@@ -17,8 +18,9 @@ from lmgateway.exchange import Attempt, Exchange
 from lmgateway.governance.accounts import ExchangeAccount
 from lmgateway.governance.admission import Admission, Admitted
 from lmgateway.governance.bills import Bill
+from lmgateway.governance.counters import Scope
 from lmgateway.governance.limits import Limits
-from lmgateway.governance.shared import SharedCounters
+from lmgateway.governance.shared import SharedCounters, SharedScope
 from lmgateway.governance.shared_money import SharedTally
 from lmgateway.principal import Principal, Standing
 from lmgateway.stores.slate import Lock
@@ -106,6 +108,8 @@ class SharedAdmission(Admission):
 @frozen(kw_only=True, eq=False)
 class SharedLimits(Limits):
     """All limits of a config: see ``Limits``."""
+
+    kind: ClassVar[type[Scope]] = SharedScope
 
     def _shared(self) -> SharedCounters:
         assert isinstance(self.counters, SharedCounters), "made for them"

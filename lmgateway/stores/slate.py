@@ -38,8 +38,8 @@ KEY, HELD, AT = 0, 2, 3
 """Cells that all records have: two of the name's digest, what is held, when it was looked at."""
 OWN = 4
 """The first cell that is the record's own."""
-
 _CELL = 8
+
 _HEAD = 512
 """Cells before the first table."""
 _SALT = 66
@@ -80,16 +80,22 @@ class Lock:
 
     Args:
         memory: Where it is.
+        cells: All of it.
         is_new: Whether it is to be made.
+
+    Attributes:
+        moved: How often a record was given to another name, as was seen when it was taken.
     """
 
-    __slots__ = ("_buffer", "_depth", "_leave", "_library", "_mutex", "_try")
+    __slots__ = ("_buffer", "_cells", "_depth", "_leave", "_library", "_mutex", "_try", "moved")
 
-    def __init__(self, memory: mmap.mmap, *, is_new: bool) -> None:
+    def __init__(self, memory: mmap.mmap, cells: memoryview[int], *, is_new: bool) -> None:
         self._library = library = ctypes.PyDLL(None)  # held for so short that others may wait
         self._buffer = (ctypes.c_char * _WORDS).from_buffer(memory, 0)
         self._mutex = ctypes.c_void_p(ctypes.addressof(self._buffer))
         self._depth = 0
+        self._cells = cells
+        self.moved = 0
         self._try = library.pthread_mutex_trylock
         self._leave = library.pthread_mutex_unlock
         if is_new:
@@ -111,6 +117,7 @@ class Lock:
         if code:
             self._wait(code)
         self._depth = 1
+        self.moved = self._cells[MOVED]
 
     def __exit__(self, *_: object) -> None:
         self._depth -= 1
@@ -176,6 +183,7 @@ class Table:
         for cell in range(found, found + shape.cells):
             slate.whole[cell] = 0
         slate.whole[MOVED] += 1
+        slate.lock.moved = slate.whole[MOVED]
         return found
 
     def own(self, base: int) -> int:
@@ -229,7 +237,7 @@ class Slate:
         view = memoryview(self._memory)
         self.whole = view.cast("q")
         self.real = view.cast("d")
-        self.lock = Lock(self._memory, is_new=is_new)
+        self.lock = Lock(self._memory, self.whole, is_new=is_new)
         if is_new:
             view[_SALT * _CELL : (_SALT + 2) * _CELL] = os.urandom(2 * _CELL)
         self._salt = bytes(view[_SALT * _CELL : (_SALT + 2) * _CELL])
@@ -268,14 +276,15 @@ class Row:
     """
     One record, wherever it is now: found when it is first used, and again if it was moved.
 
-    ``at`` says where; whoever is in a hurry looks at ``whole[MOVED]`` and at ``seen``, and goes
-    on with what was found as long as these are the same.
+    ``at`` says where; whoever is in a hurry compares ``seen`` with what the lock has seen
+    ``moved``, and goes on with ``base`` as long as these are the same.
     """
 
-    __slots__ = ("_key", "_table", "_whole", "base", "own", "seen")
+    __slots__ = ("_key", "_lock", "_table", "_whole", "base", "own", "seen")
 
     def __init__(self, table: Table, key: tuple[int, int]) -> None:
         self._table = table
+        self._lock = table.slate.lock
         self._whole = table.slate.whole
         self._key = key
         self.base = 0
@@ -284,7 +293,7 @@ class Row:
 
     def at(self) -> int:
         """Give its first cell; the lock is held."""
-        if self.seen != self._whole[MOVED]:
+        if self.seen != self._lock.moved:
             self.find()
         return self.base
 
@@ -292,7 +301,7 @@ class Row:
         """Find it anew: where it is, and where this process notes what it holds of it."""
         self.base = self._table.find(self._key)
         self.own = self._table.own(self.base)
-        self.seen = self._whole[MOVED]
+        self.seen = self._lock.moved
 
     def hold(self, most: int) -> None:
         """Hold of it what makes so much in sum; the lock is held."""

@@ -10,10 +10,10 @@ from twisted.trial.unittest import SynchronousTestCase
 from lmgateway.errors import BudgetExhausted
 from lmgateway.governance.buckets import Rate
 from lmgateway.governance.budgets import Budget, Terms, reserve
-from lmgateway.governance.counters import Scope
 from lmgateway.governance.periods import Period
 from lmgateway.governance.purses import Purse
 from lmgateway.governance.shared import SHAPES, SharedCounters
+from lmgateway.governance.shared import SharedScope as Scope
 from lmgateway.governance.shared_money import SharedPurses, SharedTally
 from lmgateway.governance.tokens import Ask
 from lmgateway.principal import Allowance
