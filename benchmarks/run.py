@@ -24,6 +24,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from benchmarks import cores as workers
 from benchmarks.load import compile_tools
 from benchmarks.measure import GROUPS, IN_PROCESS, SOAK, Measuring, Plan, Record
 from benchmarks.micro import rows
@@ -72,6 +73,7 @@ def arguments(given: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--soak", action="store_true", help="only see whether memory grows with requests: 3 minutes"
     )
+    parser.add_argument("--workers", action="store_true", help="only compare workers: 1 minute")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write all values here")
     parser.add_argument("--compare", type=Path, metavar="FILE", help="an earlier --json file")
     parser.add_argument("--limit", type=float, default=300, metavar="SECONDS", help="for all")
@@ -143,6 +145,9 @@ def measure(options: argparse.Namespace, folder: Path) -> Record:
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {cores.load})
     try:
+        if options.workers:
+            print(workers.compare(bench))
+            return record
         Measuring(bench, plan, options.subjects, record, _say).run(options.only)
     finally:
         os.sched_setaffinity(0, before)
@@ -182,7 +187,8 @@ def main(given: Sequence[str]) -> int:
     try:
         with tempfile.TemporaryDirectory(prefix="lmgateway-bench-") as folder:
             record = measure(options, Path(folder))
-        show(record, options)
+        if record.samples:
+            show(record, options)
     except BenchmarkError as error:
         print(f"make bench: {error}", file=sys.stderr)
         return _FAILED
