@@ -126,7 +126,7 @@ class Line(FileDescriptor):
     # To the other end ------------------------------------------------------
     def put(self, letter: bytes, body: bytes) -> None:
         """Send a frame, some time soon."""
-        if not self.connected or self._size + len(self.dataBuffer) > MAX_HELD:
+        if not self.connected or self._size + self._unsent() > MAX_HELD:
             self.dropped += 1
             return
         self._out.append(framed(letter, body))
@@ -135,6 +135,10 @@ class Line(FileDescriptor):
             self.flush()
         elif self._timer is None:
             self._timer = self._clock.callLater(LATER, self._late)
+
+    def _unsent(self) -> int:
+        """Say how much of what was written Twisted still has."""
+        return len(self.dataBuffer) - self.offset + self._tempDataLen
 
     def note(self, name: str, *values: Any) -> None:
         """Let the other end know something."""
