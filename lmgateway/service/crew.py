@@ -3,7 +3,8 @@ The workers of a supervisor: started, watched, told, replaced, ended.
 
 A worker that ends without being told to is started anew, at once the first time and then
 after ever longer waits; what it held of the shared counters, and its places in queues, are
-given back.  One that is replaced is told to end when the new one serves.
+given back.  One that does not answer for long is killed, and then is one that has ended.
+One that is replaced is told to end when the new one serves.
 """
 
 from __future__ import annotations
@@ -17,16 +18,15 @@ from socket import AF_UNIX, SOCK_STREAM, socket, socketpair
 from typing import Any
 
 import msgspec
-from attrs import field
-from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.defer import Deferred, DeferredList, ensureDeferred
 from twisted.internet.error import ProcessExitedAlready
 from twisted.internet.protocol import ProcessProtocol
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from lmgateway.admin.inflight import InFlight
-from lmgateway.classes import define
 from lmgateway.errors import ConfigError
+from lmgateway.service.hand import Hand
 from lmgateway.service.line import Line
 from lmgateway.service.places import Desk
 from lmgateway.service.resources import Resources
@@ -40,44 +40,14 @@ SOON = 0.2
 LONGEST_WAIT = 30.0
 STEADY = 30.0
 """Seconds after which a worker that ends is taken for one that did well."""
-TO_START = 60.0
 TO_ANSWER = 10.0
+WATCH = 5.0
+"""Seconds between two questions how a worker does."""
+SILENCE = 30.0
+"""Seconds after which a worker that has not said a word is taken for one that hangs."""
 LEEWAY = 4.0
 """Seconds beyond its drain deadline after which a worker is killed."""
 _COMMAND = "from lmgateway.service.working import main; main()"
-
-
-@define(eq=False)
-class Hand:
-    """
-    One worker.
-
-    Attributes:
-        number: Which one of the workers it is, from 1; one that replaces it has the same.
-        place: Where it notes what it holds of the shared counters.
-        serving: Fires when it serves; fails if it ends before.
-        ended: Fires when it has ended.
-        generation: The config that it serves.
-        is_leaving: Whether it was told to end.
-        cut: What kills it, once it has closed its line.
-        report: What it told of itself last.
-        problems: Why it could not start, if it said so.
-    """
-
-    number: int
-    place: int
-    since: float
-    desk: Desk
-    serving: Deferred[None] = field(factory=Deferred)
-    ended: Deferred[None] = field(factory=Deferred)
-    line: Line | None = None
-    transport: Any = None
-    cut: Any = None
-    generation: int = 0
-    is_serving: bool = False
-    is_leaving: bool = False
-    report: Document = field(factory=dict)
-    problems: tuple[str, ...] = ()
 
 
 class _Process(ProcessProtocol):
@@ -130,6 +100,7 @@ class Crew:
         self._fails: dict[int, int] = {}
         self._waiting: dict[int, Any] = {}
         self._wanted = 0
+        self._watch: Any = None
         self.deaths = 0
         self.is_leaving = False
 
@@ -143,6 +114,7 @@ class Crew:
         """
         self._wanted = count
         await self._started([self._spawn(number) for number in range(1, count + 1)])
+        self._watch = self._reactor.callLater(WATCH, self._look)
 
     async def _started(self, hands: Sequence[Hand]) -> None:
         waiting: list[Deferred[Any]] = [hand.serving for hand in hands]
@@ -252,6 +224,17 @@ class Crew:
         if not self.is_leaving and number <= self._wanted:
             self._spawn(number).serving.addErrback(lambda _: None)  # told when it ended
 
+    # Silence ---------------------------------------------------------------------
+    def _look(self) -> None:
+        """Ask all how they do, and kill who has said nothing for long: it hangs."""
+        self._watch = self._reactor.callLater(WATCH, self._look)
+        now = self._reactor.seconds()
+        for hand in self.serving:
+            if hand.line is not None and now - hand.line.heard > SILENCE:
+                self._log.error("Worker {number} does not answer.", number=hand.number)
+                self._kill(hand)
+        ensureDeferred(self.reports())
+
     def _tell(self, hand: Hand, what: str, **facts: object) -> None:
         self._resources.events.tell("worker", worker=hand.number, what=what, **facts)
 
@@ -342,8 +325,9 @@ class Crew:
     async def drain(self, seconds: float) -> None:
         """Have all of them end; those that do not within so many seconds are killed."""
         self.is_leaving = True
-        for call in self._waiting.values():
-            call.cancel()
+        for call in (*self._waiting.values(), self._watch):
+            if call is not None and call.active():
+                call.cancel()
         self._waiting.clear()
         hands = [*self._hands]
         for hand in hands:

@@ -92,6 +92,7 @@ class Line(FileDescriptor):
 
     Attributes:
         dropped: How many frames were, since the other end did not read them.
+        heard: When the other end was last heard of; reactor seconds.
     """
 
     _log = Logger()
@@ -119,6 +120,7 @@ class Line(FileDescriptor):
         self._answering: dict[int, Deferred[Any]] = {}
         self._timer: Any = None
         self._more = True
+        self.heard: float = reactor.seconds()
         self.dropped = 0
         self.connected = True
         self.startReading()
@@ -235,6 +237,7 @@ class Line(FileDescriptor):
         if not data:
             return ConnectionDone()
         self._more = True
+        self.heard = self._clock.seconds()
         self._got += data
         self._take()
         return None

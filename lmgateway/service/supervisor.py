@@ -28,8 +28,9 @@ from lmgateway.governance.shared import SHAPES, SUMS
 from lmgateway.governance.shared_money import SharedTally
 from lmgateway.routing.away import ShownGate, Sight
 from lmgateway.routing.queues import Gates
-from lmgateway.service.crew import Crew, Hand
+from lmgateway.service.crew import Crew
 from lmgateway.service.graph import assemble
+from lmgateway.service.hand import Hand
 from lmgateway.service.life import GatewayService
 from lmgateway.service.resources import Resources
 from lmgateway.service.sockets import SharedPort
