@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import http.client
 import json
+import re
 import socket
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -121,6 +123,25 @@ class ServingTests(SynchronousTestCase):
         target = backend["targets"][0]
         self.assertEqual(target["samples"], sum(each["samples"] for each in target["workers"]))
         self.assertEqual(len(target["workers"]), 2)
+
+    def test_every_series_of_a_worker(self) -> None:
+        """Each series that the documentation lists of workers is there, once for each."""
+        page = (Path(__file__).parents[2] / "docs" / "telemetry.md").read_text()
+        told = set(re.findall(r"`(lmg_worker_\w+)`", page)) - {"lmg_worker_deaths_total"}
+        self.assertEqual(self.gateway.ask(key_of("plain")), 200)
+        text = self.gateway.call("GET", "/metrics")
+        shown = re.findall(r'^(lmg_worker_\w+)\{worker="(\d+)"\} (\S+)$', text, re.MULTILINE)
+        self.assertEqual(
+            {(name, number) for name, number, _ in shown if name in told},
+            {(name, number) for name in told for number in ("1", "2")},
+        )
+        still = {
+            "lmg_worker_connections",
+            "lmg_worker_in_flight_requests",
+            "lmg_worker_loop_lag_seconds",
+        }
+        for name in told - still:
+            self.assertTrue(any(float(value) > 0 for each, _, value in shown if each == name), name)
 
     def test_a_key_made_at_run_time_holds_and_ends_everywhere(self) -> None:
         """It is good with every worker once it is there, and with none once it is deleted."""
