@@ -159,6 +159,7 @@ class Crew:
                 },
                 childFDs=files,
             )
+        hand.report = {"pid": hand.transport.pid}
         theirs.close()
         hand.line.hand(pickled(self._start(number, place)))
         return hand
