@@ -209,6 +209,8 @@ class GatewayService(Service):
 
     def _apply(self, config: Config, prices: Prices) -> None:
         self._refuse_when_leaving()
+        if config.gateway.workers != 1:
+            raise ConfigError(["gateway.workers: from one process to several takes a restart"])
         graph = assemble(config, self.resources, self.reload_aside, prices)
         self._serve(graph)
         self._went_over(config, graph)

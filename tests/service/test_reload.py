@@ -65,6 +65,14 @@ class ReloadTests(GatewayCase):
             with self.assertRaises(OSError):
                 other.bind(("127.0.0.1", self.client_port))
 
+    async def test_workers_take_a_restart(self) -> None:
+        """One process says that it cannot become several, and goes on."""
+        service = self.start()
+        self.write(gateway="workers = 2")
+        error = self.assertRaises(ConfigError, service.reload)
+        self.assertIn("takes a restart", str(error))
+        self.assertEqual((await self.chat()).code, 200)
+
     async def test_tls_is_put_on_and_taken_off(self) -> None:
         """TLS comes and goes on the same socket; what is open goes on as it began."""
         service = self.start()
