@@ -8,8 +8,7 @@ A stream that commits ends a trial, and is counted when it ends.  What the
 client did (left, asked for the impossible, would not wait) is nobody's failure.
 A rate limit is one only if it is to last; a short one lets the target cool down.
 
-The operator may force breakers, and drain a backend, for a time.  That is kept
-by name, like all of this, through every reload.
+The operator may force breakers, and drain a backend, for a time.  All this outlives reloads.
 """
 
 from __future__ import annotations

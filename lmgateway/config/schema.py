@@ -1,11 +1,9 @@
 """
 What may stand in a config file: one frozen class per table, one attribute per key.
 
-Attribute names are the TOML keys, defaults are the defaults, and the
-``Attributes`` sections are what ``lmgateway config schema`` prints as
-descriptions.  What values a key takes is told by its annotation (see
-``lmgateway.config.values``); what holds between keys is told by
-``lmgateway.config.check``.
+Attribute names are the TOML keys, and ``lmgateway config schema`` prints the ``Attributes``
+sections as descriptions.  What values a key takes is told by its annotation (see
+``lmgateway.config.values``), what holds between keys by ``lmgateway.config.check``.
 """
 
 from __future__ import annotations
