@@ -114,8 +114,13 @@ class Running:
             text += CLIENT.format(name=name, digest=digest, more=limits)
         self.config.write_text(text + more)
 
-    def start(self) -> None:
-        """Start it; its log goes to a file."""
+    def start(self, path: str = "") -> None:
+        """
+        Start it; its log goes to a file.
+
+        Args:
+            path: A folder with modules of its own.
+        """
         with (self.folder / "log").open("wb") as log:
             self.process = subprocess.Popen(
                 [
@@ -125,7 +130,11 @@ class Running:
                     self.config,
                 ],
                 cwd=self.folder,
-                env={**os.environ, "PYTHONPATH": str(CHECKOUT), "PYTHONDONTWRITEBYTECODE": "1"},
+                env={
+                    **os.environ,
+                    "PYTHONPATH": os.pathsep.join(filter(None, (path, str(CHECKOUT)))),
+                    "PYTHONDONTWRITEBYTECODE": "1",
+                },
                 stdout=log,
                 stderr=log,
             )
@@ -201,6 +210,12 @@ class Running:
         if answer.status >= 400:
             raise AssertionError(f"{answer.status}: {text.decode()}")
         return json.loads(text) if path != "/metrics" else text.decode()
+
+    def states(self) -> list[tuple[str, int]]:
+        """Give how the workers are, and the generation that they serve."""
+        document = self.call("GET", "/admin/workers")
+        found = [each for each in document["processes"] if each["worker"]]
+        return [(each["state"], each.get("generation", 0)) for each in found]
 
     def pids(self) -> list[int]:
         """Give the processes of the workers that serve."""

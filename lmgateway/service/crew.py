@@ -10,7 +10,6 @@ One that is replaced is told to end when the new one serves.
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -20,13 +19,12 @@ from typing import Any
 import msgspec
 from twisted.internet.defer import Deferred, DeferredList, ensureDeferred
 from twisted.internet.error import ProcessExitedAlready
-from twisted.internet.protocol import ProcessProtocol
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from lmgateway.admin.inflight import InFlight
 from lmgateway.errors import ConfigError
-from lmgateway.service.hand import Hand
+from lmgateway.service.hand import Hand, Process, command, environment
 from lmgateway.service.line import Line
 from lmgateway.service.places import Desk
 from lmgateway.service.resources import Resources
@@ -47,23 +45,6 @@ SILENCE = 30.0
 """Seconds after which a worker that has not said a word is taken for one that hangs."""
 LEEWAY = 4.0
 """Seconds beyond its drain deadline after which a worker is killed."""
-_COMMAND = "from lmgateway.service.working import main; main()"
-
-
-class _Process(ProcessProtocol):
-    """Notices that a worker has ended."""
-
-    def __init__(self, ended: Callable[[Failure], None]) -> None:
-        self.ended = ended
-
-    def processEnded(self, reason: Failure) -> None:  # noqa: N802 - Twisted's
-        """It has ended, and its output is read."""
-        self.ended(reason)
-
-
-def _modules() -> str:
-    """Say where a worker finds what this process has imported."""
-    return os.pathsep.join(path or os.getcwd() for path in sys.path)
 
 
 class Crew:
@@ -101,6 +82,7 @@ class Crew:
         self._waiting: dict[int, Any] = {}
         self._wanted = 0
         self._watch: Any = None
+        self._looked = 0.0
         self.deaths = 0
         self.is_leaving = False
 
@@ -114,6 +96,7 @@ class Crew:
         """
         self._wanted = count
         await self._started([self._spawn(number) for number in range(1, count + 1)])
+        self._looked = self._reactor.seconds()
         self._watch = self._reactor.callLater(WATCH, self._look)
 
     async def _started(self, hands: Sequence[Hand]) -> None:
@@ -142,21 +125,10 @@ class Crew:
         with open(os.devnull, "rb") as nothing:
             files[0] = nothing.fileno()
             hand.transport = self._reactor.spawnProcess(
-                _Process(lambda reason: self._ended(hand, reason)),
+                Process(lambda reason: self._ended(hand, reason)),
                 sys.executable,
-                [
-                    sys.executable,
-                    *subprocess._args_from_interpreter_flags(),  # type: ignore[attr-defined]  # as multiprocessing does
-                    "-c",
-                    _COMMAND,
-                    "lmgateway",
-                    "worker",
-                    str(number),
-                ],
-                env={
-                    **os.environ,
-                    "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path),
-                },
+                command(number),
+                env=environment(),
                 childFDs=files,
             )
         hand.report = {"pid": hand.transport.pid}
@@ -172,11 +144,23 @@ class Crew:
             hand.serving.callback(None)
 
     def _leaves(self, hand: Hand) -> None:
-        """Start another in the place of a worker that somebody else has asked to end."""
+        """Replace a worker that somebody else has asked to end, unless all are asked."""
         if not hand.is_leaving and not self.is_leaving:
-            hand.is_leaving = True
-            self._tell(hand, "draining")
-            self._waiting[hand.number] = self._reactor.callLater(SOON, self._again, hand.number)
+            self._later(hand.number, SOON, self._dismiss, hand)
+
+    def _dismiss(self, hand: Hand) -> None:
+        if hand.is_leaving:  # another has its place by now
+            del self._waiting[hand.number]
+        else:
+            self._leave(hand)
+            self._again(hand.number)
+
+    def _later(self, number: int, seconds: float, call: Callable[..., None], *what: Any) -> None:
+        """Do something about the workers of a number; whatever else was to be done is not."""
+        before = self._waiting.get(number)
+        if before is not None:
+            before.cancel()
+        self._waiting[number] = self._reactor.callLater(seconds, call, *what)
 
     def _cut(self, hand: Hand) -> None:
         """Kill a worker that has closed its line, and does not end."""
@@ -198,10 +182,11 @@ class Crew:
             text = f"worker {hand.number} ended before it served ({how})"
             hand.serving.addErrback(lambda _: None)
             hand.serving.errback(ConfigError(list(hand.problems) or [text]))
-        if not hand.is_leaving and not self.is_leaving:
-            self._replace_dead(hand, how)
-        else:
+        is_expected = hand.is_leaving or self.is_leaving
+        if is_expected or (self._watch is None and not hand.is_serving):  # the start has failed
             self._tell(hand, "ended")
+        else:
+            self._replace_dead(hand, how)
         hand.ended.callback(None)
 
     def _replace_dead(self, hand: Hand, how: str) -> None:
@@ -218,7 +203,7 @@ class Crew:
             wait=wait,
         )
         self._tell(hand, "died", how=how, seconds=wait)
-        self._waiting[hand.number] = self._reactor.callLater(wait, self._again, hand.number)
+        self._later(hand.number, wait, self._again, hand.number)
 
     def _again(self, number: int) -> None:
         del self._waiting[number]
@@ -230,7 +215,8 @@ class Crew:
         """Ask all how they do, and kill who has said nothing for long: it hangs."""
         self._watch = self._reactor.callLater(WATCH, self._look)
         now = self._reactor.seconds()
-        for hand in self.serving:
+        late, self._looked = now - self._looked - WATCH, now
+        for hand in self.serving if late < WATCH else ():  # else it is this process that hung
             if hand.line is not None and now - hand.line.heard > SILENCE:
                 self._log.error("Worker {number} does not answer.", number=hand.number)
                 self._kill(hand)
@@ -249,6 +235,11 @@ class Crew:
         """Those that serve, and are to go on."""
         return [hand for hand in self._hands if hand.is_serving and not hand.is_leaving]
 
+    @property
+    def _staying(self) -> list[Hand]:
+        """Those that are to go on, whether they serve yet or not."""
+        return [hand for hand in self._hands if not hand.is_leaving]
+
     def order(self, name: str, *values: Any) -> None:
         """Let all of them know something, now."""
         for hand in self._hands:
@@ -257,7 +248,14 @@ class Crew:
 
     async def ask(self, name: str, *values: Any) -> list[tuple[Hand, Any]]:
         """Ask all that serve; give the answers of those that do in time, or why not."""
-        hands = self.serving
+        return await self._ask(self.serving, name, *values)
+
+    async def tell(self, name: str, *values: Any) -> None:
+        """Have all know something: those that start, and those that drain, too."""
+        await self._ask([*self._hands], name, *values)
+
+    async def _ask(self, hands: Sequence[Hand], name: str, *values: Any) -> list[tuple[Hand, Any]]:
+        """Ask some of them; one that starts answers as soon as it serves."""
         asked = [
             hand.line.ask(name, *values).addTimeout(TO_ANSWER, self._reactor)
             for hand in hands
@@ -277,24 +275,24 @@ class Crew:
         Raises:
             ConfigError: If one of them cannot; then none of them goes over to it.
         """
-        for _, found in await self.ask("prepare", pickled(task)):
+        for _, found in await self._ask(self._staying, "prepare", pickled(task)):
             if isinstance(found, ConfigError):
                 self.order("discard")
                 raise found
 
     async def apply(self, generation: int) -> None:
         """Have all of them serve what they prepared; who does not is replaced."""
-        for hand, found in await self.ask("apply"):
+        for hand, found in await self._ask(self._staying, "apply"):
             if found == generation:
                 hand.generation = generation
-        late = [hand for hand in self.serving if hand.generation != generation]
+        late = [hand for hand in self._staying if hand.generation != generation]
         for hand in late:
             self._log.warn("Worker {number} is replaced.", number=hand.number)
             await self._replace(hand)
 
     async def replace(self) -> None:
         """Have others in the place of all of them, one after the other."""
-        for hand in [hand for hand in self._hands if not hand.is_leaving]:
+        for hand in self._staying:
             await self._replace(hand)
 
     async def resize(self, count: int) -> None:
@@ -306,6 +304,8 @@ class Crew:
             await self._replace(None, number)
 
     async def _replace(self, hand: Hand | None, number: int = 0) -> None:
+        if self.is_leaving:
+            return
         new = self._spawn(number if hand is None else hand.number)
         try:
             await new.serving

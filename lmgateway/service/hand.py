@@ -1,16 +1,24 @@
-"""What the supervisor knows of one worker."""
+"""What the supervisor knows of one worker, and how its process is started."""
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from collections.abc import Callable
 from typing import Any
 
 from attrs import field
 from twisted.internet.defer import Deferred
+from twisted.internet.protocol import ProcessProtocol
+from twisted.python.failure import Failure
 
 from lmgateway.classes import define
 from lmgateway.service.line import Line
 from lmgateway.service.places import Desk
 from lmgateway.service.reports import Document
+
+_COMMAND = "from lmgateway.service.working import main; main()"
 
 
 @define(eq=False)
@@ -44,3 +52,25 @@ class Hand:
     is_leaving: bool = False
     report: Document = field(factory=dict)
     problems: tuple[str, ...] = ()
+
+
+class Process(ProcessProtocol):
+    """Notices that a worker has ended."""
+
+    def __init__(self, ended: Callable[[Failure], None]) -> None:
+        self.ended = ended
+
+    def processEnded(self, reason: Failure) -> None:  # noqa: N802 - Twisted's
+        """It has ended, and its output is read."""
+        self.ended(reason)
+
+
+def command(number: int) -> list[str]:
+    """Give what a worker is started by, with the flags that this interpreter was started with."""
+    flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]  # as multiprocessing does
+    return [sys.executable, *flags, "-c", _COMMAND, "lmgateway", "worker", str(number)]
+
+
+def environment() -> dict[str, str]:
+    """Give the environment of a worker, which finds what this process has imported."""
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)}

@@ -209,7 +209,7 @@ class GatewayService(Service):
 
     def _apply(self, config: Config, prices: Prices) -> None:
         self._refuse_when_leaving()
-        if config.gateway.workers != 1:
+        if config.gateway.workers != self._graph.config.gateway.workers:
             raise ConfigError(["gateway.workers: from one process to several takes a restart"])
         graph = assemble(config, self.resources, self.reload_aside, prices)
         self._serve(graph)

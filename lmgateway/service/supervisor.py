@@ -190,7 +190,7 @@ class Supervisor(GatewayService):
             self.crew.order("unrecordable", facts["state"] == "failing")
 
     async def _spread_key(self, identity: str, record: KeyRecord | None) -> None:
-        await self.crew.ask("key", identity, None if record is None else _encode(record))
+        await self.crew.tell("key", identity, None if record is None else _encode(record))
 
     # Reload ----------------------------------------------------------------------
     def reload(self) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import MutableMapping
+from contextlib import suppress
 from stat import S_ISSOCK
 
 from lmgateway.classes import frozen
@@ -63,6 +64,12 @@ class Handed:
             )
         found.setblocking(False)
         return found
+
+    def close(self) -> None:
+        """Close the sockets themselves: as long as one is open, connections come to it."""
+        for number in {*self.sockets}:
+            with suppress(OSError):
+                os.close(number)
 
     def _number(self, name: SocketName) -> int | None:
         if name.name is not None:

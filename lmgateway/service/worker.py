@@ -13,10 +13,11 @@ import gc
 import pickle
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import msgspec
-from twisted.internet.defer import Deferred, DeferredList, ensureDeferred
+from twisted.internet.defer import CancelledError, Deferred, DeferredList, ensureDeferred
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
@@ -57,6 +58,8 @@ class Worker:
         self._task = start.task
         self._next: tuple[Task, Graph, Any] | None = None
         self._drained: Deferred[None] | None = None
+        self._delay: Deferred[None] | None = None
+        self._was_asked = False
         self.client = Listener("client", start.task.config.source.parent, self.resources)
         self._start = start
 
@@ -192,9 +195,15 @@ class Worker:
 
     # The end -----------------------------------------------------------------
     def asked(self) -> None:
-        """Serve what was asked for, and end: somebody else than the supervisor says so."""
+        """
+        Have the supervisor know that somebody else asks this worker to end.
+
+        It says what is to be done: all may have been asked.  Who asks again is not kept waiting.
+        """
+        if self._was_asked:
+            self.drain(delay=False)
+        self._was_asked = True
         self.line.say("leaving")
-        self.drain(False)
 
     def drain(self, delay: bool = True) -> None:
         """Serve what was asked for, and end."""
@@ -205,9 +214,12 @@ class Worker:
         gateway, clock = self._task.config.gateway, self._reactor
         self.resources.leaving = delay
         if delay and gateway.drain_delay_ms:
-            await deferLater(clock, gateway.drain_delay_ms / 1000)
+            self._delay = deferLater(clock, gateway.drain_delay_ms / 1000)
+            with suppress(CancelledError):  # all are to end now
+                await self._delay
         self.resources.leaving = True
         self.client.close()
+        self.resources.handed.close()
         factory = self.client.factory
         if factory is not None:
             ended = factory.drain()
@@ -243,13 +255,16 @@ class Worker:
             self.client.factory.interrupt(Draining("The gateway is shutting down."))
 
     def _abort(self) -> None:
+        if self._delay is not None:
+            self._delay.cancel()
         if self.client.factory is not None:
             self.client.factory.abort()
 
     def _orphaned(self) -> None:
         """Nobody is told anything any more, and nobody starts another worker."""
-        self._log.error("The supervisor is gone: worker {number} ends.", number=self.number)
-        self.drain(delay=False)
+        if self._drained is None:
+            self._log.error("The supervisor is gone: worker {number} ends.", number=self.number)
+            self.drain(delay=False)
 
 
 _decode_key = msgspec.msgpack.Decoder(KeyRecord).decode

@@ -70,9 +70,9 @@ GUARDED = """
     profile = "closed"
 """  # fmt: skip
 
-HASTY = "[gateway]\ndrain_timeout_ms = 0\n" + GUARDED[GUARDED.index("[backends.local]") :].replace(
-    "rate_limit_rpm = 600", "max_concurrent = 1"
-)
+HASTY = "[gateway]\nworkers = 2\ndrain_timeout_ms = 0\n" + GUARDED[
+    GUARDED.index("[backends.local]") :
+].replace("rate_limit_rpm = 600", "max_concurrent = 1")
 
 
 class Folder:

@@ -6,9 +6,18 @@ import os
 import signal
 import socket
 from collections import Counter
+from typing import Any, cast
 
+from twisted.internet.defer import ensureDeferred
+from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 
+from lmgateway.service.crew import Crew
+from lmgateway.service.hand import Hand
+from lmgateway.service.line import Line
+from lmgateway.service.places import Desk
+from lmgateway.service.resources import Resources
+from lmgateway.stores.slate import Shape, Slate
 from tests.harness import free_port
 from tests.working import Running, is_alive, key_of, rest_of
 
@@ -54,6 +63,7 @@ class LifeTests(SynchronousTestCase):
             connection.close()
         self.assertEqual(gateway.process.wait(60), 0)
         self.assertEqual([pid for pid in pids if is_alive(pid)], [])
+        self.assertNotIn('"level":"error"', gateway.log())
 
     def test_workers_end_when_the_supervisor_is_killed(self) -> None:
         """They serve what was begun, and leave nobody behind."""
@@ -110,3 +120,127 @@ class LifeTests(SynchronousTestCase):
             connection.close()
         gateway.wait(lambda: not is_alive(pids[0]))
         self.assertEqual(gateway.call("GET", "/admin/workers")["deaths"], 0)
+
+    def test_a_worker_that_starts_learns_what_changes_meanwhile(self) -> None:
+        """A key that is made or deleted, and a reload, hold with it as with all others."""
+        gateway = self.serve()
+
+        def restart() -> None:
+            before = gateway.pids()
+            os.kill(before[0], signal.SIGKILL)
+            gateway.wait(lambda: before[0] not in gateway.pids())
+
+        def made() -> tuple[str, str]:
+            key = gateway.call("POST", "/admin/keys", {"name": "made", "profile": "default"})
+            return key["id"], key["key"]
+
+        gateway.many(4, lambda: gateway.ask(key_of("plain")))
+        identity, secret = made()
+        restart()
+        gateway.call("POST", f"/admin/keys/{identity}/block", {})
+        gateway.wait(lambda: len(gateway.pids()) == 2)
+        statuses = {*gateway.many(16, lambda: gateway.ask(secret))}
+        self.assertLessEqual(statuses, {401, 429})
+        restart()
+        _, secret = made()
+        gateway.wait(lambda: len(gateway.pids()) == 2)
+        self.assertEqual(Counter(gateway.many(16, lambda: gateway.ask(secret))), {200: 16})
+        restart()
+        gateway.write(more='\n[[tiers]]\nname = "n"\nbackend = "mock"\nmodel = "n"\n')
+        gateway.call("POST", "/admin/reload", {})
+        gateway.wait(lambda: len(gateway.pids()) == 2)
+        generations = {generation for _, generation in gateway.states()}
+        self.assertEqual(len(generations), 1)
+        self.assertGreater(min(generations), 1)
+
+    def test_a_worker_that_drains_takes_no_more_connections(self) -> None:
+        """While its last answers go on, others get the connections; or nobody, if all drain."""
+        gateway = self.serve(workers=3, pace=5)
+        begun = [gateway.begin(key_of("plain"), "slow", stream=True) for _ in range(8)]
+        gateway.write(workers=2, pace=5)
+        gateway.call("POST", "/admin/reload", {})
+        self.assertEqual(Counter(gateway.many(20, lambda: gateway.ask(key_of("plain")))), {200: 20})
+        assert gateway.process is not None
+        gateway.process.terminate()
+        gateway.wait(lambda: "draining" in gateway.log())
+
+        def is_refused() -> bool:
+            try:
+                socket.create_connection(("127.0.0.1", gateway.port), timeout=60).close()
+            except ConnectionRefusedError:
+                return True
+            return False
+
+        gateway.wait(is_refused)
+        self.assertIsNone(gateway.process.poll())
+        gateway.process.terminate()
+        for _, connection in begun:
+            connection.close()
+
+    def test_a_stop_of_all_processes_at_once_keeps_the_delay(self) -> None:
+        """A service manager asks each process to end: they serve on as long as configured."""
+        gateway = Running()
+        self.addCleanup(gateway.close)
+        text = gateway.config.read_text()
+        gateway.config.write_text(text.replace("[gateway]", "[gateway]\ndrain_delay_ms = 60000", 1))
+        gateway.serve()
+        assert gateway.process is not None
+        pids = gateway.pids()
+        for pid in (gateway.process.pid, *pids):
+            os.kill(pid, signal.SIGTERM)
+        gateway.wait(lambda: "draining" in gateway.log())
+        self.assertEqual(Counter(gateway.many(8, lambda: gateway.ask(key_of("plain")))), {200: 8})
+        gateway.process.terminate()
+        self.assertEqual(gateway.process.wait(60), 0)
+        self.assertEqual([pid for pid in pids if is_alive(pid)], [])
+
+    def test_workers_that_cannot_start_end_the_start(self) -> None:
+        """There is one message and a status that is not 0, and none is started again."""
+        gateway = Running()
+        self.addCleanup(gateway.close)
+        (gateway.folder / "sitecustomize.py").write_text(
+            "import os, sys\nif 'lmgateway.service.working' in str(sys.orig_argv): os._exit(3)\n"
+        )
+        gateway.start(path=str(gateway.folder))
+        assert gateway.process is not None
+        self.assertEqual(gateway.process.wait(60), 1)
+        self.assertIn("ended before it served (status 3)", gateway.log())
+        self.assertNotIn("is started", gateway.log())
+
+
+class SilenceTests(SynchronousTestCase):
+    """Tests for workers that say nothing."""
+
+    def setUp(self) -> None:
+        """Have one worker that serves, and never says a word."""
+        self.clock = MemoryReactorClock()
+        self.killed: list[str] = []
+        resources = Resources.of(cast("Any", self.clock), {})
+        self.addCleanup(resources.wheel.stop)
+        slate = Slate((Shape(4, 8),))
+        self.addCleanup(slate.close)
+        none: Any = self.fail  # since nobody is started
+        crew = Crew(resources, slate, none, none, none)
+        self.successResultOf(ensureDeferred(crew.start(0)))
+        ours, theirs = socket.socketpair()
+        self.addCleanup(theirs.close)
+        line = Line(ours, self.clock, {}, {}, lambda: None)
+        self.addCleanup(line.rest)
+        hand = Hand(1, 1, 0.0, Desk(resources), line=line, transport=self, is_serving=True)
+        crew._hands.append(hand)
+
+    def signalProcess(self, name: str) -> None:  # noqa: N802 - Twisted's
+        """Note what the process is told, as its transport."""
+        self.killed.append(name)
+
+    def test_one_that_hangs_is_killed(self) -> None:
+        """It is waited for, and not for ever."""
+        self.clock.pump([1.0] * 30)
+        self.assertEqual(self.killed, [])
+        self.clock.pump([1.0] * 10)
+        self.assertIn("KILL", self.killed)
+
+    def test_nobody_is_judged_by_one_who_slept(self) -> None:
+        """Who was stopped for long itself has not heard what the others said meanwhile."""
+        self.clock.advance(100)
+        self.assertEqual(self.killed, [])
