@@ -88,13 +88,14 @@ def explained_under(config: Config, resources: Resources, asking: Asking) -> Doc
 def _result(graph: Graph, exchange: Exchange, asking: Asking) -> Document:
     cascade = graph.router.cascade
     counter = evolve(cascade.counter, in_thread=None)  # there is no reactor to wait with
-    router = evolve(graph.router, cascade=evolve(cascade, counter=counter))
+    explaining = evolve(graph.router.explaining, counter=counter)
+    router = evolve(graph.router, cascade=evolve(cascade, counter=counter), explaining=explaining)
     said = None if asking.label is None else read_label(asking.label)
 
     async def explain() -> Document:
         with graph.admission.admit(exchange):
             decision = await router.decide(exchange, Hint(said=said))
-            return router.explaining.document(decision, exchange)
+            return await router.explaining.document(decision, exchange)
 
     results: list[Document | Failure] = []
     Deferred.fromCoroutine(explain()).addBoth(results.append)

@@ -62,11 +62,12 @@ class Explaining:
     counter: Counter
     expected: Expected = _unknown
 
-    def document(self, decision: Decision, exchange: Exchange) -> Document:
+    async def document(self, decision: Decision, exchange: Exchange) -> Document:
         """Explain a decision on an exchange."""
         request = exchange.request
         assert request is not None, "only parsed requests are routed"
-        tokens = self.counter.count(request)
+        aside = self.counter.count_aside(request)
+        tokens = self.counter.count(request) if aside is None else await aside
         way = _walk(decision, exchange)
         choice = way.tried[0] if way.tried else None
         document: Document = {

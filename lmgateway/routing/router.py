@@ -77,7 +77,7 @@ class Router:
             exchange.patience = deadline(exchange.headers[DEADLINE_HEADER])
         decision = await self.decide(exchange)
         if exchange.headers and _says_true(exchange, "x-lmg-explain") and exchange.expose_routing:
-            exchange.explanation = self.explaining.document(decision, exchange)
+            exchange.explanation = await self.explaining.document(decision, exchange)
         if decision.refusal is not None:
             raise decision.refusal
         if decision.reply is not None or decision.plan is None:
@@ -133,7 +133,7 @@ class Router:
         exchange.mode = "explain"
         if not exchange.expose_routing:
             raise Forbidden("This profile does not tell how it routes.")
-        document = self.explaining.document(decision, exchange)
+        document = await self.explaining.document(decision, exchange)
         yield Reply(
             dialect=OPENAI.name,
             body=encode(document),

@@ -7,7 +7,7 @@ when                     how
 far below every limit    the size of the body: a token is at least a byte
 near a limit             text by text: by the tokenizer (o200k) if the
                          ``tokens`` extra is there, else by length
-a large text             the same, in a thread
+a large text             the same, in a thread, as is the first of all
 =======================  =====================================================
 
 Nothing is ever fetched: the vocabulary comes with this package.
@@ -22,9 +22,12 @@ from __future__ import annotations
 import lzma
 from base64 import b64decode
 from collections.abc import Callable, Iterator, Mapping
+from functools import cache
 from importlib import import_module
 from importlib.resources import files
+from importlib.util import find_spec
 from math import ceil
+from threading import Lock
 from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred
@@ -64,16 +67,35 @@ def rough(text: str) -> int:
     return ceil(len(text.encode("utf-8", "replace")) / 3.2)
 
 
-def offline_encode() -> Encode | None:
+class Tokenizer:
     """
-    Give the tokenizer, if the ``tokens`` extra is installed; takes half a second, and no network.
+    OpenAI's o200k, read when it is first needed: that takes half a second and 70 MB.
 
     tiktoken would fetch the vocabulary; it is handed the one that comes with this package.
     """
-    try:
-        tiktoken = import_module("tiktoken")
-    except ImportError:
-        return None
+
+    def __init__(self) -> None:
+        self._encode: Encode | None = None
+        self._reading = Lock()
+
+    def __call__(self, text: str) -> int:
+        """Give the number of tokens of a text."""
+        return (self._encode or self._read())(text)
+
+    @property
+    def is_read(self) -> bool:
+        """Whether nobody has to wait for it any more."""
+        return self._encode is not None
+
+    def _read(self) -> Encode:
+        with self._reading:
+            if self._encode is None:
+                self._encode = _read_vocabulary()
+            return self._encode
+
+
+def _read_vocabulary() -> Encode:
+    tiktoken = import_module("tiktoken")
     vocabulary = files("lmgateway.routing") / "vocabulary"
     encoding = tiktoken.Encoding(
         "o200k_base",
@@ -86,6 +108,12 @@ def offline_encode() -> Encode | None:
         return len(encoding.encode_ordinary(text))
 
     return count
+
+
+@cache
+def offline_encode() -> Tokenizer | None:
+    """Give the tokenizer of this process, if the ``tokens`` extra is installed."""
+    return Tokenizer() if find_spec("tiktoken") is not None else None
 
 
 def ranks(packed: bytes) -> dict[bytes, int]:
@@ -101,7 +129,7 @@ class Counter:
 
     Attributes:
         encode: The tokenizer; a guess by length if there is none.
-        in_thread: Where large texts are tokenized.
+        in_thread: Where large texts are tokenized, and the vocabulary is read.
     """
 
     encode: Encode | None = None
@@ -116,6 +144,15 @@ class Counter:
         if "messages" in hub:
             total += _PER_MESSAGE * messages + 2
         return ceil(total * _MARGIN)
+
+    def count_aside(self, request: ChatRequest) -> Deferred[int] | None:
+        """Count in a thread what would hold others up; ``None`` if nothing would."""
+        if self.encode is None or self.in_thread is None:
+            return None
+        unread = isinstance(self.encode, Tokenizer) and not self.encode.is_read
+        if not unread and len(request.raw) <= THREAD_BYTES:
+            return None
+        return self.in_thread(lambda: self.count(request))
 
     def estimate(self, request: ChatRequest) -> Estimate:
         """Begin to count a request."""
@@ -148,10 +185,8 @@ class Estimate:
 
     async def _count(self) -> int:
         counter, request = self._counter, self._request
-        large = len(request.raw) > THREAD_BYTES
-        if large and counter.encode is not None and counter.in_thread is not None:
-            return await counter.in_thread(lambda: counter.count(request))
-        return counter.count(request)
+        aside = counter.count_aside(request)
+        return counter.count(request) if aside is None else await aside
 
 
 def output_budget(request: ChatRequest) -> int:

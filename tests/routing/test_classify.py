@@ -202,7 +202,8 @@ class CascadeTests(SynchronousTestCase):
         decision = self.successResultOf(Deferred.fromCoroutine(router.decide(exchange)))
         assert decision.choice is not None
         self.assertEqual(decision.choice.name, "t:2")
-        document = router.explaining.document(decision, exchange)
+        explained = Deferred.fromCoroutine(router.explaining.document(decision, exchange))
+        document = self.successResultOf(explained)
         self.assertEqual(
             [one["why_not"] for one in document["rules"]],
             ["leads back to a profile gone through", None],

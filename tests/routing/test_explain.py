@@ -98,7 +98,10 @@ def explained(router: Router, exchange: Exchange, label: str) -> dict[str, Any]:
     decided = Deferred.fromCoroutine(router.decide(exchange, Hint(said=read_label(label))))
     results: list[Any] = []
     decided.addBoth(results.append)
-    return router.explaining.document(results[0], exchange)
+    explained: list[dict[str, Any]] = []
+    explaining = router.explaining.document(results[0], exchange)
+    Deferred.fromCoroutine(explaining).addCallback(explained.append)
+    return explained[0]
 
 
 def lived(router: Router, exchange: Exchange) -> GatewayError | None:

@@ -11,7 +11,7 @@ from unittest import SkipTest
 
 from hypothesis import given
 from hypothesis import strategies as st
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.trial.unittest import SynchronousTestCase
 
 from lmgateway.chat import ChatRequest
@@ -23,6 +23,7 @@ from lmgateway.routing.tokens import (
     LOW_IMAGE,
     THREAD_BYTES,
     Counter,
+    Tokenizer,
     offline_encode,
     output_budget,
     ranks,
@@ -153,6 +154,29 @@ class EstimateTests(SynchronousTestCase):
         ((function, deferred),) = waiting
         deferred.callback(function())
         self.assertGreater(self.successResultOf(estimate), THREAD_BYTES)
+
+
+class TokenizerTests(SynchronousTestCase):
+    """The vocabulary is read when it is first needed."""
+
+    def test_the_first_count_goes_to_a_thread(self) -> None:
+        """Whoever comes first waits for the vocabulary, and nobody else does."""
+        asked: list[Callable[[], int]] = []
+
+        def in_thread(function: Callable[[], int]) -> Deferred[int]:
+            asked.append(function)
+            return succeed(function())
+
+        tokenizer = Tokenizer()
+        self.patch(tokens, "_read_vocabulary", lambda: len)
+        counter = Counter(encode=tokenizer, in_thread=in_thread)
+        request = chat(messages=[{"role": "user", "content": "hello"}])
+        counts = [
+            self.successResultOf(Deferred.fromCoroutine(counter.estimate(request).near(1)))
+            for _ in range(2)
+        ]
+        self.assertEqual((counts[0], len(asked)), (counts[1], 1))
+        self.assertTrue(tokenizer.is_read)
 
 
 class OfflineTests(SynchronousTestCase):
