@@ -132,6 +132,16 @@ class _Members(Mapping[str, tuple[int, int]]):
         end = sum(self._gaps[:after]) + sum(map(len, self._values[:after]))
         return end - len(self._values[after - 1]), end
 
+    def all(self) -> dict[str, tuple[int, int]]:
+        """Give all at once."""
+        spans: dict[str, tuple[int, int]] = {}
+        end = 0
+        for name, gap, value in zip(self._names, self._gaps, self._values, strict=True):
+            start = end + gap
+            end = start + len(value)
+            spans[name] = (start, end)
+        return spans
+
     def __contains__(self, name: object) -> bool:
         return name in self._names
 
@@ -211,18 +221,17 @@ def splice(raw: bytes, spans: Spans, changes: Mapping[str, bytes | None]) -> byt
     Returns:
         The edited body; every value that is not changed keeps its bytes.
     """
+    whole = memoryview(raw) if len(raw) > LARGE else raw
     if len(changes) == 1:
         [(key, value)] = changes.items()
         if value is not None and key in spans:
             start, end = spans[key]
-            if len(raw) > LARGE:
-                whole = memoryview(raw)
-                return b"".join((whole[:start], value, whole[end:]))
-            return raw[:start] + value + raw[end:]
-    values = {key: raw[start:end] for key, (start, end) in spans.items()}
-    for key, value in changes.items():
-        if value is None:
-            values.pop(key, None)
-        else:
-            values[key] = value
-    return b"{" + b",".join([encode(key) + b":" + value for key, value in values.items()]) + b"}"
+            return b"".join((whole[:start], value, whole[end:]))
+    places = spans.all() if isinstance(spans, _Members) else spans
+    kept = {key: whole[start:end] for key, (start, end) in places.items()}
+    parts: list[bytes | memoryview] = []
+    for key, now in {**kept, **changes}.items():
+        if now is not None:
+            parts += (b"," if parts else b"{", encode(key), b":", now)
+    parts.append(b"}" if parts else b"{}")
+    return b"".join(parts)
