@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from twisted.internet.defer import Deferred
 
 from lmgateway.routing.queues import Gate, Permit, _Waiter
-from lmgateway.stores.slate import HELD, OWN, Row, Slate, Table
+from lmgateway.stores.slate import AT, OWN, Row, Slate, Table
 from lmgateway.wire.timers import Wheel
 
 _numbers = count(1)
@@ -43,7 +43,7 @@ class Sight:
         """Let others see it."""
         with self._slate.lock:
             base, whole = self._row.at(), self._slate.whole
-            whole[base + OWN], whole[base + HELD] = in_flight, pending
+            whole[base + OWN], whole[base + AT] = in_flight, pending
 
     @property
     def in_flight(self) -> int:
@@ -55,7 +55,7 @@ class Sight:
     def pending(self) -> int:
         """How many wait."""
         with self._slate.lock:
-            return self._slate.whole[self._row.at() + HELD]
+            return self._slate.whole[self._row.at() + AT]
 
 
 class ShownGate(Gate):

@@ -14,7 +14,8 @@ what is held   of a record is noted twice: in sum, and by who holds it (a proces
 =============  ===========================================================================
 
 A store of one number is never seen by half.  A process that is killed between two of them
-leaves at worst that one request is counted in some limits and not in others.
+leaves at worst that one request is counted in some limits and not in others; what is held in
+sum is reckoned anew when its place is released.
 
 A table whose records may be *forgotten* gives the one unused for longest, of those that
 nobody holds anything of, to a new name where it is full; another never does.
@@ -45,6 +46,8 @@ _HEAD = 512
 _SALT = 66
 MOVED = 64
 """The cell that counts how often a record was given to another name."""
+TORN = 65
+"""The cell that tells that a process ended while it had the lock, maybe within a step."""
 _PROBES = 64
 _WORDS = 128
 """Bytes for the mutex; those of glibc and musl take 40."""
@@ -130,6 +133,7 @@ class Lock:
             code = self._library.pthread_mutex_timedlock(self._mutex, ctypes.byref(until))
         if code == _EOWNERDEAD:
             self._library.pthread_mutex_consistent(self._mutex)
+            self._cells[TORN] = 1
         elif code:
             raise Overloaded("The gateway's counters are not to be had.", retry_after=1)
 
@@ -193,13 +197,24 @@ class Table:
     def release(self, place: int) -> None:
         """Give back all that one place holds; the lock is held."""
         whole, start = self.slate.whole, self._columns + place * self.shape.records
-        for record in self._held_at(start):
+        for record in self._used(start, self.shape.records):
             whole[self._start + record * self.shape.cells + HELD] -= whole[start + record]
             whole[start + record] = 0
 
-    def _held_at(self, start: int) -> Iterator[int]:
-        """Give the records of which something is held; untouched pages stay so."""
-        size, offset = self.shape.records * _CELL, start * _CELL
+    def mend(self) -> None:
+        """Reckon anew what is held of each record, by what each place holds; the lock is held."""
+        whole, cells, records = self.slate.whole, self.shape.cells, self.shape.records
+        found = (divmod(cell, cells) for cell in self._used(self._start, records * cells))
+        held = {record: 0 for record, cell in found if cell == HELD}
+        for start in range(self._columns, self._columns + PLACES * records, records):
+            for record in self._used(start, records):
+                held[record] = held.get(record, 0) + whole[start + record]
+        for record, amount in held.items():
+            whole[self._start + record * cells + HELD] = amount
+
+    def _used(self, start: int, count: int) -> Iterator[int]:
+        """Give which of so many cells are not 0; untouched pages stay so."""
+        size, offset = count * _CELL, start * _CELL
         nothing = bytes(_CHUNK)
         for chunk in range(0, size, _CHUNK):
             block = os.pread(self.slate.file, min(_CHUNK, size - chunk), offset + chunk)
@@ -266,6 +281,9 @@ class Slate:
         with self.lock:
             for table in self.tables:
                 table.release(place)
+                if self.whole[TORN]:
+                    table.mend()
+            self.whole[TORN] = 0
 
     def close(self) -> None:
         """Let go of the descriptor; the memory stays while anything of it is used."""

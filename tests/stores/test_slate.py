@@ -94,6 +94,30 @@ class SlateTests(SynchronousTestCase):
 
         self.assertRaises(Overloaded, fill)
 
+    def test_what_a_killed_process_held_by_half_is_given_back(self) -> None:
+        """One that dies between the sum and its own note leaves nothing held, or given twice."""
+        for torn, held in (
+            ("slate.whole[row.at() + HELD] += 1", 7),
+            ("slate.whole[row.own] += 1", 7),
+        ):
+            for slate in (self.slate, self.other):
+                row = Row(slate.tables[0], slate.key("a"))
+                with slate.lock:
+                    row.hold(slate.whole[row.at() + HELD] + held)
+            child = self.child(
+                "import signal\nfrom lmgateway.stores.slate import HELD\n"
+                "slate.lock.__enter__()\n"
+                f"row.hold(slate.whole[row.at() + HELD] + 2)\n{torn}\n"
+                "os.kill(os.getpid(), signal.SIGKILL)\n"
+            )
+            with child:
+                pass
+            self.slate.release(3)
+            self.assertEqual(self.slate.whole[row.at() + HELD], 14)
+            self.slate.release(1)
+            self.slate.release(0)
+            self.assertEqual(self.slate.whole[row.at() + HELD], 0)
+
     def test_the_lock_of_a_killed_process_is_had_by_the_next(self) -> None:
         """A process that is killed within a step holds up nobody."""
         child = self.child(
