@@ -179,19 +179,19 @@ class GatewayService(Service):
     @contextmanager
     def _telling(self) -> Iterator[None]:
         """Tell of a reload, however it ends."""
-        notifier, tell = self.resources.notifier, self.resources.events.tell
-        before = self._graph.config
-        notifier.reloading()
+        tell, before = self.resources.events.tell, self._graph.config
+        if self._drain is None:
+            self.resources.notifier.reloading()
         try:
             self._refuse_when_leaving()
             yield
         except BaseException as error:
             count = len(error.problems) if isinstance(error, ConfigError) else 1
-            notifier.ready(f"{self._status()} (not reloaded: {count} problem(s) in the file)")
+            self._ready(f" (not reloaded: {count} problem(s) in the file)")
             if isinstance(error, ConfigError):
                 tell("reload", ok=False, generation=self.generation, error=str(error)[:MAX_TOLD])
             raise
-        notifier.ready(self._status())
+        self._ready()
         config = self._graph.config
         changed = changes(before, config)
         tell(
@@ -202,6 +202,11 @@ class GatewayService(Service):
             changed=changed[:MAX_CHANGES],
             more=max(0, len(changed) - MAX_CHANGES),
         )
+
+    def _ready(self, more: str = "") -> None:
+        """Say how it is served, unless it was said that this is the end."""
+        if self._drain is None:
+            self.resources.notifier.ready(self._status() + more)
 
     def _refuse_when_leaving(self) -> None:
         if self._drain is not None:

@@ -143,6 +143,7 @@ class Supervisor(GatewayService):
             imposed=imposed,
             levels=None if held is None else (held.text, max(0.1, held.until - resources.wall())),
             unrecordable=resources.ledger.failing,
+            started=resources.started,
         )
 
     # What workers tell ---------------------------------------------------------

@@ -76,6 +76,7 @@ class Start:
         imposed: What operators have imposed on backends: see ``Health.also``.
         levels: What is logged for now, and for how many seconds; ``None`` if the config says.
         unrecordable: Whether the usage ledger cannot be written.
+        started: When the gateway was; seconds of the clock that all processes share.
     """
 
     number: int
@@ -85,6 +86,7 @@ class Start:
     imposed: list[tuple[Any, ...]]
     levels: tuple[str, float] | None
     unrecordable: bool
+    started: float
 
     @property
     def handed(self) -> Handed:

@@ -62,6 +62,7 @@ class Worker:
         self._was_asked = False
         self.client = Listener("client", start.task.config.source.parent, self.resources)
         self._start = start
+        self._began, self.resources.started = self.resources.started, start.started
 
     def serve(self) -> None:
         """
@@ -168,6 +169,7 @@ class Worker:
         return {
             "worker": self.number,
             **process_report(resources),
+            "uptime_seconds": round(resources.wheel.now() - self._began, 3),
             "generation": self._task.generation,
             "connections": self.client.connections,
             "in_flight": resources.traffic.in_flight,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import http.client
+import json
 import os
 import signal
 import socket
@@ -38,7 +40,7 @@ class LifeTests(SynchronousTestCase):
         begun = [gateway.begin(key_of("held"), "slow", stream=True) for _ in range(4)]
         self.assertEqual([response.status for response, _ in begun], [200] * 4)
         self.assertEqual(gateway.ask(key_of("held")), 429)
-        pids = gateway.pids()
+        pids, since = gateway.pids(), self.started(gateway)
         for pid in pids:
             os.kill(pid, signal.SIGKILL)
         gateway.wait(lambda: len(gateway.pids()) == 2 and not {*gateway.pids()} & {*pids})
@@ -49,7 +51,17 @@ class LifeTests(SynchronousTestCase):
         for _, connection in statuses:
             connection.close()
         self.assertEqual(gateway.call("GET", "/admin/workers")["deaths"], 2)
+        self.assertEqual({*gateway.many(4, lambda: self.started(gateway))}, {since})
         self.assertIn("lmg_worker_deaths_total 2", gateway.call("GET", "/metrics"))
+
+    def started(self, gateway: Running) -> int:
+        """Give since when there are models, as a worker tells."""
+        connection = http.client.HTTPConnection("127.0.0.1", gateway.port, timeout=60)
+        headers = {"Authorization": f"Bearer {key_of('plain')}"}
+        connection.request("GET", "/v1/models", headers=headers)
+        created: int = json.loads(connection.getresponse().read())["data"][0]["created"]
+        connection.close()
+        return created
 
     def test_a_stop_drains_all_workers(self) -> None:
         """Asked to stop, streams at all workers come to their end, and the status is 0."""

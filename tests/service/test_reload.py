@@ -73,6 +73,13 @@ class ReloadTests(GatewayCase):
         self.assertIn("takes a restart", str(error))
         self.assertEqual((await self.chat()).code, 200)
 
+    async def test_a_reload_at_the_end_is_refused(self) -> None:
+        """Once it was asked to stop it says so, whatever is closed by then."""
+        service = self.start()
+        await service.drain()
+        error = self.assertRaises(ConfigError, service.reload)
+        self.assertIn("shutting down", str(error))
+
     async def test_tls_is_put_on_and_taken_off(self) -> None:
         """TLS comes and goes on the same socket; what is open goes on as it began."""
         service = self.start()
