@@ -129,7 +129,8 @@ class Cascade:
         """
         Say what ``decide`` would, where that depends on nothing but profile and tier.
 
-        Such a decision is made once in the life of a config; of any other this says ``None``.
+        No rule is asked then, and every tier has room.  Such a decision is made once in the life
+        of a config; of any other this says ``None``.
 
         Raises:
             LimitError: If the profile has had too many.
@@ -144,10 +145,13 @@ class Cascade:
             if not self._is_plain(policy, tier):
                 return None
             decision = self._known[key] = self._made(exchange, request, policy, tier)
+        injected = 0 if decision.plan is None else decision.plan.injected
+        if self.smallest_window is not None and not self._is_small(request, injected):
+            return None
         if hint.ask:
             exchange.account.enter(policy.name)
         exchange.priority = priority(exchange, tier)
-        exchange.injected = 0 if decision.plan is None else decision.plan.injected
+        exchange.injected = injected
         return decision
 
     def _is_plain(self, policy: Policy, tier: Tier) -> bool:
@@ -155,9 +159,15 @@ class Cascade:
             policy.mode == "dispatch"
             and not policy.rules.rules
             and not self.choosy
-            and self.smallest_window is None
             and tier.overflow is None
         )
+
+    def _is_small(self, request: ChatRequest, injected: int) -> bool:
+        """Whether every window has room for a request, by its size alone."""
+        bound, window = self.counter.estimate(request).bound(), self.smallest_window
+        if bound is None or window is None:
+            return False
+        return bound + injected + output_budget(request) < window
 
     def _made(
         self, exchange: Exchange, request: ChatRequest, policy: Policy, tier: Tier

@@ -170,14 +170,14 @@ class Estimate:
     async def near(self, limit: float) -> int:
         """Give a number that is to *limit*, and to all above it, as the true one is."""
         if self._counted is None:
-            bound = self._bound()
+            bound = self.bound()
             if bound is not None and bound < limit:
                 return bound
             self._counted = await self._count()
         return self._counted
 
-    def _bound(self) -> int | None:
-        """What it cannot exceed, at no cost; ``None`` where media make size meaningless."""
+    def bound(self) -> int | None:
+        """Give what it cannot exceed, at no cost; ``None`` where media make size meaningless."""
         request = self._request
         if next(media_parts(request.hub), None) is not None:
             return None
