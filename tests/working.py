@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
+from shutil import rmtree
 from tempfile import mkdtemp
 from typing import Any
 
@@ -163,7 +164,7 @@ class Running:
             time.sleep(0.03)
 
     def close(self) -> None:
-        """End it, whatever became of it."""
+        """End it, whatever became of it, and leave nothing of it."""
         if self.process is not None and self.process.poll() is None:
             self.process.terminate()
             try:
@@ -171,6 +172,7 @@ class Running:
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()
+        rmtree(self.folder, ignore_errors=True)
 
     # Asking ------------------------------------------------------------------
     def begin(
