@@ -122,17 +122,24 @@ class Crew:
         hand.line = Line(ours, self._reactor, answers, raw, lambda: self._cut(hand))
         files = {0: 0, 1: 1, 2: 2, LINE: theirs.fileno(), BOOKS: self._slate.file}
         files[SOCKET] = self._socket_of(number).fileno()
-        with open(os.devnull, "rb") as nothing:
-            files[0] = nothing.fileno()
-            hand.transport = self._reactor.spawnProcess(
-                Process(lambda reason: self._ended(hand, reason)),
-                sys.executable,
-                command(number),
-                env=environment(),
-                childFDs=files,
-            )
+        try:
+            with open(os.devnull, "rb") as nothing:
+                files[0] = nothing.fileno()
+                hand.transport = self._reactor.spawnProcess(
+                    Process(lambda reason: self._ended(hand, reason)),
+                    sys.executable,
+                    command(number),
+                    env=environment(),
+                    childFDs=files,
+                )
+        except OSError as error:
+            self._hands.remove(hand)
+            hand.line.rest()
+            hand.desk.close()
+            raise ConfigError([f"worker {number} cannot be started: {error.strerror}"]) from error
+        finally:
+            theirs.close()
         hand.report = {"pid": hand.transport.pid}
-        theirs.close()
         hand.line.hand(pickled(self._start(number, place)))
         return hand
 
@@ -207,8 +214,16 @@ class Crew:
 
     def _again(self, number: int) -> None:
         del self._waiting[number]
-        if not self.is_leaving and number <= self._wanted:
+        is_there = any(hand.number == number and not hand.is_leaving for hand in self._hands)
+        if is_there or self.is_leaving or number > self._wanted:
+            return
+        try:
             self._spawn(number).serving.addErrback(lambda _: None)  # told when it ended
+        except ConfigError as error:  # there is no room for another process now
+            self._log.error(
+                "{error}; it is tried again in {wait} s.", error=error, wait=LONGEST_WAIT
+            )
+            self._later(number, LONGEST_WAIT, self._again, number)
 
     # Silence ---------------------------------------------------------------------
     def _look(self) -> None:
@@ -306,8 +321,8 @@ class Crew:
     async def _replace(self, hand: Hand | None, number: int = 0) -> None:
         if self.is_leaving:
             return
-        new = self._spawn(number if hand is None else hand.number)
         try:
+            new = self._spawn(number if hand is None else hand.number)
             await new.serving
         except ConfigError as error:
             self._log.error("A worker could not be started: {error}", error=error)

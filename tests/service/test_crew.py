@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import http.client
 import json
 import os
@@ -14,7 +15,7 @@ from twisted.internet.defer import ensureDeferred
 from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 
-from lmgateway.service.crew import Crew
+from lmgateway.service.crew import LONGEST_WAIT, Crew
 from lmgateway.service.hand import Hand
 from lmgateway.service.line import Line
 from lmgateway.service.places import Desk
@@ -256,3 +257,44 @@ class SilenceTests(SynchronousTestCase):
         """Who was stopped for long itself has not heard what the others said meanwhile."""
         self.clock.advance(100)
         self.assertEqual(self.killed, [])
+
+
+class AgainTests(SynchronousTestCase):
+    """Tests for workers that are started anew."""
+
+    def setUp(self) -> None:
+        """Have a crew of nobody, on a machine that has no room for a process."""
+        self.clock = MemoryReactorClock()
+        self.tries = 0
+        cast("Any", self.clock).spawnProcess = self.spawn
+        resources = Resources.of(cast("Any", self.clock), {})
+        self.addCleanup(resources.wheel.stop)
+        slate = Slate((Shape(4, 8),))
+        self.addCleanup(slate.close)
+        listening = socket.socket()
+        self.addCleanup(listening.close)
+        nothing: Any = lambda hand: ({}, {})  # noqa: E731 - it hears of nobody
+        none: Any = self.fail
+        crew = self.crew = Crew(resources, slate, lambda number: listening, none, nothing)
+        self.successResultOf(ensureDeferred(crew.start(0)))
+        crew._wanted = 1
+        self.resources = resources
+
+    def spawn(self, *told: object, **more: object) -> None:
+        """Be full."""
+        self.tries += 1
+        raise OSError(errno.EAGAIN, "Resource temporarily unavailable")
+
+    def test_no_room_for_a_process(self) -> None:
+        """It is tried again until there is room."""
+        self.crew._later(1, 0.0, self.crew._again, 1)
+        self.clock.advance(0)
+        self.clock.advance(LONGEST_WAIT)
+        self.assertEqual((self.tries, self.crew._hands), (2, []))
+
+    def test_another_is_starting(self) -> None:
+        """Nobody is started in the place of one whose successor is there."""
+        self.crew._hands.append(Hand(1, 1, 0.0, Desk(self.resources)))
+        self.crew._later(1, 0.0, self.crew._again, 1)
+        self.clock.advance(0)
+        self.assertEqual(self.tries, 0)
