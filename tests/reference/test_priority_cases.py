@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred, ensureDeferred
@@ -400,9 +401,10 @@ class BulkheadCases(GatewayCase):
 
     async def test_R_N07_one_is_down(self) -> None:
         """One that refuses connections: 207."""
-        down, url = self.another()
-        await down.close()
-        down.port = None
+        down = socket.socket()
+        self.addCleanup(down.close)
+        down.bind(("127.0.0.1", 0))  # it listens to nobody, and nobody else can have its port
+        url = f"http://127.0.0.1:{down.getsockname()[1]}"
         self.backend.script = lambda request, asked: completion()
         self.start(backends=f'[backends.down]\nbase_url = "{url}"')
         got = await self.ask("GET", "/admin/backends/health", admin=True)
