@@ -38,7 +38,6 @@ SOON = 0.2
 LONGEST_WAIT = 30.0
 STEADY = 30.0
 """Seconds after which a worker that ends is taken for one that did well."""
-TO_ANSWER = 10.0
 WATCH = 5.0
 """Seconds between two questions how a worker does."""
 SILENCE = 30.0
@@ -271,11 +270,7 @@ class Crew:
 
     async def _ask(self, hands: Sequence[Hand], name: str, *values: Any) -> list[tuple[Hand, Any]]:
         """Ask some of them; one that starts answers as soon as it serves."""
-        asked = [
-            hand.line.ask(name, *values).addTimeout(TO_ANSWER, self._reactor)
-            for hand in hands
-            if hand.line is not None
-        ]
+        asked = [hand.line.ask(name, *values) for hand in hands if hand.line is not None]
         results = await DeferredList(asked, consumeErrors=True)
         return [
             (hand, found if ok else found.value)

@@ -34,6 +34,8 @@ from twisted.python.failure import Failure
 
 from lmgateway.errors import ConfigError, GatewayError, Overloaded, TooManyConcurrent
 
+TO_ANSWER = 10.0
+"""Seconds for what the other end does at once."""
 LATER = 0.01
 """Seconds after which what is no question is sent, if nothing else is."""
 MAX_HELD = 32 * 1024 * 1024
@@ -52,6 +54,10 @@ Answering = Callable[..., Any]
 
 class Closed(Overloaded):
     """The other end is gone."""
+
+
+def _unanswered(result: Any, seconds: float) -> Any:
+    raise Closed("The other process does not answer.", retry_after=1)
 
 
 def framed(letter: bytes, body: bytes) -> bytes:
@@ -150,9 +156,12 @@ class Line(FileDescriptor):
         """Let the other end know something now."""
         self._send(b"T", _encode((name, *values)))
 
-    def ask(self, name: str, *values: Any) -> Deferred[Any]:
+    def ask(self, name: str, *values: Any, within: float = TO_ANSWER) -> Deferred[Any]:
         """
         Ask the other end something.
+
+        Args:
+            within: Seconds after which an end that does not answer is taken for gone.
 
         Returns:
             The answer; the other end does not learn that it is cancelled.
@@ -165,7 +174,7 @@ class Line(FileDescriptor):
             return answer
         self._asked[number] = answer
         self._send(b"Q", _encode((number, name, *values)))
-        return answer
+        return answer.addTimeout(within, self._clock, _unanswered)
 
     def _forget(self, number: int) -> None:
         self._asked.pop(number, None)

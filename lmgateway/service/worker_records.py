@@ -18,7 +18,7 @@ from lmgateway.governance.shared_money import SharedTally
 from lmgateway.routing.away import AwayGate, Sight
 from lmgateway.routing.queues import Gates
 from lmgateway.service.auditing import denial
-from lmgateway.service.line import Line
+from lmgateway.service.line import TO_ANSWER, Line
 from lmgateway.service.resources import Resources
 from lmgateway.service.task import Start
 from lmgateway.service.together import Together
@@ -113,8 +113,9 @@ class _Asked:
     def enter(
         self, number: int, kind: str, name: str, priority: int, seconds: float
     ) -> Deferred[Any]:
-        """Ask for a place."""
-        return self._line.ask("enter", number, kind, name, priority, seconds)
+        """Ask for a place, and wait no longer than was allowed and an answer takes."""
+        within = seconds + TO_ANSWER
+        return self._line.ask("enter", number, kind, name, priority, seconds, within=within)
 
     def leave(self, number: int) -> None:
         """Give it back."""

@@ -50,6 +50,11 @@ class LineTests(TestCase):
         self.assertEqual(await second, "ab")
         self.assertEqual(await first, 3)
 
+    async def test_no_answer_is_one_in_the_end(self) -> None:
+        """Whoever asks one that hangs does not wait for ever."""
+        with self.assertRaises(Closed):
+            await self.near.ask("wait", within=0.05)
+
     async def test_an_error_is_told(self) -> None:
         """What went wrong at the other end is raised at this one."""
         with self.assertRaises(TooManyConcurrent) as full:
