@@ -99,21 +99,17 @@ class Ring:
         self._slate.whole[self._row.at() + COUNT] = 0
 
 
-class SharedBucket(Bucket):
-    """A token bucket: see there."""
+class _InRow:
+    """What buckets and windows keep alike: what is used, and what is held."""
 
-    __slots__ = ("_lock", "_real", "_row", "_whole")
-
-    def __init__(self, table: Table, key: tuple[int, int]) -> None:
-        slate = table.slate
-        self._row = Row(table, key)
-        self._lock = slate.lock
-        self._whole, self._real = slate.whole, slate.real
-        self._rate = None
+    __slots__ = ()
+    _row: Row
+    _real: memoryview[float]
+    _whole: memoryview[int]
 
     @property
     def used(self) -> float:
-        """What was taken and has not flowed off."""
+        """What was taken and has not flowed off, or is not forgotten yet."""
         return self._real[self._row.at() + USED]
 
     @used.setter
@@ -128,6 +124,19 @@ class SharedBucket(Bucket):
     @held.setter
     def held(self, amount: int) -> None:
         self._row.hold(amount)
+
+
+class SharedBucket(_InRow, Bucket):
+    """A token bucket: see there."""
+
+    __slots__ = ("_lock", "_real", "_row", "_whole")
+
+    def __init__(self, table: Table, key: tuple[int, int]) -> None:
+        slate = table.slate
+        self._row = Row(table, key)
+        self._lock = slate.lock
+        self._whole, self._real = slate.whole, slate.real
+        self._rate = None
 
     def level(self, rate: Rate, now: float) -> float:
         """Say how much is used or held now."""
@@ -170,7 +179,7 @@ class SharedBucket(Bucket):
         self._rate = rate
 
 
-class SharedWindow(Window):
+class SharedWindow(_InRow, Window):
     """A sliding window: see there."""
 
     __slots__ = ("_real", "_ring", "_row", "_whole")
@@ -183,24 +192,6 @@ class SharedWindow(Window):
     @property
     def _seconds(self) -> Ring:  # type: ignore[override]  # what is used of a deque
         return self._ring
-
-    @property
-    def used(self) -> float:
-        """What was taken and is not forgotten yet."""
-        return self._real[self._row.at() + USED]
-
-    @used.setter
-    def used(self, amount: float) -> None:
-        self._real[self._row.at() + USED] = amount
-
-    @property
-    def held(self) -> int:
-        """What is set aside."""
-        return self._whole[self._row.at() + HELD]
-
-    @held.setter
-    def held(self, amount: int) -> None:
-        self._row.hold(amount)
 
     @property
     def at(self) -> float:
