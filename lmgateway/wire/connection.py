@@ -36,6 +36,7 @@ from lmgateway.backend_errors import (
     Unreachable,
     UnsupportedEncoding,
 )
+from lmgateway.wire.burst import NEVER, burst_of
 from lmgateway.wire.deadline import Deadline
 from lmgateway.wire.faults import connection_fault
 from lmgateway.wire.response import Response
@@ -93,6 +94,7 @@ class Connection(Protocol):
         self._linger: Timer | None = None
         self._deadline = Deadline(pool.wheel, self._late)
         self._direct: TCPConnection | None = None
+        self._burst = NEVER
         self.touched = False
 
     # Opening ---------------------------------------------------------------
@@ -105,6 +107,7 @@ class Connection(Protocol):
         # Not by attribute: a TLS transport passes what it lacks on to the socket below it.
         if isinstance(transport, TCPConnection):
             self._direct = transport
+            self._burst = burst_of(transport)
         if getattr(getattr(transport, "protocol", None), "_wrappedProtocol", None) is self:
             # What comes need not pass through the endpoint's wrapper.
             transport.protocol = self  # type: ignore[attr-defined]  # as Twisted itself switches
@@ -130,10 +133,14 @@ class Connection(Protocol):
         self._fed = self._interim = self._lines = 0
         self.touched = False
         self._deadline.set(flight.head_seconds)
+        burst = self._burst
         for piece in flight.pieces:
-            self._write(piece)
+            if burst.is_open:
+                burst.send(self, piece)
+            else:
+                self.send(piece)
 
-    def _write(self, data: bytes) -> None:
+    def send(self, data: bytes) -> None:
         """
         Send, by trying the socket first.
 
@@ -141,6 +148,8 @@ class Connection(Protocol):
         socket takes it: two system calls and a turn of the reactor for nothing,
         where nothing else is queued.
         """
+        if self._stage == _LOST:
+            return
         direct = self._direct
         if (
             direct is not None

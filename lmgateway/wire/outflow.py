@@ -18,6 +18,7 @@ from twisted.internet.tcp import Connection, Server
 from twisted.protocols.policies import ProtocolWrapper
 from zope.interface import implementer
 
+from lmgateway.wire.burst import NEVER, burst_of
 from lmgateway.wire.timers import Timer, Wheel
 
 CONGESTED = 65536
@@ -51,6 +52,7 @@ class Outflow:
 
     __slots__ = (
         "_base",
+        "_burst",
         "_direct",
         "_mark",
         "_moved",
@@ -75,6 +77,7 @@ class Outflow:
         self._owner: Owner | None = owner
         self._base = _descriptor(transport)
         self._direct = transport if isinstance(transport, Connection) else None
+        self._burst = NEVER if self._direct is None else burst_of(transport)
         self._producer: IPushProducer | None = None
         self.watch: Timer | None = None
         self._mark = (0, 0)
@@ -92,7 +95,14 @@ class Outflow:
             set_option(IPPROTO_TCP, TCP_USER_TIMEOUT, int(self.stall_seconds * 1000))
 
     def write(self, data: bytes) -> None:
-        """Send *data*, after whatever waits."""
+        """Send *data*, after whatever waits; at the end of this turn of the reactor."""
+        if self._burst.is_open:
+            self._burst.send(self, data)
+        else:
+            self.send(data)
+
+    def send(self, data: bytes) -> None:
+        """Send *data* now, after whatever waits."""
         direct = self._direct
         if (
             direct is not None
@@ -109,7 +119,7 @@ class Outflow:
                 return
             data = data[sent:]
         self._transport.write(data)
-        if self.watch is None and self._base is not None:
+        if self.watch is None and self._base is not None and self._owner is not None:
             self._watch()
 
     def unsent(self) -> int:

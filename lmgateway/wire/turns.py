@@ -7,10 +7,15 @@ The prefix is seen only in free text, which this service does not write, and
 it takes five calls for each event of each connection.  Three more are between
 the event and the protocol that reads: nearly all events say that a connection
 can be read, and what ``tcp.Connection.doRead`` does then is done here.
+
+And it reads from all that can be read, before anybody acts on it, and sends what
+was written (see ``burst``) at the end: a few dozen times the same thing, while
+its code and data are at hand, instead of a few dozen times a bit of everything.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from select import EPOLLIN
 from typing import Any
 
@@ -20,6 +25,7 @@ from twisted.internet.tcp import Client, Server
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from lmgateway.wire.burst import Burst
 from lmgateway.wire.channel import Channel
 from lmgateway.wire.connection import Connection
 
@@ -29,30 +35,52 @@ _STREAMS = frozenset((Client, Server))
 _AT_ONCE = Server.bufferSize
 _ENDED_BY_HALF = frozenset((Channel, Connection))
 """Protocols that take the end of what comes for the end of all: they need not be asked."""
+_TOGETHER = 16
+"""Streams that are read before anybody acts: of each 64 KiB may have to wait for that."""
 _DONE = Failure(CONNECTION_DONE)
 
 
-def lighten(reactor: object) -> None:
-    """Have *reactor* hand on events without a log's context, if it is the one on epoll."""
+def lighten(reactor: Any) -> None:
+    """Have *reactor* hand on events as told above, if it is the one on epoll."""
     if type(reactor) is EPollReactor:
+        reactor.lmgateway_burst = Burst()  # type: ignore[attr-defined]  # read by burst_of
         turn = _Turn(reactor)
         reactor.doIteration = reactor.doPoll = turn  # type: ignore[method-assign]  # its way in
 
 
 class _Turn:
-    """What ``EPollReactor.doPoll`` does, but for the log's context."""
+    """What ``EPollReactor.doPoll`` does, but for the log's context, and in bursts."""
 
-    __slots__ = ("_act", "_disconnect", "_poll", "_selectables")
+    __slots__ = ("_act", "_burst", "_disconnect", "_poll", "_selectables")
 
     def __init__(self, reactor: Any) -> None:
         self._poll = reactor._poller.poll
         self._selectables: dict[int, Any] = reactor._selectables
         self._act = reactor._doReadOrWrite
         self._disconnect = reactor._disconnectSelectable
+        self._burst: Burst = reactor.lmgateway_burst
 
     def __call__(self, timeout: float | None) -> None:
+        events = self._poll(-1 if timeout is None else timeout, len(self._selectables))
+        burst = self._burst
+        for start in range(0, len(events), _TOGETHER):
+            came = self._read(events[start : start + _TOGETHER])
+            burst.is_open = True
+            for stream, data in came:
+                if not stream.connected or stream._aborting:
+                    continue  # what came before it in this turn ended it
+                try:
+                    stream.protocol.dataReceived(data)
+                except Exception as error:
+                    self._fail(stream, error)
+            burst.end()
+
+    def _read(self, events: Sequence[tuple[int, int]]) -> list[tuple[Any, bytes]]:
+        """Read whatever can be read, answers before requests; see to all else at once."""
         selectables = self._selectables
-        for fd, event in self._poll(-1 if timeout is None else timeout, len(selectables)):
+        requests: list[tuple[Any, bytes]] = []
+        answers: list[tuple[Any, bytes]] = []
+        for fd, event in events:
             stream = selectables.get(fd)
             if stream is None:
                 continue
@@ -69,13 +97,14 @@ class _Turn:
                     self._disconnect(stream, CONNECTION_LOST, True)
                     continue
                 if data:
-                    stream.protocol.dataReceived(data)
+                    (requests if type(stream) is Server else answers).append((stream, data))
                 elif type(stream.protocol) in _ENDED_BY_HALF:
                     stream.connectionLost(_DONE)
                 else:
                     self._disconnect(stream, CONNECTION_DONE, True)
             except Exception as error:
                 self._fail(stream, error)
+        return answers + requests
 
     def _fail(self, stream: Any, error: Exception) -> None:
         """Drop a connection whose protocol failed, as the reactor does."""

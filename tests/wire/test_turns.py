@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from twisted.internet.epollreactor import EPollReactor
@@ -14,6 +16,7 @@ from twisted.internet.testing import MemoryReactor
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
+from lmgateway.wire.outflow import Outflow
 from lmgateway.wire.turns import lighten
 from tests.wire.serving import Server as Serving
 
@@ -140,6 +143,75 @@ class TurnTests(SynchronousTestCase):
         self.assertEqual(factory.connections, set())
         self.assertNotIn(self.server, self.reactor.getReaders())
         self.assertEqual(served.wheel.pending, 0)
+
+    def second(self) -> tuple[socket.socket, Server, Listener]:
+        """Make one more connection on the same reactor."""
+        with socket.create_server(("127.0.0.1", 0)) as listening:
+            theirs = socket.create_connection(listening.getsockname())
+            ours, _ = listening.accept()
+        self.addCleanup(theirs.close)
+        self.addCleanup(ours.close)
+        protocol = Listener()
+        address: Any = ("127.0.0.1", 1)
+        port: Any = None
+        server = Server(ours, protocol, address, port, 2, self.reactor)
+        protocol.makeConnection(server)
+        server.startReading()
+        return theirs, server, protocol
+
+    def both(self, act: Callable[[Server], object]) -> tuple[Listener, Listener]:
+        """Send to two connections; whichever hears of it first does *act* to the other."""
+        theirs, server, protocol = self.second()
+        order = {self.protocol: server, protocol: self.server}
+
+        def heard(listener: Listener, data: bytes) -> None:
+            listener.got.append(data)
+            if len(self.protocol.got) + len(protocol.got) == 1:
+                act(order[listener])
+
+        for each in (self.protocol, protocol):
+            each.dataReceived = partial(heard, each)  # type: ignore[method-assign]
+        self.theirs.send(b"one")
+        theirs.send(b"two")
+        self.reactor.doIteration(1)
+        return self.protocol, protocol
+
+    def test_one_that_was_cut_hears_nothing(self) -> None:
+        """A connection that another's event aborts in the same turn is told nothing more."""
+        one, other = self.both(lambda server: server.abortConnection())
+        self.assertEqual(len(one.got) + len(other.got), 1)
+
+    def test_one_that_pauses_loses_nothing(self) -> None:
+        """What was read of a connection that is then paused is still handed on."""
+        one, other = self.both(lambda server: server.pauseProducing())
+        self.assertEqual([*one.got, *other.got], [b"one", b"two"])
+
+    def test_what_is_written_in_a_turn_leaves_at_its_end(self) -> None:
+        """Writes of ours wait for the end of the turn, and no longer."""
+        served = Serving()
+        sent: list[bytes] = []
+
+        class Owner:
+            def abort(self) -> None:
+                raise AssertionError
+
+            eased = abort
+
+        outflow = Outflow(self.server, served.wheel, 10.0, Owner())
+
+        def answer(data: bytes) -> None:
+            outflow.write(b"answer")
+            self.theirs.setblocking(False)
+            self.assertRaises(BlockingIOError, self.theirs.recv, 9)
+            sent.append(data)
+
+        self.protocol.dataReceived = answer  # type: ignore[method-assign]
+        self.theirs.send(b"ask")
+        self.reactor.doIteration(1)
+        self.assertEqual(sent, [b"ask"])
+        self.assertEqual(self.theirs.recv(9), b"answer")
+        outflow.write(b"late")
+        self.assertEqual(self.theirs.recv(9), b"late")
 
     def test_only_on_epoll(self) -> None:
         """Other reactors are left as they are."""
