@@ -54,7 +54,9 @@ class PlainStartTests(SynchronousTestCase):
         self.assertIn("lmgateway.service.graph", loaded)
         for name in (
             "importlib.metadata",
+            "klein",
             "sqlite3",
+            "werkzeug",
             "zoneinfo",
             "lmgateway.backends.mock",
             "lmgateway.dialects.responses",
