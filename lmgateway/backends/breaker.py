@@ -88,6 +88,7 @@ class Breaker:
     Attributes:
         limits: What it holds to.
         cause: What opened it last.
+        trials: The attempts under way that its state depends on.
     """
 
     def __init__(self, limits: BreakerLimits, now: Callable[[], float], tell: Tell) -> None:
@@ -105,7 +106,7 @@ class Breaker:
         self._open_until = 0.0
         self._open_seconds = limits.open_seconds
         self._cool_until = 0.0
-        self._trials: set[object] = set()
+        self.trials: set[object] = set()
         self._probation = False
         self._force: tuple[Forced, float] | None = None
         self._drained_until = 0.0
@@ -161,7 +162,7 @@ class Breaker:
             return 0.0
         if self._force is not None:
             return min(self._force[1] - now, LONGEST_OPEN)
-        if state == "half_open" and len(self._trials) >= self.limits.trials:
+        if state == "half_open" and len(self.trials) >= self.limits.trials:
             return TRIAL_WAIT
         until = max(self._open_until, self._cool_until)
         if until > now:
@@ -177,13 +178,13 @@ class Breaker:
         if self._own == "open":
             self._change("half_open", "trial")
         if self._own == "half_open":
-            self._trials.add(attempt)
+            self.trials.add(attempt)
 
     def _ended(self, attempt: object) -> bool:
         """Forget an attempt; say whether it was a trial."""
-        if attempt not in self._trials:
+        if attempt not in self.trials:
             return False
-        self._trials.discard(attempt)
+        self.trials.discard(attempt)
         return True
 
     def _succeeded(self, *, on_trial: bool) -> None:
@@ -249,7 +250,7 @@ class Breaker:
             if limit and failures >= limit:
                 self._out_of_reach, self._limited = True, False
                 self._open("probes", self.limits.open_seconds)
-        elif not self._trials and self._open_until <= self._now():
+        elif not self.trials and self._open_until <= self._now():
             if failures:
                 self._reopen("trial_failed", 0.0)
             elif self._out_of_reach:
@@ -291,7 +292,7 @@ class Breaker:
         self.cause = cause
         self._open_seconds = seconds
         self._open_until = self._now() + seconds
-        self._trials.clear()
+        self.trials.clear()
         self._probation = False
         self._calm = False
         self._change("open", cause)
@@ -306,7 +307,7 @@ class Breaker:
         self._consecutive = self._errors = 0
         self._probation = self._limited = False
         self._samples.clear()
-        self._trials.clear()
+        self.trials.clear()
         self._calm = self._force is None and self._drained_until <= self._now()
         if reason is None:
             self._own = "closed"

@@ -141,10 +141,11 @@ class TargetHealth(Breaker):
         self.whole = Pace()
         self._health = health
 
-    def begin(self) -> Watch:
+    def begin(self, now: float | None = None) -> Watch:
         """Note that an attempt is made; it is a trial if the breaker awaits one."""
         self.in_flight += 1
-        now = self._now()
+        if now is None:
+            now = self._now()
         self.retries.note(now)
         watch = Watch(self, now)
         if not self._calm:
@@ -153,17 +154,21 @@ class TargetHealth(Breaker):
 
     def commit(self, watch: Watch) -> None:
         """Learn that an attempt has its first output."""
-        if self._trials and self._ended(watch):
+        if self._ended(watch):
             self.close("recovered")
 
     def end(self, watch: Watch, error: BaseException | None, *, blameless: bool = False) -> None:
         """Learn how an attempt ended."""
         self.in_flight -= 1
-        if error is None and self._calm and self.limits.window:
-            self._succeeded(on_trial=False)
+        window = self.limits.window
+        if error is None and self._calm and window:
+            if (
+                self._errors or len(self._samples) != window
+            ):  # else one good sample goes for another
+                self._succeeded(on_trial=False)
             return
-        on_trial = bool(self._trials) and self._ended(watch)
-        if blameless or not self.limits.window:
+        on_trial = bool(self.trials) and self._ended(watch)
+        if blameless or not window:
             return
         wait = _wait(error)
         verdict = _verdict(error, wait, self.limits.long_wait, committed=watch.committed)
@@ -203,7 +208,7 @@ class Watch:
         """Tell that the first output is there; *pace* is what this was a sample of."""
         self.committed = True
         pace.add(now - self.since, now)
-        if self._target is not None:
+        if self._target is not None and self._target.trials:
             self._target.commit(self)
 
     def end(self, error: BaseException | None, *, blameless: bool = False) -> None:

@@ -24,7 +24,7 @@ from lmgateway.classes import frozen
 from lmgateway.dialects.base import Dialect, Quirks
 from lmgateway.errors import Unsupported, UnsupportedParameter
 from lmgateway.wire import ndjson, sse
-from lmgateway.wire.body import BodyReader
+from lmgateway.wire.body import BodyReader, at_hand
 from lmgateway.wire.client import Response, Target, WireClient
 from lmgateway.wire.timers import Wheel
 
@@ -104,7 +104,7 @@ class HTTPBackend:
         """Give what a call adds to its target's headers."""
         always = ((b"x-request-id", call.request_id.encode()), *call.trace)
         if not call.headers:
-            return (*always, *self.defaults)
+            return (*always, *self.defaults) if self.defaults else always
         own = {
             name: value
             for name, value in call.headers.items()
@@ -143,7 +143,8 @@ class _Attempt:
         self._body: BodyReader | None = None
 
     async def __aenter__(self) -> Reply:
-        backend, request = self._backend, self._call.request
+        backend, call = self._backend, self._call
+        request = call.request
         codec = backend.own.get(request.dialect, backend.codec)
         target = backend.targets.get(codec.path(request) or "")
         if target is None:
@@ -151,10 +152,26 @@ class _Attempt:
                 return counted(request)
             raise Unsupported(f"This model's backend has no {request.endpoint}.")
         try:
-            return await self._ask(codec, target)
+            dropped = _dropped(codec, call, backend.quirks)
+            due, seconds = self._due()
+            document = codec.render(request, call.overrides, backend.quirks)
+            if call.sent is not None:
+                call.sent(document)
+            added = backend.headers(codec, call)
+            response = await backend.client.send(target, document, added, head_seconds=seconds)
+            answer = None
+            if response.code == 200 and not request.stream:
+                answer = at_hand(response, MAX_ANSWER)
+            if answer is None:
+                reply = await self._read(response, codec, due)
+            else:
+                _check(response, codec, stream=False)
+                reply = self._whole(response, answer, codec)
         except BaseException as error:
-            self._leave(error)
+            await self.__aexit__(None, error, None)
             raise
+        reply.dropped = dropped
+        return reply
 
     async def __aexit__(
         self,
@@ -162,39 +179,30 @@ class _Attempt:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._leave(error)
-
-    def _leave(self, error: BaseException | None) -> None:
         if self._body is not None:
             self._body.abort()
         if isinstance(error, BackendError):
             error.backend = self._backend.name
 
-    async def _ask(self, codec: Dialect, target: Target) -> Reply:
+    def _due(self) -> tuple[float, float]:
+        """Say until when the first output must be there, and how long that is."""
         backend, call = self._backend, self._call
-        request, patience = call.request, backend.patience
-        dropped = _dropped(codec, call, backend.quirks)
-        now = backend.wheel.now()
-        longest = patience.first_output if request.stream else patience.whole
+        patience, now = backend.patience, backend.wheel.now()
+        longest = patience.first_output if call.request.stream else patience.whole
         due = min(now + longest, call.commit_by)
-        document = codec.render(request, call.overrides, backend.quirks)
-        if call.sent is not None:
-            call.sent(document)
-        added = backend.headers(codec, call)
-        response = await backend.client.send(target, document, added, head_seconds=_left(due, now))
+        return due, _left(due, now)
+
+    async def _read(self, response: Response, codec: Dialect, due: float) -> Reply:
+        """Read what did not come in one piece, or is not what was asked for."""
+        backend, stream = self._backend, self._call.request.stream
         body = self._body = BodyReader(response, backend.wheel)
         if response.code >= 400:
             raise await self._refusal(response, body, codec, due)
-        _check(response, codec, stream=request.stream)
-        if request.stream:
-            reply = await self._streamed(response, body, codec, due)
-        else:
-            answer = body.at_hand(MAX_ANSWER)
-            if answer is None:
-                answer = await body.whole(MAX_ANSWER, _left(due, backend.wheel.now()))
-            reply = self._whole(response, answer, codec)
-        reply.dropped = dropped
-        return reply
+        _check(response, codec, stream=stream)
+        if stream:
+            return await self._streamed(response, body, codec, due)
+        answer = await body.whole(MAX_ANSWER, _left(due, backend.wheel.now()))
+        return self._whole(response, answer, codec)
 
     async def _refusal(
         self, response: Response, body: BodyReader, codec: Dialect, due: float
@@ -218,7 +226,10 @@ class _Attempt:
             body=answer,
             answer=codec.read_answer(answer),
         )
-        return read_out(reply, self._call.request, codec, backend.quirks)
+        request = self._call.request
+        if not request.hub.get("tools"):
+            return reply
+        return read_out(reply, request, codec, backend.quirks)
 
     async def _streamed(
         self, response: Response, body: BodyReader, codec: Dialect, due: float
@@ -287,4 +298,8 @@ def _dropped(codec: Dialect, call: Call, quirks: Quirks) -> tuple[str, ...]:
 
 
 def _passed_on(response: Response, masked: Callable[[bytes], bytes]) -> dict[bytes, bytes]:
-    return {name: masked(value) for name, value in response.raw_headers if name in _PASSED_ON}
+    passed: dict[bytes, bytes] = {}
+    for name, value in response.raw_headers:
+        if name in _PASSED_ON:
+            passed[name] = masked(value)
+    return passed

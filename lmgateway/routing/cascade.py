@@ -145,7 +145,8 @@ class Cascade:
             if not self._is_plain(policy, tier):
                 return None
             decision = self._known[key] = self._made(exchange, request, policy, tier)
-        injected = 0 if decision.plan is None else decision.plan.injected
+        assert decision.plan is not None, "made with one"
+        injected = decision.plan.injected
         if self.smallest_window is not None and not self._is_small(request, injected):
             return None
         if hint.ask:

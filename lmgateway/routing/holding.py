@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from types import TracebackType
 
-import msgspec
 from msgspec.structs import replace
 
 from lmgateway.backend_errors import BackendTimeout
@@ -19,58 +19,94 @@ from lmgateway.wire.timers import Wheel
 
 
 class Hold:
-    """What an attempt holds: places, and once it has committed its backend's scope."""
+    """
+    What an attempt holds: places, and once it has committed its backend's scope.
 
-    __slots__ = ("_opened", "_settlement", "permits")
+    It is left as a scope: the attempt is settled, its backend closed, and its places are given
+    back, in this order and whatever fails of it.
 
-    def __init__(self) -> None:
+    Attributes:
+        attempt: The attempt, once it is made.
+        watch: Told how the attempt ended, where its target's health is looked after.
+    """
+
+    __slots__ = ("_opened", "_reply", "attempt", "exchange", "permits", "watch")
+
+    def __init__(self, exchange: Exchange) -> None:
+        self.exchange = exchange
         self.permits: tuple[Permit, ...] = ()
+        self.attempt: Attempt | None = None
+        self.watch: Watch | None = None
         self._opened: AbstractAsyncContextManager[Reply] | None = None
-        self._settlement: Settlement | None = None
+        self._reply: Reply | None = None
 
-    def commit(self, opened: AbstractAsyncContextManager[Reply], settlement: Settlement) -> None:
-        """Hold what a committed attempt opened, and how it is settled."""
-        self._opened = opened
-        self._settlement = settlement
+    def commit(self, opened: AbstractAsyncContextManager[Reply], reply: Reply, now: float) -> None:
+        """Hold what a committed attempt opened, and note who answers."""
+        self._opened, self._reply = opened, reply
+        exchange, attempt = self.exchange, self.attempt
+        assert attempt is not None, "only what was made commits"
+        attempt.seconds = now - attempt.started
+        attempt.outcome = "ok"
+        attempt.status = reply.status
+        exchange.tier = attempt.tier
+        exchange.backend = attempt.backend
+        exchange.model = attempt.model
+        exchange.dropped = tuple(reply.dropped)
+        if reply.reader is not None:
+            exchange.progress = reply.reader
+            exchange.first_output = now
 
-    async def let_go(self, error: BaseException | None) -> None:
-        """Settle, close and give back, in this order and whatever fails of it."""
+    def fail(self, error: BaseException, now: float, *, blameless: bool) -> None:
+        """
+        Settle an attempt that did not commit, if one was made.
+
+        Args:
+            blameless: Whether that says nothing of the target.
+        """
+        attempt = self.attempt
+        if attempt is None or self._reply is not None:
+            return
+        attempt.outcome = getattr(error, "kind", "cancelled")
+        attempt.status = getattr(error, "upstream_status", None)
+        attempt.seconds = now - attempt.started
+        self.exchange.account.settle(attempt)
+        if self.watch is not None:
+            self.watch.end(error, blameless=blameless)
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Settle, close and give back."""
         try:
-            if self._settlement is not None:
-                self._settlement.settle(error)
+            if self._reply is not None:
+                self._settle(self._reply, error)
         finally:
             try:
                 if self._opened is not None:
-                    trace = None if error is None else error.__traceback__
-                    await self._opened.__aexit__(type(error) if error else None, error, trace)
+                    await self._opened.__aexit__(kind, error, trace)
             finally:
                 for permit in reversed(self.permits):
                     permit.release()
 
-
-class Settlement(msgspec.Struct):
-    """
-    Settles a committed attempt when its scope is left.
-
-    Attributes:
-        watch: Told how the attempt ended, where its target's health is looked after.
-    """
-
-    exchange: Exchange
-    attempt: Attempt
-    reply: Reply
-    watch: Watch | None
-
-    def settle(self, error: BaseException | None) -> None:
+    def _settle(self, reply: Reply, error: BaseException | None) -> None:
         """Charge what was really used."""
-        exchange, attempt, reply = self.exchange, self.attempt, self.reply
+        exchange, attempt, answer = self.exchange, self.attempt, reply.answer
+        assert attempt is not None, "a reply is an attempt's"
         if self.watch is not None:
             self.watch.end(error)
         if error is not None:
             attempt.outcome = getattr(error, "kind", "cancelled")
-        attempt.usage = exchange.usage = taken(exchange.request, reply)
-        source = reply.reader if reply.answer is None else reply.answer
-        exchange.finish_reason = None if source is None else source.finish_reason
+        if answer is None:
+            usage = taken(exchange.request, reply)
+            reason = None if reply.reader is None else reply.reader.finish_reason
+        else:
+            usage = answer.usage or estimated(exchange.request, reply)
+            reason = answer.finish_reason
+        attempt.usage = exchange.usage = usage
+        exchange.finish_reason = reason
         exchange.account.settle(attempt)
 
 

@@ -41,7 +41,7 @@ from lmgateway.classes import frozen
 from lmgateway.errors import BudgetExhausted, RateLimited, TooManyConcurrent
 from lmgateway.exchange import Attempt, Exchange
 from lmgateway.routing.balance import Target
-from lmgateway.routing.holding import Hold, Settlement
+from lmgateway.routing.holding import Hold
 from lmgateway.routing.queues import Gate, Permit
 from lmgateway.routing.tier import Ladder, Overflow, Step, Tier
 from lmgateway.routing.tried import Barred, Tried
@@ -86,23 +86,29 @@ class Climber:
         """
         return _Climb(self, steps, exchange)
 
-    async def ascend(self, steps: Iterable[Step], exchange: Exchange) -> tuple[Reply, Hold]:
-        """Find the step that commits; give its reply and what it holds."""
+    async def ascend(self, steps: Iterable[Step], climb: _Climb) -> Reply:
+        """Find the step that commits; give its reply, and have *climb* hold what it holds."""
+        exchange = climb.exchange
         tried = self._go_on(exchange) if exchange.attempts else Tried()
         for step in steps:
             if not tried.passes(step):
                 continue
             for target in step.tier.order(exchange):
-                committed = await self._persist(step, target.of(exchange), exchange, tried)
-                if committed is not None:
-                    return committed
+                if target.private is not None:
+                    target = target.of(exchange)
+                if tried.bars(target, step.tier.queue):
+                    continue
+                once = self._once if step.tries == 1 else self._persist
+                reply = await once(step, target, climb, tried)
+                if reply is not None:
+                    return reply
                 if tried.is_final or (tried.failures and self._left(exchange) <= 0):
                     raise tried.verdict(exchange)
             if tried.is_spent:
                 break
-        committed = await self._wait_out(exchange, tried) if tried.later else None
-        if committed is not None:
-            return committed
+        reply = await self._wait_out(climb, tried) if tried.later else None
+        if reply is not None:
+            return reply
         raise tried.verdict(exchange)
 
     def _go_on(self, exchange: Exchange) -> Tried:
@@ -114,41 +120,44 @@ class Climber:
         raise error
 
     async def _persist(
-        self, step: Step, target: Target, exchange: Exchange, tried: Tried
-    ) -> tuple[Reply, Hold] | None:
+        self, step: Step, target: Target, climb: _Climb, tried: Tried
+    ) -> Reply | None:
         """Try one target as often as the plan says; a breaker's trial only once."""
-        if tried.bars(target, step.tier.queue):
-            return None
         health, tries = target.health, step.tries
-        if tries > 1 and health is not None and health.state not in _FREE:
+        if health is not None and health.state not in _FREE:
             tries = 1
         for number in range(tries):
-            if number and not await self._may_retry(number, step, target, exchange, tried):
+            if number and not await self._may_retry(number, step, target, climb, tried):
                 break
             failures = len(tried.failures)
-            committed = await self._once(step, target, exchange, tried)
-            if committed is not None:
-                return committed
+            reply = await self._once(step, target, climb, tried)
+            if reply is not None:
+                return reply
             if len(tried.failures) == failures or not tried.may_repeat(target):
                 break
         return None
 
-    async def _once(
-        self, step: Step, target: Target, exchange: Exchange, tried: Tried
-    ) -> tuple[Reply, Hold] | None:
+    async def _once(self, step: Step, target: Target, climb: _Climb, tried: Tried) -> Reply | None:
         """Make one attempt, once there is a place for it; note it if nothing comes of it."""
-        hold = Hold()
+        exchange = climb.exchange
+        hold = climb.hold = Hold(exchange)
         try:
-            for gate in (step.tier.queue, target.bulkhead):
-                if gate is None:
-                    continue
-                permit = gate.take(exchange.priority)
-                if permit is None:
-                    permit = await self._wait(gate, step, target, exchange, tried)
-                hold.permits += (permit,)
-            return await self._open(step, target, exchange, hold), hold
+            if step.tier.queue is not None or target.bulkhead is not None:
+                await self._take_places(step, target, hold, tried)
+            opened = self._open(step, target, hold)
+            reply = await opened.__aenter__()
+            now = self.wheel.now()
+            hold.commit(opened, reply, now)
+            if target.health is not None and hold.watch is not None:
+                health = target.health
+                hold.watch.commit(
+                    health.whole if reply.reader is None else health.first_output, now
+                )
+            return reply
         except BaseException as error:
-            await hold.let_go(error)
+            blameless = self._is_impatience(error, hold)
+            hold.fail(error, self.wheel.now(), blameless=blameless)
+            await hold.__aexit__(type(error), error, error.__traceback__)
             if not self._is_borne(error, step, target, exchange, tried):
                 raise
         return None
@@ -180,6 +189,16 @@ class Climber:
                 return False
         return True
 
+    async def _take_places(self, step: Step, target: Target, hold: Hold, tried: Tried) -> None:
+        """Take a place of the tier's queue and one of the backend's bulkhead."""
+        for gate in (step.tier.queue, target.bulkhead):
+            if gate is None:
+                continue
+            permit = gate.take(hold.exchange.priority)
+            if permit is None:
+                permit = await self._wait(gate, step, target, hold.exchange, tried)
+            hold.permits += (permit,)
+
     async def _wait(
         self, gate: Gate, step: Step, target: Target, exchange: Exchange, tried: Tried
     ) -> Permit:
@@ -199,34 +218,20 @@ class Climber:
             raise Barred
         return permit
 
-    async def _open(self, step: Step, target: Target, exchange: Exchange, hold: Hold) -> Reply:
-        request, health = exchange.request, target.health
+    def _open(self, step: Step, target: Target, hold: Hold) -> AbstractAsyncContextManager[Reply]:
+        """Begin an attempt; give the scope of its reply."""
+        exchange = hold.exchange
+        request, began = exchange.request, self.wheel.now()
         assert request is not None, "only parsed requests are routed"
-        began = self.wheel.now()
         attempt = Attempt(
             tier=step.tier.name, backend=target.backend.name, model=target.model, started=began
         )
         bound = exchange.account.reserve(attempt, request)
         exchange.attempts.append(attempt)
-        watch = None if health is None else health.begin()
-        opened = target.backend.open(self._call(step, target, request, exchange, bound))
-        try:
-            reply = await opened.__aenter__()
-        except BaseException as error:
-            attempt.outcome = getattr(error, "kind", "cancelled")
-            attempt.status = getattr(error, "upstream_status", None)
-            attempt.seconds = self.wheel.now() - began
-            exchange.account.settle(attempt)
-            if watch is not None:
-                watch.end(error, blameless=self._is_impatience(error, exchange, began))
-            raise
-        now = self.wheel.now()
-        attempt.seconds = now - began
-        hold.commit(opened, Settlement(exchange, attempt, reply, watch))
-        if health is not None and watch is not None:
-            watch.commit(health.whole if reply.reader is None else health.first_output, now)
-        _commit(exchange, attempt, reply, now)
-        return reply
+        hold.attempt = attempt
+        if target.health is not None:
+            hold.watch = target.health.begin(began)
+        return target.backend.open(self._call(step, target, request, exchange, bound))
 
     def _call(
         self,
@@ -254,7 +259,7 @@ class Climber:
         )
 
     async def _may_retry(
-        self, number: int, step: Step, target: Target, exchange: Exchange, tried: Tried
+        self, number: int, step: Step, target: Target, climb: _Climb, tried: Tried
     ) -> bool:
         """Wait before a retry, with full jitter; false if there is to be none, or not yet."""
         longest = min(self.retry_seconds * 2 ** (number - 1), MAX_PAUSE)
@@ -263,15 +268,15 @@ class Climber:
             tried.later += ((self.wheel.now() + wait, step, target),)
             return False
         seconds = wait + self.random.uniform(0, longest)
-        return await self._pause(seconds, target, exchange) and not tried.bars(target)
+        return await self._pause(seconds, target, climb.exchange) and not tried.bars(target)
 
-    async def _wait_out(self, exchange: Exchange, tried: Tried) -> tuple[Reply, Hold] | None:
+    async def _wait_out(self, climb: _Climb, tried: Tried) -> Reply | None:
         """Wait for the first of the targets that asked for long, as no other has answered."""
         due, step, target = min(tried.later, key=itemgetter(0))
         seconds = due - self.wheel.now() + self.random.uniform(0, self.retry_seconds)
-        if not await self._pause(seconds, target, exchange) or tried.bars(target):
+        if not await self._pause(seconds, target, climb.exchange) or tried.bars(target):
             return None
-        return await self._once(step, target, exchange, tried)
+        return await self._once(step, target, climb, tried)
 
     async def _pause(self, seconds: float, target: Target, exchange: Exchange) -> bool:
         """Wait before a retry; false if neither deadline nor budget have room for it."""
@@ -284,16 +289,17 @@ class Climber:
         exchange.waited += seconds
         return True
 
-    def _is_impatience(self, error: BaseException, exchange: Exchange, began: float) -> bool:
+    def _is_impatience(self, error: BaseException, hold: Hold) -> bool:
         """
         Tell whether an attempt ended only because it was given less time than usual.
 
         So it is where the client's own deadline was shorter, or others had taken most of the
         time before.
         """
-        if not isinstance(error, BackendTimeout) or self._left(exchange) > 0:
+        exchange, attempt = hold.exchange, hold.attempt
+        if attempt is None or not isinstance(error, BackendTimeout) or self._left(exchange) > 0:
             return False
-        late = began - exchange.started > self.commit_seconds / 2
+        late = attempt.started - exchange.started > self.commit_seconds / 2
         return late or exchange.patience < self.commit_seconds
 
     def commit_by(self, exchange: Exchange) -> float:
@@ -304,32 +310,25 @@ class Climber:
         return self.commit_by(exchange) - self.wheel.now()
 
 
-def _commit(exchange: Exchange, attempt: Attempt, reply: Reply, now: float) -> None:
-    """Note who answers."""
-    attempt.outcome = "ok"
-    attempt.status = reply.status
-    exchange.tier = attempt.tier
-    exchange.backend = attempt.backend
-    exchange.model = attempt.model
-    exchange.dropped = tuple(reply.dropped)
-    if reply.reader is not None:
-        exchange.progress = reply.reader
-        exchange.first_output = now
-
-
 class _Climb:
-    """One climb, as a scope: see ``Climber.climb``."""
+    """
+    One climb, as a scope: see ``Climber.climb``.
 
-    __slots__ = ("_climber", "_exchange", "_hold", "_steps")
+    Attributes:
+        hold: What its latest attempt holds.
+    """
+
+    __slots__ = ("_climber", "_steps", "exchange", "hold")
+
+    hold: Hold
 
     def __init__(self, climber: Climber, steps: Iterable[Step], exchange: Exchange) -> None:
         self._climber = climber
         self._steps = steps
-        self._exchange = exchange
+        self.exchange = exchange
 
-    async def __aenter__(self) -> Reply:
-        reply, self._hold = await self._climber.ascend(self._steps, self._exchange)
-        return reply
+    def __aenter__(self) -> Coroutine[Any, Any, Reply]:
+        return self._climber.ascend(self._steps, self)
 
     def __aexit__(
         self,
@@ -337,4 +336,4 @@ class _Climb:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> Coroutine[Any, Any, None]:
-        return self._hold.let_go(error)
+        return self.hold.__aexit__(kind, error, trace)

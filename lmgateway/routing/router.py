@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeAlias
 
 from attrs import evolve
 
@@ -27,11 +27,13 @@ from lmgateway.routing.cascade import LIVE, Cascade, Hint
 from lmgateway.routing.classify import read_label
 from lmgateway.routing.deadline import DEADLINE_HEADER, deadline
 from lmgateway.routing.explain import Explaining
-from lmgateway.routing.ladder import Climber, Step
+from lmgateway.routing.ladder import Climber, Step, Tier
 from lmgateway.routing.opening import opened, opening_of
 from lmgateway.routing.paying import PaidSteps, paid_tiers
 from lmgateway.routing.plan import Decision, Plan
 from lmgateway.routing.policy import Directory, Policy
+
+_Named: TypeAlias = tuple[Policy, Tier | None]
 
 
 def _nobody(kind: str, **facts: object) -> None:
@@ -62,22 +64,40 @@ class Router:
         Raises:
             GatewayError: Whatever kept every target from committing.
         """
-        return _Opening(self, exchange)
+        if exchange.headers:  # they may ask for anything
+            return _Opening(self, exchange, None)
+        named = self._named(exchange)
+        decision = self.cascade.plain(exchange, *named)
+        if decision is None or decision.plan is None:
+            return _Opening(self, exchange, named)
+        exchange.mode = decision.mode
+        if decision.mode != "dispatch" or exchange.account.downgrades:
+            return self._scope(decision, exchange)
+        return self.climber.climb(decision.plan, exchange)
 
-    async def begin(self, exchange: Exchange) -> AbstractAsyncContextManager[Reply]:
+    async def begin(
+        self, exchange: Exchange, named: _Named | None
+    ) -> AbstractAsyncContextManager[Reply]:
         """
         Decide; give the scope of the reply, which is entered next.
+
+        Args:
+            named: The profile and the tier that the client's words mean, if that was found out.
 
         Raises:
             GatewayError: If nothing is to be tried.
         """
-        request = exchange.request
-        assert request is not None, "only parsed requests are routed"
         if DEADLINE_HEADER in exchange.headers:
             exchange.patience = deadline(exchange.headers[DEADLINE_HEADER])
-        decision = await self.decide(exchange)
+        decision = await self.decide(exchange, named=named)
         if exchange.headers and _says_true(exchange, "x-lmg-explain") and exchange.expose_routing:
             exchange.explanation = await self.explaining.document(decision, exchange)
+        return self._scope(decision, exchange)
+
+    def _scope(self, decision: Decision, exchange: Exchange) -> AbstractAsyncContextManager[Reply]:
+        """Give the scope of what was decided."""
+        request = exchange.request
+        assert request is not None, "only parsed requests are routed"
         if decision.refusal is not None:
             raise decision.refusal
         if decision.reply is not None or decision.plan is None:
@@ -149,26 +169,21 @@ class Router:
         exchange.model = tier.model
         return tier.model
 
-    async def decide(self, exchange: Exchange, hint: Hint = LIVE) -> Decision:
+    async def decide(
+        self, exchange: Exchange, hint: Hint = LIVE, named: _Named | None = None
+    ) -> Decision:
         """
         Say what is done with a request, and note it on the exchange.
 
         Args:
             hint: What an explanation supposes; live traffic is simply served.
+            named: The profile and the tier that the client's words mean, if that was found out.
 
         Raises:
             UnknownModel: If the name is unknown, or not for this client.
             Forbidden: If the tier is behind the expert gate.
         """
-        request, principal = exchange.request, exchange.principal
-        assert request is not None and principal is not None, "admitted exchanges have both"
-        policy, tier = self.directory.choose(
-            principal,
-            request.model,
-            expert=_says_true(exchange, "x-lmg-expert"),
-            endpoint=request.endpoint,
-        )
-        self._note(exchange, policy)
+        policy, tier = named or self._named(exchange)
         decision = self.cascade.plain(exchange, policy, tier, hint)
         if decision is None:
             decision = await self.cascade.decide(exchange, policy, tier, hint)
@@ -182,6 +197,17 @@ class Router:
             exchange.rules = tuple([rule for rule in followed if rule is not None])
         return decision
 
+    def _named(self, exchange: Exchange) -> _Named:
+        """Find out what a request's words mean."""
+        request, principal = exchange.request, exchange.principal
+        assert request is not None and principal is not None, "admitted exchanges have both"
+        expert = _says_true(exchange, "x-lmg-expert") if exchange.headers else False
+        named = self.directory.choose(
+            principal, request.model, expert=expert, endpoint=request.endpoint
+        )
+        self._note(exchange, named[0])
+        return named
+
     def _note(self, exchange: Exchange, policy: Policy) -> None:
         exchange.mode = policy.mode
         exchange.profile_chain = (policy.name,)
@@ -192,14 +218,15 @@ class Router:
 class _Opening:
     """The scope of one reply: see ``Router.open``."""
 
-    __slots__ = ("_exchange", "_router", "_scope")
+    __slots__ = ("_exchange", "_named", "_router", "_scope")
 
-    def __init__(self, router: Router, exchange: Exchange) -> None:
+    def __init__(self, router: Router, exchange: Exchange, named: _Named | None) -> None:
         self._router = router
         self._exchange = exchange
+        self._named = named
 
     async def __aenter__(self) -> Reply:
-        self._scope = await self._router.begin(self._exchange)
+        self._scope = await self._router.begin(self._exchange, self._named)
         return await self._scope.__aenter__()
 
     def __aexit__(

@@ -19,8 +19,7 @@ _NUMBER = re.compile(r"\s*[+-]?[0-9]{1,9}\s*", re.ASCII)
 def priority(exchange: Exchange, tier: Tier) -> int:
     """Say how urgent a request is that begins at *tier*."""
     principal = exchange.principal
-    text = exchange.headers.get("x-lmg-priority")
-    if text is not None:
+    if exchange.headers and (text := exchange.headers.get("x-lmg-priority")) is not None:
         asked = _whole(text) or 0
         if principal is None or principal.priority_ceiling is None:
             return asked

@@ -26,6 +26,23 @@ from lmgateway.wire.timers import Timer, Wheel
 
 RELEASE_SECONDS = 1.0
 RELEASE_BYTES = 4096
+_TOO_LARGE = "The backend's answer is larger than this gateway accepts."
+
+
+def at_hand(response: Response, limit: int) -> bytes | None:
+    """
+    Give a body that has come whole, and needs no reader; ``None`` if it has not, and has one.
+
+    Raises:
+        ProtocolError: If it is too large.
+    """
+    parts = response.claim() if response.proper_end else None
+    if parts is None:
+        return None
+    body = parts[0] if len(parts) == 1 else b"".join(parts)
+    if len(body) > limit:
+        raise ProtocolError(_TOO_LARGE)
+    return body
 
 
 @implementer(IProtocol)
@@ -104,19 +121,7 @@ class BodyReader:
             due = self._wheel.now() + seconds
             while not self._ended:
                 await self._wait(due)
-        return self._all(certain=certain)
-
-    def at_hand(self, limit: int) -> bytes | None:
-        """Give what ``whole`` would without waiting; ``None`` if it is not all there."""
-        if not self._ended:
-            return None
-        if self._size > limit:
-            self._refuse_size()
-        return self._all(certain=True)
-
-    def _all(self, *, certain: bool) -> bytes:
-        if self._fault is not None:
-            raise self._fault
+        self._raise_fault()
         if certain and not self.proper_end:
             raise ProtocolError("The backend's answer has no length: it may have been cut.")
         return self._take()
@@ -264,7 +269,7 @@ class BodyReader:
 
     # Ending ----------------------------------------------------------------
     def _refuse_size(self) -> None:
-        self._fail(ProtocolError("The backend's answer is larger than this gateway accepts."))
+        self._fail(ProtocolError(_TOO_LARGE))
         self._raise_fault()
 
     def _fail(self, fault: BackendError) -> None:

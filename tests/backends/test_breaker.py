@@ -380,7 +380,7 @@ class AnyHistoryTests(BreakerCase):
         self.assertEqual(bool(wait), bool(target.against()))
         self.assertEqual(target.in_flight, len(live))
         self.assertTrue(0 <= target.errors <= target.samples <= 10)
-        self.assertLessEqual(len(target._trials), 2)
+        self.assertLessEqual(len(target.trials), 2)
         state = "closed"
         for kind, facts in self.told:
             if kind == "breaker" and facts["model"] == "m":
