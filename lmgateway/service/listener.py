@@ -21,6 +21,7 @@ from lmgateway.config.values import is_loopback
 from lmgateway.errors import ConfigError
 from lmgateway.service.port import Place, Port
 from lmgateway.service.resources import Resources
+from lmgateway.wire.accepting import Acceptor
 from lmgateway.wire.server import ServerFactory
 from lmgateway.wire.tls import ServerTLS
 
@@ -133,7 +134,7 @@ class Listener:
         place = port.place
         try:
             if place.handed is None:
-                bound.socket = self._listen(place, bound.factory)
+                bound.socket = self._listen(place, bound.factory, port.limits.stall_seconds)
             else:
                 bound.socket = self._adopt(port, place.handed, bound.factory)
         except CannotListenError as error:
@@ -156,7 +157,10 @@ class Listener:
                 local = _Local._fromListeningDescriptor(reactor, found.fileno(), factory)
                 local.startListening()
                 return local
-            adopted = reactor.adoptStreamPort(found.fileno(), found.family, factory)
+            adopted = Acceptor._fromListeningDescriptor(
+                reactor, found.fileno(), found.family, factory
+            )
+            adopted.startListening()
             adopted.socket.listen(BACKLOG)
             return adopted
 
@@ -168,13 +172,17 @@ class Listener:
         if handle.family != AF_UNIX and not is_loopback(handle.getsockname()[0]):
             raise ConfigError([f"gateway.{self._name}_listen: {port.unguarded}"])
 
-    def _listen(self, place: Place, factory: Factory) -> Any:
+    def _listen(self, place: Place, factory: Factory, stall_seconds: float) -> Any:
         """Open a socket: beside our present one, if only the host changes."""
         reactor: Any = self._resources.reactor
         old = self._bound
         if old is None or old.place.handed or old.place.number != place.number:
-            return reactor.listenTCP(place.number, factory, backlog=BACKLOG, interface=place.host)
+            alone = Acceptor(place.number, factory, BACKLOG, place.host, reactor)
+            alone.stall_seconds = stall_seconds
+            alone.startListening()
+            return alone
         beside = _Beside(place.number, factory, BACKLOG, place.host, reactor)
+        beside.stall_seconds = stall_seconds
         _share(old.socket, True)
         try:
             beside.startListening()
@@ -192,11 +200,11 @@ class Listener:
         return _Bound(port.place, port.tls, certificate, wrapped, socket)
 
 
-class _Beside(Socket):
+class _Beside(Acceptor):
     """A socket on the port number of one that is open, until that is closed."""
 
     def createInternetSocket(self) -> socket:  # noqa: N802  # twisted's own name
-        made: socket = Socket.createInternetSocket(self)
+        made = Acceptor.createInternetSocket(self)
         made.setsockopt(SOL_SOCKET, SO_REUSEPORT, True)
         return made
 

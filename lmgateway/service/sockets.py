@@ -18,6 +18,7 @@ from lmgateway.errors import ConfigError
 from lmgateway.service.listener import BACKLOG, certificate_of
 from lmgateway.service.port import Place, Port
 from lmgateway.service.resources import Resources
+from lmgateway.wire.accepting import tune
 from lmgateway.wire.tls import ServerTLS
 
 
@@ -71,10 +72,11 @@ class SharedPort:
                 found = kept[:1] or (self._found(port, place.handed),)
                 sockets = found * self.wanted
             else:
-                sockets = kept or (_reserved(place.host, number),)
+                patience = port.limits.stall_seconds
+                sockets = kept or (_reserved(place.host, number, patience),)
                 number = sockets[0].getsockname()[1]
                 more = self.wanted - len(sockets)
-                sockets += tuple(_listening(place.host, number) for _ in range(more))
+                sockets += tuple(_listening(place.host, number, patience) for _ in range(more))
         except OSError as error:
             raise ConfigError(
                 [f"cannot listen on {place.host}:{number} (client port): {error.strerror}"]
@@ -139,19 +141,22 @@ class SharedPort:
         return found
 
 
-def _reserved(host: str, number: int) -> socket.socket:
+def _reserved(host: str, number: int, stall_seconds: float) -> socket.socket:
     """Open the first socket, on a port number that nobody else has."""
     alone = _bound(host, number, shared=False)
     try:
-        return _listening(host, alone.getsockname()[1], after=alone)
+        return _listening(host, alone.getsockname()[1], stall_seconds, after=alone)
     finally:
         alone.close()
 
 
-def _listening(host: str, number: int, after: socket.socket | None = None) -> socket.socket:
+def _listening(
+    host: str, number: int, stall_seconds: float, after: socket.socket | None = None
+) -> socket.socket:
     if after is not None:
         after.close()
     made = _bound(host, number, shared=True)
+    tune(made, stall_seconds)
     made.listen(BACKLOG)
     return made
 

@@ -9,7 +9,6 @@ then, whether it moves.  Twisted itself would wait for ever.
 
 from __future__ import annotations
 
-from socket import IPPROTO_TCP, SO_KEEPALIVE, SOL_SOCKET, TCP_NODELAY, TCP_USER_TIMEOUT
 from typing import Any, Protocol
 
 from twisted.internet.abstract import FileDescriptor
@@ -18,6 +17,7 @@ from twisted.internet.tcp import Connection, Server
 from twisted.protocols.policies import ProtocolWrapper
 from zope.interface import implementer
 
+from lmgateway.wire.accepting import Served, tune
 from lmgateway.wire.burst import NEVER, burst_of
 from lmgateway.wire.timers import Timer, Wheel
 
@@ -86,13 +86,13 @@ class Outflow:
         self.paused = False
 
     def tune(self) -> None:
-        """Send small writes at once; have the kernel notice peers that vanish."""
+        """Set the connection's options, unless it was accepted with them."""
         base = self._base
-        if base.__class__ is Server:  # and not what serves local sockets, which descends from it
-            set_option = base.socket.setsockopt
-            set_option(IPPROTO_TCP, TCP_NODELAY, 1)
-            set_option(SOL_SOCKET, SO_KEEPALIVE, 1)
-            set_option(IPPROTO_TCP, TCP_USER_TIMEOUT, int(self.stall_seconds * 1000))
+        if base.__class__ is Served:
+            if base.patience != int(self.stall_seconds * 1000):
+                tune(base.socket, self.stall_seconds)
+        elif base.__class__ is Server:  # and not what serves local sockets, which descends from it
+            tune(base.socket, self.stall_seconds)
 
     def write(self, data: bytes) -> None:
         """Send *data*, after whatever waits; at the end of this turn of the reactor."""

@@ -25,13 +25,14 @@ from twisted.internet.tcp import Client, Server
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from lmgateway.wire.accepting import Served
 from lmgateway.wire.burst import Burst
 from lmgateway.wire.channel import Channel
 from lmgateway.wire.connection import Connection
 
 _log = Logger()
 
-_STREAMS = frozenset((Client, Server))
+_STREAMS = frozenset((Client, Server, Served))
 _AT_ONCE = Server.bufferSize
 _ENDED_BY_HALF = frozenset((Channel, Connection))
 """Protocols that take the end of what comes for the end of all: they need not be asked."""
@@ -97,7 +98,7 @@ class _Turn:
                     self._disconnect(stream, CONNECTION_LOST, True)
                     continue
                 if data:
-                    (requests if type(stream) is Server else answers).append((stream, data))
+                    (answers if type(stream) is Client else requests).append((stream, data))
                 elif type(stream.protocol) in _ENDED_BY_HALF:
                     stream.connectionLost(_DONE)
                 else:

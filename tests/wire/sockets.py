@@ -27,6 +27,7 @@ from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 
+from lmgateway.wire.accepting import Acceptor
 from lmgateway.wire.limits import Limits
 from lmgateway.wire.routes import Routes
 from lmgateway.wire.server import ServerFactory
@@ -71,7 +72,8 @@ class SocketCase(TestCase):
         self.factory = ServerFactory(routes, self.door, limits, self.wheel, tls is not None)
         wrapped = self.factory if tls is None else tls.wrap(self.factory, reactor)
         if path is None:
-            port = reactor.listenTCP(0, wrapped, interface="127.0.0.1")
+            port = Acceptor(0, wrapped, 50, "127.0.0.1", reactor)
+            port.startListening()
             self.port = port.getHost().port
         else:
             port = reactor.listenUNIX(path, wrapped)
