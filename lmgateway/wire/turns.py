@@ -66,7 +66,8 @@ class _Turn:
         burst = self._burst
         for start in range(0, len(events), _TOGETHER):
             came = self._read(events[start : start + _TOGETHER])
-            burst.is_open = True
+            # One alone has nothing to wait for: its client would, until all else is done.
+            burst.is_open = len(came) > 1
             for stream, data in came:
                 if not stream.connected or stream._aborting:
                     continue  # what came before it in this turn ended it

@@ -186,10 +186,8 @@ class TurnTests(SynchronousTestCase):
         one, other = self.both(lambda server: server.pauseProducing())
         self.assertEqual([*one.got, *other.got], [b"one", b"two"])
 
-    def test_what_is_written_in_a_turn_leaves_at_its_end(self) -> None:
-        """Writes of ours wait for the end of the turn, and no longer."""
-        served = Serving()
-        sent: list[bytes] = []
+    def _answers(self) -> Outflow:
+        """Give what writes to the first connection, whenever that hears of something."""
 
         class Owner:
             def abort(self) -> None:
@@ -197,21 +195,47 @@ class TurnTests(SynchronousTestCase):
 
             eased = abort
 
-        outflow = Outflow(self.server, served.wheel, 10.0, Owner())
+        outflow = Outflow(self.server, Serving().wheel, 10.0, Owner())
 
         def answer(data: bytes) -> None:
             outflow.write(b"answer")
-            self.theirs.setblocking(False)
-            self.assertRaises(BlockingIOError, self.theirs.recv, 9)
-            sent.append(data)
+
+        self.protocol.dataReceived = answer  # type: ignore[method-assign]
+        self.theirs.setblocking(False)
+        return outflow
+
+    def test_what_is_written_in_a_turn_leaves_at_its_end(self) -> None:
+        """Where several connections are served, writes of ours wait for all, and no longer."""
+        outflow = self._answers()
+        seen: list[bytes] = []
+
+        def hear(data: bytes) -> None:
+            outflow.write(b"more")
+            self.assertRaises(BlockingIOError, self.theirs.recv, 99)
+            seen.append(data)
+
+        theirs, _, protocol = self.second()
+        protocol.dataReceived = hear  # type: ignore[method-assign]
+        self.theirs.send(b"ask")
+        theirs.send(b"ask too")
+        self.reactor.doIteration(1)
+        self.assertEqual(seen, [b"ask too"])
+        self.assertEqual(sorted(self.theirs.recv(99)), sorted(b"answermore"))
+        outflow.write(b"late")
+        self.assertEqual(self.theirs.recv(9), b"late")
+
+    def test_what_is_written_alone_leaves_at_once(self) -> None:
+        """Where one connection is served, nothing waits for what is done after it is written."""
+        outflow = self._answers()
+
+        def answer(data: bytes) -> None:
+            outflow.write(b"answer")
+            self.assertEqual(self.theirs.recv(9), b"answer")
 
         self.protocol.dataReceived = answer  # type: ignore[method-assign]
         self.theirs.send(b"ask")
         self.reactor.doIteration(1)
-        self.assertEqual(sent, [b"ask"])
-        self.assertEqual(self.theirs.recv(9), b"answer")
-        outflow.write(b"late")
-        self.assertEqual(self.theirs.recv(9), b"late")
+        self.assertEqual(self.flushLoggedErrors(), [])
 
     def test_only_on_epoll(self) -> None:
         """Other reactors are left as they are."""
