@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from klein import Klein
+
 from lmgateway.classes import frozen
 from lmgateway.dialects.anthropic import ANTHROPIC
 from lmgateway.surfaces.intake import Answering, Intake
-from lmgateway.wire.app import App
 from lmgateway.wire.request import Request
 
 
@@ -21,7 +22,7 @@ class AnthropicSurface:
     """The routes."""
 
     intake: Intake
-    app: ClassVar[App] = App()
+    app: ClassVar[Klein] = Klein()
 
     @app.route("/v1/messages", methods=["POST"])
     def messages(self, request: Request) -> Answering:

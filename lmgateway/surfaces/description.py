@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import ClassVar
 
+from klein import Klein
+
 from lmgateway.classes import frozen
 from lmgateway.surfaces.answers import Answers
-from lmgateway.wire.app import App
 from lmgateway.wire.identity import request_id
 from lmgateway.wire.request import Request
 from lmgateway.wire.viewer import MEDIA, viewer
@@ -24,7 +25,7 @@ class DescriptionSurface:
 
     answers: Answers
     document: Callable[[], bytes]
-    app: ClassVar[App] = App()
+    app: ClassVar[Klein] = Klein()
 
     @app.route("/openapi.json", methods=["GET"])
     async def openapi(self, request: Request) -> None:

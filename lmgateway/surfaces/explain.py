@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from klein import Klein
+
 from lmgateway.classes import frozen
 from lmgateway.dialects.openai import OPENAI
 from lmgateway.surfaces.intake import Answering, Intake
-from lmgateway.wire.app import App
 from lmgateway.wire.request import Request
 
 
@@ -26,7 +27,7 @@ class ExplainSurface:
     """
 
     intake: Intake
-    app: ClassVar[App] = App()
+    app: ClassVar[Klein] = Klein()
 
     @app.route("/v1/route/explain", methods=["POST"])
     def explain(self, request: Request) -> Answering:

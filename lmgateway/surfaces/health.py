@@ -10,11 +10,12 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any, ClassVar
 
+from klein import Klein
+
 from lmgateway.classes import frozen
 from lmgateway.dialects.document import encode
 from lmgateway.surfaces.answers import Answers
 from lmgateway.telemetry.traffic import Stats, Traffic
-from lmgateway.wire.app import App
 from lmgateway.wire.request import Request
 
 SETUP_URL = "https://github.com/lmgateway/lmgateway#readme"
@@ -40,7 +41,7 @@ class HealthSurface:
     leaving: Callable[[], bool]
     refusing: Callable[[], bool]
     stats: Callable[[], Awaitable[Stats]] | None = None
-    app: ClassVar[App] = App()
+    app: ClassVar[Klein] = Klein()
 
     @app.route("/healthz", methods=["GET"])
     @app.route("/livez", methods=["GET"])

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+from klein import Klein
+
 from lmgateway.classes import frozen
 from lmgateway.dialects.document import encode
 from lmgateway.governance.admission import Admission
@@ -13,7 +15,6 @@ from lmgateway.governance.sheet import LimitLine, LimitLines, sheet
 from lmgateway.principal import Principal
 from lmgateway.routing.policy import Directory
 from lmgateway.surfaces.answers import Answers
-from lmgateway.wire.app import App
 from lmgateway.wire.request import Request
 
 _LIMITS = ("requests", "tokens", "concurrency")
@@ -26,7 +27,7 @@ class MeSurface:
     answers: Answers
     directory: Directory
     admission: Admission
-    app: ClassVar[App] = App()
+    app: ClassVar[Klein] = Klein()
 
     @app.route("/v1/me", methods=["GET"])
     async def me(self, request: Request) -> None:

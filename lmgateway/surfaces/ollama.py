@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import ClassVar
 
+from klein import Klein
+
 from lmgateway.chat import Endpoint
 from lmgateway.classes import frozen
 from lmgateway.dialects.ollama import OLLAMA
@@ -28,7 +30,6 @@ from lmgateway.errors import GatewayError, MalformedRequest, UnknownModel
 from lmgateway.routing.policy import Directory
 from lmgateway.surfaces.answers import Answers
 from lmgateway.surfaces.intake import Answering, Intake
-from lmgateway.wire.app import App
 from lmgateway.wire.request import Request
 
 MAX_LOAD = 512
@@ -48,7 +49,7 @@ class OllamaSurface:
     answers: Answers
     directory: Directory
     wall: Callable[[], float]
-    app: ClassVar[App] = App()
+    app: ClassVar[Klein] = Klein()
 
     @app.route("/api/chat", methods=["POST"])
     async def chat(self, request: Request) -> None:

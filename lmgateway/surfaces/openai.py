@@ -10,12 +10,13 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from klein import Klein
+
 from lmgateway.classes import frozen
 from lmgateway.dialects.completions import COMPLETIONS
 from lmgateway.dialects.openai import OPENAI
 from lmgateway.surfaces.intake import Answering, Intake
 from lmgateway.surfaces.models import Models
-from lmgateway.wire.app import App
 from lmgateway.wire.request import Request
 
 
@@ -25,7 +26,7 @@ class OpenAISurface:
 
     intake: Intake
     models: Models
-    app: ClassVar[App] = App()
+    app: ClassVar[Klein] = Klein()
 
     @app.route("/v1/chat/completions", methods=["POST"])
     @app.route("/chat/completions", methods=["POST"])

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from inspect import cleandoc
 
+from klein import Klein
+
 from lmgateway.surfaces.door import OPEN_PATHS
 from lmgateway.surfaces.shapes import (
     ANTHROPIC_FAULT,
@@ -14,7 +16,6 @@ from lmgateway.surfaces.shapes import (
     WELL,
     Schema,
 )
-from lmgateway.wire.app import App
 from lmgateway.wire.openapi import Content, Document, Operation, document, own_version
 from lmgateway.wire.viewer import MEDIA
 
@@ -28,7 +29,7 @@ _ABOUT = (
 )
 
 
-def client_document(apps: Iterable[App], *, is_open: bool) -> Document:
+def client_document(apps: Iterable[Klein], *, is_open: bool) -> Document:
     """
     Give the document.
 
@@ -39,20 +40,21 @@ def client_document(apps: Iterable[App], *, is_open: bool) -> Document:
     return document("lmgateway", own_version(), found, SCHEMES, _ABOUT)
 
 
-def _operations(app: App, *, is_open: bool) -> Iterator[Operation]:
-    for route in app.routes:
-        text = cleandoc(route.function.__doc__ or "")
-        for method in sorted(route.methods - {"HEAD"}):
-            body, answer, stream = _shape(route.path)
-            public = is_open or route.path.encode() in OPEN_PATHS
+def _operations(app: Klein, *, is_open: bool) -> Iterator[Operation]:
+    for rule in app.url_map.iter_rules():
+        route = app.endpoints[rule.endpoint]
+        text = cleandoc(getattr(route, "__original__", route).__doc__ or "")
+        for method in sorted((rule.methods or set()) - {"HEAD"}):
+            body, answer, stream = _shape(rule.rule)
+            public = is_open or rule.rule.encode() in OPEN_PATHS
             yield Operation(
                 method=method,
-                path=route.path,
-                tag=_tag(route.path),
+                path=rule.rule,
+                tag=_tag(rule.rule),
                 summary=text.partition("\n")[0],
                 description=" ".join(text.split()),
                 body=None if body is None else Content(of=body),
-                answers=dict(_answers(route.path, answer, stream)),
+                answers=dict(_answers(rule.rule, answer, stream)),
                 security=() if public else ("key", "x-api-key"),
             )
 

@@ -1,9 +1,12 @@
 """
-From requests to routes, at the price of a dictionary look-up.
+From requests to Klein routes, at the price of a dictionary look-up.
 
-Nearly all of our routes are fixed paths, so those are looked up in a table of
-``(method, path)``; the apps are asked for the others one after the other.  The
-apps are ours (``wire.app``), or Klein's (``wire.klein_app``).
+Klein binds a werkzeug map and builds several objects for each request.  Nearly
+all of our routes are fixed paths, so those are looked up in a table of
+``(method, path)``; rules with variable parts go through werkzeug, one adapter
+kept per app.  A fixed route's handler is found once, and called without the
+wrapper that Klein puts round it.  Unlike Klein's resource this never redirects,
+never writes HTML and never logs a client's mistake.
 
 A handler answers through its request and returns nothing.  When the client
 leaves, the handler's Deferred is cancelled, and that is the only signal.
@@ -11,26 +14,25 @@ leaves, the handler's Deferred is cancelled, and that is the only signal.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from types import CoroutineType
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 from urllib.parse import unquote_to_bytes
 
+from klein import Klein
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
+from werkzeug.exceptions import HTTPException, MethodNotAllowed
+from werkzeug.routing import MapAdapter, Rule
 
-from lmgateway.wire.app import App, Call
 from lmgateway.wire.request import Request
 from lmgateway.wire.running import Running
 
-if TYPE_CHECKING:
-    from klein import Klein
-
-    from lmgateway.wire.klein_app import KleinApp
-
 _log = Logger()
+
+Call = Callable[[Request], object]
 
 
 class Fallback(Protocol):
@@ -55,32 +57,42 @@ class Routes:
     The routes of one port.
 
     Args:
-        apps: Apps, each bound to its instance; the first that matches answers.
+        apps: Klein apps, each bound to its instance; the first that matches answers.
         fallback: Answers everything else.
 
     Raises:
         ValueError: If a route names no methods, or two name the same path and method.
     """
 
-    def __init__(self, apps: Sequence[App | Klein], fallback: Fallback) -> None:
+    def __init__(self, apps: Sequence[Klein], fallback: Fallback) -> None:
         self._fallback = fallback
         self._fixed: dict[tuple[bytes, bytes], Call] = {}
         self._paths: dict[bytes, set[str]] = {}
-        self._open: list[App | KleinApp] = []
+        self._open: list[tuple[Klein, MapAdapter]] = []
         for app in apps:
-            self._add(app if isinstance(app, App) else _klein(app))
+            self._add(app)
 
-    def _add(self, app: App | KleinApp) -> None:
-        for rule, methods, call in app.fixed():
-            path = rule.encode()
-            for method in methods:
-                key = (method.encode(), path)
-                if key in self._fixed:
-                    raise ValueError(f"Two routes answer {method} {rule}.")
-                self._fixed[key] = call
-            self._paths.setdefault(path, set()).update(methods)
-        if app.is_variable:
-            self._open.append(app)
+    def _add(self, app: Klein) -> None:
+        variable = False
+        for rule in app.url_map.iter_rules():
+            if not rule.methods:
+                raise ValueError(f"The route {rule.rule} names no methods.")
+            if rule.arguments:
+                variable = True
+            else:
+                self._add_fixed(app, rule, rule.methods)
+        if variable:
+            self._open.append((app, app.url_map.bind("localhost")))
+
+    def _add_fixed(self, app: Klein, rule: Rule, methods: Iterable[str]) -> None:
+        path = rule.rule.encode()
+        call = _bound(app, rule.endpoint)
+        for method in methods:
+            key = (method.encode(), path)
+            if key in self._fixed:
+                raise ValueError(f"Two routes answer {method} {rule.rule}.")
+            self._fixed[key] = call
+        self._paths.setdefault(path, set()).update(methods)
 
     def dispatch(self, request: Request) -> None:
         """Have the matching route, or the fallback, answer."""
@@ -100,17 +112,24 @@ class Routes:
             self._check(request)
 
     def _find(self, request: Request) -> Call:
-        """Match the path against those with variable parts."""
+        """Match the path against the rules with variable parts."""
         fallback = self._fallback
         path = decoded(request.path)
         if path is None:
             return fallback.not_found
         method = request.method.decode()
         allow = set(self._paths.get(request.path, ()))
-        for app in self._open:
-            call = app.find(path, method, allow)
-            if call is not None:
-                return call
+        for app, adapter in self._open:
+            try:
+                rule, values = adapter.match(path, method, return_rule=True)
+            except MethodNotAllowed as error:
+                allow.update(error.valid_methods or ())
+            except HTTPException:
+                continue
+            else:
+                if not rule.arguments:
+                    continue  # another spelling of a fixed path, which has but one
+                return partial(_execute, app, rule.endpoint, values)
         if allow:
             return partial(fallback.method_not_allowed, allow=tuple(sorted(allow)))
         return fallback.not_found
@@ -143,10 +162,16 @@ class Routes:
             request.respond(500, (), b"")
 
 
-def _klein(app: Klein) -> KleinApp:
-    from lmgateway.wire.klein_app import KleinApp  # with Klein; the client port has no use for it
+def _bound(app: Klein, endpoint: str) -> Call:
+    """The handler of *endpoint*, as ``app.execute_endpoint`` would find it each time."""
+    function = getattr(app.endpoints[endpoint], "__original__", None)
+    if function is None or app._instance is None:
+        return partial(app.execute_endpoint, endpoint)
+    return partial(function, app._instance)
 
-    return KleinApp(app)
+
+def _execute(app: Klein, endpoint: str, values: Mapping[str, object], request: Request) -> object:
+    return app.execute_endpoint(endpoint, request, **values)
 
 
 def decoded(path: bytes) -> str | None:

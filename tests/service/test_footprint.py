@@ -54,9 +54,7 @@ class PlainStartTests(SynchronousTestCase):
         self.assertIn("lmgateway.service.graph", loaded)
         for name in (
             "importlib.metadata",
-            "klein",
             "sqlite3",
-            "werkzeug",
             "zoneinfo",
             "lmgateway.backends.mock",
             "lmgateway.dialects.responses",

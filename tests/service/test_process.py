@@ -133,7 +133,7 @@ class ProcessTests(SynchronousTestCase):
             "try:\n"
             "    makeService({'config': '/not/there'})\n"
             "except SystemExit:\n"
-            "    assert 'lmgateway.service.tap' not in sys.modules\n"
+            "    assert 'klein' not in sys.modules and 'twisted.web' not in sys.modules\n"
         )
         done = subprocess.run(
             [sys.executable, "-c", code],
