@@ -11,14 +11,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from types import TracebackType
 
-import msgspec
 from attrs import field
 
 from lmgateway.classes import define, frozen
 from lmgateway.errors import Overloaded, Unrecordable
 from lmgateway.exchange import Exchange
 from lmgateway.governance.accounts import ExchangeAccount
-from lmgateway.governance.bills import Bill, Spending
+from lmgateway.governance.bills import Spending
 from lmgateway.governance.budgets import Budgets
 from lmgateway.governance.ledger import Ledger
 from lmgateway.governance.limits import Counters, Limits
@@ -79,19 +78,23 @@ class Admission:
         return min(max(self.tally.held / self.max_in_flight, SHORTEST_WAIT), LONGEST_WAIT)
 
     def admit(self, exchange: Exchange) -> Admitted:
-        """Give the scope that holds a place for the exchange until it ends."""
-        bill = Bill(exchange, self.prices, self.budgets, self.tally.spending)
-        account = ExchangeAccount(exchange, self.limits, bill, self.ledger.record)
-        exchange.account = account
-        return Admitted(self, account, exchange.started)
+        """Give the scope that holds a place for the exchange until it ends: its account."""
+        account = exchange.account = Admitted(
+            exchange,
+            self.prices,
+            self.budgets,
+            self.tally.spending,
+            _limits=self.limits,
+            _record=self.ledger.record,
+            _admission=self,
+        )
+        return account
 
 
-class Admitted(msgspec.Struct, eq=False):
-    """The scope of one exchange: see ``Admission.admit``."""
+class Admitted(ExchangeAccount, kw_only=True):
+    """An account that is a scope, too: see ``Admission.admit``."""
 
     _admission: Admission
-    _account: ExchangeAccount
-    _started: float
 
     def __enter__(self) -> None:
         """
@@ -102,12 +105,13 @@ class Admitted(msgspec.Struct, eq=False):
             Unrecordable: If it could not be taken down what is used.
             LimitError: If whoever asks has had too much.
         """
-        admission, tally = self._admission, self._admission.tally
+        admission = self._admission
         if admission.fail_closed and admission.unrecordable:
             raise Unrecordable("Usage cannot be recorded now.", retry_after=1)
+        tally = admission.tally
         if tally.in_flight >= admission.max_in_flight:
             raise Overloaded("The gateway is full.", retry_after=admission.wait())
-        self._account.open()
+        self.open()
         tally.in_flight += 1
 
     def __exit__(
@@ -118,6 +122,6 @@ class Admitted(msgspec.Struct, eq=False):
     ) -> None:
         admission, tally = self._admission, self._admission.tally
         tally.in_flight -= 1
-        held = admission.now() - self._started
+        held = admission.now() - self._exchange.started
         tally.held += (held - tally.held) * (_EASE if tally.held else 1.0)
-        self._account.close(error)
+        self.leave(error)

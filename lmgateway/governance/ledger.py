@@ -77,9 +77,11 @@ class Sum:
             self.requests += 1
         self.input_tokens += record.input_tokens
         self.output_tokens += record.output_tokens
-        self.cached_read += record.cached_read
-        self.cached_write += record.cached_write
-        self.reasoning += record.reasoning
+        if record.cached_read or record.cached_write:
+            self.cached_read += record.cached_read
+            self.cached_write += record.cached_write
+        if record.reasoning:
+            self.reasoning += record.reasoning
         if record.estimated:
             self.estimated += 1
         if record.cost is None:
@@ -159,21 +161,20 @@ class Ledger:
         """Take down a settled attempt of an exchange."""
         self._number += 1
         principal, request, now = exchange.principal, exchange.request, self._wall()
-        told = attempt.usage
-        if told is None or request is None or request.endpoint == "count_tokens":
+        usage = told = attempt.usage
+        if usage is None or request is None or request.endpoint == "count_tokens":
             usage = _NOTHING
-        else:
-            usage = told
         client, group = ("", "") if principal is None else (principal.name, principal.group)
         tier, model, outcome = attempt.tier, attempt.model, attempt.outcome
+        chain, attempts = exchange.profile_chain, exchange.attempts
         record = Record(
             f"{self._run}-{self._number}",
             now,
             exchange.id,
-            _place(exchange.attempts, attempt),
+            len(attempts) if attempts and attempts[-1] is attempt else _place(attempts, attempt),
             client,
             group,
-            exchange.profile_chain[-1] if exchange.profile_chain else "",
+            chain[-1] if chain else "",
             tier,
             attempt.backend,
             model,
@@ -181,7 +182,7 @@ class Ledger:
             outcome,
             told is not None
             and attempt.purpose == "answer"
-            and (not outcome.startswith("insufficient") or bool(exchange.insufficient)),
+            and (outcome == "ok" or not _is_set_aside(exchange, outcome)),
             usage.input_tokens,
             usage.output_tokens,
             usage.cached_read,
@@ -306,8 +307,13 @@ class Ledger:
         return self._spool is not None and (self._spool.failing or self._spool.full)
 
 
+def _is_set_aside(exchange: Exchange, outcome: str) -> bool:
+    """Say whether an answer was not good enough, and is not sent for want of a better."""
+    return outcome.startswith("insufficient") and not exchange.insufficient
+
+
 def _place(attempts: list[Attempt], attempt: Attempt) -> int:
-    """Say which one it is, from 1; nearly always the last."""
+    """Say which one it is, from 1."""
     place = len(attempts)
     while place > 1 and attempts[place - 1] is not attempt:
         place -= 1

@@ -86,6 +86,7 @@ class Limits:
         tiers: Of each tier that is limited.
         backends: Of each backend that is limited.
         of_targets: Whether attempts are counted.
+        of_nobody: Whether nothing is limited but single clients, profiles and attempts.
         sliding: Whether sliding windows are used.
         enforced: Whether any limit refuses anything.
         meaning: What a model name stands for.
@@ -109,11 +110,16 @@ class Limits:
     meaning: Meaning = _no_meaning
     tell: Callable[..., None] = _tell_nobody
     of_targets: bool = field(init=False)
+    of_nobody: bool = field(init=False)
     _known: Known[Bounds] = field(factory=Known, init=False)
 
     @of_targets.default
     def _counts_attempts(self) -> bool:
         return bool(self.tiers or self.backends)
+
+    @of_nobody.default
+    def _limits_nobody(self) -> bool:
+        return not self.groups and self.everyone is UNLIMITED and self.nearby is UNLIMITED
 
     @classmethod
     def of(
@@ -188,6 +194,8 @@ class Limits:
         """Give the scopes of a request, but for its profile's and its attempts'."""
         principal = exchange.principal
         assert principal is not None, "the door names everyone"
+        if self.of_nobody and principal.allowance is UNLIMITED:
+            return ()
         bounds = self.bounds(principal)
         scopes = self._overridden(bounds, exchange) if bounds.owners else bounds.usual
         if self.nearby is not UNLIMITED:

@@ -17,7 +17,6 @@ from lmgateway.errors import BudgetExhausted, LimitError, RateLimited
 from lmgateway.exchange import Attempt, Exchange
 from lmgateway.governance.accounts import ExchangeAccount
 from lmgateway.governance.admission import Admission, Admitted
-from lmgateway.governance.bills import Bill
 from lmgateway.governance.counters import Scope
 from lmgateway.governance.limits import Limits
 from lmgateway.governance.shared import SharedCounters, SharedScope
@@ -26,8 +25,8 @@ from lmgateway.principal import Principal, Standing
 from lmgateway.stores.slate import Lock
 
 
-class SharedAccount(ExchangeAccount, kw_only=True):
-    """The account of one exchange: see ``ExchangeAccount``."""
+class SharedAccount(Admitted, kw_only=True):
+    """The account of one exchange, and its scope: see ``ExchangeAccount`` and ``Admitted``."""
 
     _lock: Lock
 
@@ -70,12 +69,6 @@ class SharedAccount(ExchangeAccount, kw_only=True):
         with self._lock:
             ExchangeAccount.settle(self, attempt)
 
-
-class SharedAdmitted(Admitted):
-    """The scope of one exchange: see ``Admitted``."""
-
-    _lock: Lock
-
     def __enter__(self) -> None:
         """Take a place."""
         with self._lock:
@@ -96,13 +89,19 @@ class SharedAdmission(Admission):
     """Lets exchanges in: see ``Admission``."""
 
     def admit(self, exchange: Exchange) -> Admitted:
-        """Give the scope that holds a place for the exchange until it ends."""
+        """Give the scope that holds a place for the exchange until it ends: its account."""
         assert isinstance(self.tally, SharedTally), "made for one"
-        bill = Bill(exchange, self.prices, self.budgets, self.tally.spending)
-        lock, record = self.tally.books.lock, self.ledger.record
-        account = SharedAccount(exchange, self.limits, bill, record, _lock=lock)
-        exchange.account = account
-        return SharedAdmitted(self, account, exchange.started, lock)
+        account = exchange.account = SharedAccount(
+            exchange,
+            self.prices,
+            self.budgets,
+            self.tally.spending,
+            _limits=self.limits,
+            _record=self.ledger.record,
+            _admission=self,
+            _lock=self.tally.books.lock,
+        )
+        return account
 
 
 @frozen(kw_only=True, eq=False)
