@@ -184,6 +184,9 @@ class Unaccounted:
         return ()
 
 
+UNACCOUNTED = Unaccounted()
+
+
 def _uninterrupted() -> GatewayError | None:
     return None
 
@@ -284,7 +287,7 @@ class Exchange(msgspec.Struct, kw_only=True, eq=False):
     idempotency_key: bytes | None = None
     trace: Trace | None = None
     principal: Principal | None = None
-    account: Account = msgspec.field(default_factory=Unaccounted)
+    account: Account = UNACCOUNTED
     request: ChatRequest | None = None
 
     patience: float = float("inf")

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Literal, TypeAlias
 
 from attrs import field
+from msgspec import Struct
 from twisted.logger import Logger
 
 from lmgateway.backend_errors import (
@@ -189,7 +190,7 @@ class TargetHealth(Breaker):
         self._health.changed(self, old, new, reason)
 
 
-class Watch:
+class Watch(Struct, eq=False):
     """
     One attempt, watched.
 
@@ -197,12 +198,9 @@ class Watch:
         committed: Whether it had output.
     """
 
-    __slots__ = ("_target", "committed", "since")
-
-    def __init__(self, target: TargetHealth, since: float) -> None:
-        self._target: TargetHealth | None = target
-        self.since = since
-        self.committed = False
+    _target: TargetHealth | None
+    since: float
+    committed: bool = False
 
     def commit(self, pace: Pace, now: float) -> None:
         """Tell that the first output is there; *pace* is what this was a sample of."""

@@ -14,6 +14,7 @@ from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 
 from attrs import field
+from msgspec import Struct
 
 from lmgateway.backend_errors import BackendError, BackendTimeout, ProtocolError
 from lmgateway.backends.base import Call, Reply
@@ -132,15 +133,12 @@ class HTTPBackend:
         return response.code
 
 
-class _Attempt:
+class _Attempt(Struct, eq=False):
     """One call, as a scope: what it opened is closed when it is left, or fails to be entered."""
 
-    __slots__ = ("_backend", "_body", "_call")
-
-    def __init__(self, backend: HTTPBackend, call: Call) -> None:
-        self._backend = backend
-        self._call = call
-        self._body: BodyReader | None = None
+    _backend: HTTPBackend
+    _call: Call
+    _body: BodyReader | None = None
 
     async def __aenter__(self) -> Reply:
         backend, call = self._backend, self._call

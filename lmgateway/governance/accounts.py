@@ -15,6 +15,7 @@ from lmgateway.exchange import Attempt, Exchange
 from lmgateway.governance.bills import Bill
 from lmgateway.governance.claims import Claim
 from lmgateway.governance.limits import Limits
+from lmgateway.governance.tokens import Ask
 from lmgateway.principal import Standing
 
 
@@ -54,7 +55,7 @@ class ExchangeAccount(Bill, kw_only=True):
     def _claimed(self) -> Claim:
         claim = self._claim
         if claim is None:
-            claim = self._claim = Claim(self._exchange, self._limits, self.ask)
+            claim = self._claim = Claim(self._exchange, self._limits)
         return claim
 
     def limit(self, attempt: Attempt) -> LimitError | None:
@@ -86,6 +87,13 @@ class ExchangeAccount(Bill, kw_only=True):
         except BudgetExhausted:
             claim.forget(attempt)
             raise
+
+    def ask(self, request: ChatRequest) -> Ask:
+        """Estimate a request; the client's own only once."""
+        known = None if self._claim is None else self._claim.ask
+        if known is not None and request is self._exchange.request:
+            return known
+        return Bill.ask(self, request)
 
     def settle(self, attempt: Attempt) -> None:
         """Note what an attempt cost."""

@@ -90,6 +90,8 @@ class Bill(msgspec.Struct, eq=False):
         Raises:
             BudgetExhausted: If a budget has not so much left.
         """
+        if not (self._budgets or self._every.of_targets):
+            return None
         budgets = self._paying(attempt, request)
         if not budgets:
             return None

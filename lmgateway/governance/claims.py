@@ -8,11 +8,10 @@ lets everything through; it counts what it would have let through.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import msgspec
 
-from lmgateway.chat import ChatRequest
 from lmgateway.errors import LimitError
 from lmgateway.exchange import Attempt, Exchange
 from lmgateway.governance.counters import Scope, tightest
@@ -25,17 +24,18 @@ class Claim(msgspec.Struct, eq=False):
     """
     What one exchange holds.
 
-    Made of the exchange and the limits of all, and of what says about how many tokens a
-    request takes.
+    Made of the exchange and the limits of all.
+
+    Attributes:
+        ask: About how many tokens the request takes, if anybody counts them.
     """
 
     _exchange: Exchange
     _limits: Limits
-    _estimate: Callable[[ChatRequest], Ask] = ask_of
     _joined: tuple[Scope, ...] = ()
     _asked: tuple[Scope, ...] = ()
     _attempts: dict[int, tuple[Scope, ...]] | None = None
-    _ask: Ask | None = None
+    ask: Ask | None = None
     _taken: float = 0.0
 
     def open(self, scopes: tuple[Scope, ...]) -> None:
@@ -71,13 +71,13 @@ class Claim(msgspec.Struct, eq=False):
 
     def _ask_of(self, scopes: tuple[Scope, ...]) -> Ask:
         """Estimate the request, if anybody counts its tokens; once."""
-        if self._ask is not None:
-            return self._ask
+        if self.ask is not None:
+            return self.ask
         for scope in scopes:
             if scope.tokens is not None:
                 assert self._exchange.request is not None, "known by now"
-                self._ask = self._estimate(self._exchange.request)
-                return self._ask
+                self.ask = ask_of(self._exchange.request)
+                return self.ask
         return NOTHING
 
     def _admitted(self, scopes: tuple[Scope, ...], now: float) -> tuple[Scope, ...]:
@@ -147,7 +147,7 @@ class Claim(msgspec.Struct, eq=False):
         now = self._limits.now()
         for scope in self._left(attempt):
             scope.refund(now, now)
-            scope.release(self._ask or NOTHING, 0, 0, now)
+            scope.release(self.ask or NOTHING, 0, 0, now)
 
     def end(self, attempt: Attempt) -> None:
         """Count what an attempt took."""
@@ -155,7 +155,7 @@ class Claim(msgspec.Struct, eq=False):
         if scopes:
             used, now = _tokens(attempt), self._limits.now()
             for scope in scopes:
-                scope.release(self._ask or NOTHING, used, attempt.cost or 0, now)
+                scope.release(self.ask or NOTHING, used, attempt.cost or 0, now)
 
     def _left(self, attempt: Attempt) -> tuple[Scope, ...]:
         return () if self._attempts is None else self._attempts.pop(id(attempt), ())
@@ -190,7 +190,7 @@ class Claim(msgspec.Struct, eq=False):
             cost += attempt.cost or 0
         if exchange.request is not None and exchange.request.endpoint == "count_tokens":
             used = 0
-        ask = self._ask or NOTHING
+        ask = self.ask or NOTHING
         for scope in self._joined:
             if is_refused:
                 scope.refund(self._taken, now)

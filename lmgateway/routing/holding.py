@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from types import TracebackType
 
+import msgspec
 from msgspec.structs import replace
 
 from lmgateway.backend_errors import BackendTimeout
@@ -18,7 +19,7 @@ from lmgateway.routing.queues import Permit
 from lmgateway.wire.timers import Wheel
 
 
-class Hold:
+class Hold(msgspec.Struct, eq=False):
     """
     What an attempt holds: places, and once it has committed its backend's scope.
 
@@ -30,15 +31,12 @@ class Hold:
         watch: Told how the attempt ended, where its target's health is looked after.
     """
 
-    __slots__ = ("_opened", "_reply", "attempt", "exchange", "permits", "watch")
-
-    def __init__(self, exchange: Exchange) -> None:
-        self.exchange = exchange
-        self.permits: tuple[Permit, ...] = ()
-        self.attempt: Attempt | None = None
-        self.watch: Watch | None = None
-        self._opened: AbstractAsyncContextManager[Reply] | None = None
-        self._reply: Reply | None = None
+    exchange: Exchange
+    permits: tuple[Permit, ...] = ()
+    attempt: Attempt | None = None
+    watch: Watch | None = None
+    _opened: AbstractAsyncContextManager[Reply] | None = None
+    _reply: Reply | None = None
 
     def commit(self, opened: AbstractAsyncContextManager[Reply], reply: Reply, now: float) -> None:
         """Hold what a committed attempt opened, and note who answers."""

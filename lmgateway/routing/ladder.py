@@ -30,6 +30,7 @@ from random import Random
 from types import TracebackType
 from typing import Any
 
+from msgspec import Struct
 from msgspec.structs import replace
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
@@ -310,7 +311,7 @@ class Climber:
         return self.commit_by(exchange) - self.wheel.now()
 
 
-class _Climb:
+class _Climb(Struct, eq=False):
     """
     One climb, as a scope: see ``Climber.climb``.
 
@@ -318,14 +319,10 @@ class _Climb:
         hold: What its latest attempt holds.
     """
 
-    __slots__ = ("_climber", "_steps", "exchange", "hold")
-
-    hold: Hold
-
-    def __init__(self, climber: Climber, steps: Iterable[Step], exchange: Exchange) -> None:
-        self._climber = climber
-        self._steps = steps
-        self.exchange = exchange
+    _climber: Climber
+    _steps: Iterable[Step]
+    exchange: Exchange
+    hold: Hold | None = None
 
     def __aenter__(self) -> Coroutine[Any, Any, Reply]:
         return self._climber.ascend(self._steps, self)
@@ -336,4 +333,5 @@ class _Climb:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> Coroutine[Any, Any, None]:
+        assert self.hold is not None, "entered by what commits"
         return self.hold.__aexit__(kind, error, trace)

@@ -21,9 +21,11 @@ def routing_headers(exchange: Exchange, now: float) -> list[tuple[bytes, bytes]]
     Args:
         now: Reactor seconds.
     """
-    is_hidden = exchange.undecided or not exchange.expose_routing
-    target = () if is_hidden else (exchange.tier, exchange.backend, exchange.model)
-    headers = [*_route(exchange.profile_chain, *target)]
+    is_hidden, chain = exchange.undecided or not exchange.expose_routing, exchange.profile_chain
+    if is_hidden:
+        headers = [_profiles(chain)]
+    else:
+        headers = [*_route(chain, exchange.tier, exchange.backend, exchange.model)]
     if exchange.label:
         headers.append((b"x-lmg-class", _text(exchange.label)))
     if exchange.insufficient:
@@ -43,14 +45,17 @@ def routing_headers(exchange: Exchange, now: float) -> list[tuple[bytes, bytes]]
 
 
 @lru_cache(maxsize=256)
-def _route(chain: tuple[str, ...], *target: str) -> tuple[tuple[bytes, bytes], ...]:
-    """Tell the profiles, and the names of a target if the client is told them."""
-    profile = (b"x-lmg-profile", _text(" -> ".join(chain)))
-    if not target:
-        return (profile,)
-    tier, backend, model = target
-    headers = (profile, (b"x-lmg-tier", _text(tier)), (b"x-lmg-backend", _text(backend)))
+def _route(
+    chain: tuple[str, ...], tier: str, backend: str, model: str
+) -> tuple[tuple[bytes, bytes], ...]:
+    """Tell the profiles, and the names of a target."""
+    names = ((b"x-lmg-tier", _text(tier)), (b"x-lmg-backend", _text(backend)))
+    headers = (_profiles(chain), *names)
     return (*headers, (b"x-lmg-model", _text(model))) if model else headers
+
+
+def _profiles(chain: tuple[str, ...]) -> tuple[bytes, bytes]:
+    return (b"x-lmg-profile", _text(" -> ".join(chain)))
 
 
 def cost_headers(exchange: Exchange, usage: Usage | None) -> list[tuple[bytes, bytes]]:

@@ -18,7 +18,7 @@ from lmgateway.chat import ChatRequest, Endpoint
 from lmgateway.classes import frozen
 from lmgateway.dialects.base import Dialect, SurfaceDialect
 from lmgateway.errors import GatewayError, untie
-from lmgateway.exchange import Exchange, Unaccounted
+from lmgateway.exchange import UNACCOUNTED, Exchange
 from lmgateway.gateway import Gateway
 from lmgateway.gateway import Responder as GatewayResponder
 from lmgateway.surfaces.cors import Cors
@@ -38,7 +38,6 @@ Read = Callable[[], ChatRequest]
 Answering = Coroutine[Any, Any, None]
 """What answers a request while it is awaited."""
 
-_CLOSED = Unaccounted()
 _KEY = b"idempotency-key"
 _OURS = b"x-lmg-"
 _LOOKED_AT = frozenset((PARENT, STATE, _KEY))
@@ -200,7 +199,7 @@ def _untie(exchange: Exchange) -> None:
     They would keep its body of megabytes until somebody looks for cycles, and that is rarely
     done where little else is allocated.
     """
-    exchange.account = _CLOSED
+    exchange.account = UNACCOUNTED
     untie(exchange.error)
 
 

@@ -12,11 +12,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import aclosing
 
+import msgspec
 from twisted.internet.defer import Deferred
 
 from lmgateway.backend_errors import BackendError
 from lmgateway.backends.base import Batch, Batches, Reply
 from lmgateway.backends.batches import BodyBatches
+from lmgateway.chat import Document
 from lmgateway.dialects.base import Dialect, SurfaceDialect
 from lmgateway.dialects.document import encode
 from lmgateway.dialects.transcode import Transcoder, Translated, Verbatim
@@ -27,7 +29,7 @@ from lmgateway.surfaces.friendly import friendly_reply
 from lmgateway.surfaces.headers import cost_headers, error_headers, routing_headers
 from lmgateway.surfaces.limit_headers import limit_headers
 from lmgateway.wire.outlet import Outlet, Sink
-from lmgateway.wire.timers import Wheel
+from lmgateway.wire.timers import Timer, Wheel
 
 BEAT_SECONDS = 15.0
 """A client that is sent nothing for so long is told that we are still here."""
@@ -42,60 +44,42 @@ _UNBUFFERED = ((b"cache-control", b"no-cache"), (b"x-accel-buffering", b"no"))
 Headers = list[tuple[bytes, bytes]]
 
 
-class Responder:
+class Responder(msgspec.Struct, eq=False):
     """
     Answers one request: see ``gateway.Responder``.
 
-    Args:
-        dialect: The client's.
-        dialects: All of them, by name: what a backend may have spoken.
-        extra: Headers that every answer to this request carries.
-        wall: Seconds since the epoch.
+    Made of the request and of the client's dialect; of all dialects by name, since a backend
+    may have spoken any; of the headers that every answer to this request carries, and of what
+    says the seconds since the epoch.
     """
 
-    __slots__ = (
-        "_beat",
-        "_dialect",
-        "_dialects",
-        "_exchange",
-        "_extra",
-        "_now",
-        "_outlet",
-        "_request",
-        "_transcoder",
-        "_wall",
-        "_wheel",
-        "_written",
-    )
-
-    def __init__(
-        self,
-        request: Sink,
-        dialect: SurfaceDialect,
-        dialects: Mapping[str, Dialect],
-        wheel: Wheel,
-        extra: Headers,
-        wall: Callable[[], float],
-    ) -> None:
-        self._request = request
-        self._dialect = dialect
-        self._dialects = dialects
-        self._wheel = wheel
-        self._now = wheel.now
-        self._extra = extra
-        self._wall = wall
-        self._outlet: Outlet | None = None
-        self._transcoder: Transcoder | None = None
-        self._exchange: Exchange | None = None
-        self._written = 0.0
+    _request: Sink
+    _dialect: SurfaceDialect
+    _dialects: Mapping[str, Dialect]
+    _wheel: Wheel
+    _extra: Headers
+    _wall: Callable[[], float]
+    _outlet: Outlet | None = None
+    _transcoder: Transcoder | None = None
+    _exchange: Exchange | None = None
+    _beat: Timer | None = None
+    _now: Callable[[], float] = float
+    """The wheel's, once there is a stream."""
+    _written: float = 0.0
 
     async def relay(self, exchange: Exchange, reply: Reply) -> None:
         """Send the reply."""
         if reply.answer is not None:
-            headers = self._headers(exchange, reply)
-            headers += cost_headers(exchange, reply.usage or estimated(exchange.request, reply))
-            body = explained(exchange, self._whole(exchange, reply))
-            self._send(exchange, body, headers)
+            usage = reply.answer.usage or estimated(exchange.request, reply)
+            headers = [JSON, *self._headers(exchange, reply), *cost_headers(exchange, usage)]
+            body = self._whole(exchange, reply)
+            if exchange.explanation is not None:
+                body = explained(exchange.explanation, body)
+            exchange.status = 200
+            exchange.bytes_out = len(body)
+            if exchange.capture_bytes:
+                exchange.note_answer(body)
+            self._request.respond(200, [*headers, *self._extra], body)
             return
         assert reply.batches is not None, "a reply without an answer is a stream"
         size, outlet = self._begin(exchange, reply)
@@ -110,16 +94,17 @@ class Responder:
             interrupted.attempts = tuple(exchange.attempts)
             raise interrupted from error
         finally:
-            self._beat.cancel()
+            if self._beat is not None:
+                self._beat.cancel()
         ending = self._said(exchange, last)
         if exchange.bytes_out > size:
             exchange.last_output = self._written
         outlet.finish(ending)
 
     def _headers(self, exchange: Exchange, reply: Reply) -> Headers:
-        headers = [*reply.headers.items(), *routing_headers(exchange, self._wheel.now())]
+        headers = routing_headers(exchange, self._wheel.now())
         headers += self.limits(exchange)
-        return headers
+        return [*reply.headers.items(), *headers] if reply.headers else headers
 
     def limits(self, exchange: Exchange) -> Headers:
         """Say how the limits of whoever asks stand."""
@@ -134,17 +119,11 @@ class Responder:
         hub = self._dialects[reply.dialect].decode_answer(answer)
         return self._dialect.write_answer(hub, request)
 
-    def _send(self, exchange: Exchange, body: bytes, headers: Headers) -> None:
-        exchange.status = 200
-        exchange.bytes_out = len(body)
-        if exchange.capture_bytes:
-            exchange.note_answer(body)
-        self._request.respond(200, [JSON, *headers, *self._extra], body)
-
     def _begin(self, exchange: Exchange, reply: Reply) -> tuple[int, Outlet]:
         """Begin a stream, with what is there already in one piece; say how much that was."""
         headers = self._headers(exchange, reply)
         self._exchange, self._transcoder = exchange, self._transcode(exchange, reply)
+        self._now = self._wheel.now
         first = reply.batches.at_hand() if isinstance(reply.batches, BodyBatches) else ()
         opening = self._comment(exchange) + self._said(exchange, first)
         outlet = self._outlet = Outlet(self._request)
@@ -229,10 +208,8 @@ class Responder:
         return kind and exchange.request is not None
 
 
-def explained(exchange: Exchange, body: bytes) -> bytes:
-    """Give a JSON answer with a member ``lmg``, if the client asked how it was routed."""
-    if exchange.explanation is None:
-        return body
+def explained(explanation: Document, body: bytes) -> bytes:
+    """Give a JSON answer with a member ``lmg``: how it was routed."""
     members = body.rstrip().removesuffix(b"}").rstrip()
     comma = b"" if members.endswith(b"{") else b","
-    return members + comma + b'"lmg":' + encode(exchange.explanation) + b"}"
+    return members + comma + b'"lmg":' + encode(explanation) + b"}"

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import msgspec
+from msgspec import UNSET
 from twisted.internet.interfaces import IReactorTime
 
 from lmgateway.telemetry.lines import FLUSH_BYTES, FLUSH_SECONDS, MAX_HELD, Lines
@@ -48,23 +49,22 @@ class AccessLog(Lines):
         """Take one entry; what is kept for the operator's eyes is not logged."""
         if self.share < 1.0 and self._is_left_out(entry):
             self.left_out += 1
-        elif self.full:
+        elif len(self._lines) >= self._held:
             self.dropped += 1
         else:
-            self._keep(entry)
-
-    def _keep(self, entry: Entry) -> None:
-        entries = self._entries
-        entries.append(_fit(entry))
-        if len(entries) == 1:
-            self._leave()
-        elif len(entries) >= BATCH:
-            self._gather()
-            self._leave()
+            self._entries.append(entry)
+            count = len(self._entries)
+            if count == 1:
+                self._leave()
+            elif count >= BATCH:
+                self._gather()
+                self._leave()
 
     def _gather(self) -> None:
         entries, self._entries = self._entries, []
-        self._lines += self._encode(entries)
+        self._lines += self._encode(
+            [each if each.debug_request_body is UNSET else _fit(each) for each in entries]
+        )
 
     def flush(self) -> None:
         """Write out what there is."""

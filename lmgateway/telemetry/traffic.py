@@ -240,14 +240,11 @@ class Traffic:
         )
 
 
-class Recording:
+class Recording(msgspec.Struct, eq=False):
     """The scope of one exchange: see ``Traffic.recording``."""
 
-    __slots__ = ("_exchange", "_traffic")
-
-    def __init__(self, traffic: Traffic, exchange: Exchange) -> None:
-        self._traffic = traffic
-        self._exchange = exchange
+    _traffic: Traffic
+    _exchange: Exchange
 
     def __enter__(self) -> None:
         self._traffic.open.add(self._exchange)
@@ -288,8 +285,16 @@ def entry_of(exchange: Exchange) -> Entry:
     request, trace, told = exchange.request, exchange.trace, exchange.usage
     chain, who, usage = exchange.profile_chain, exchange.principal or _NOBODY, told or _NOTHING
     begun, first, last = exchange.started, exchange.first_output, exchange.last_output
-    attempts, cost, saved = exchange.attempts, exchange.cost, exchange.saved
-    tried = tuple([_attempted(attempt, begun) for attempt in attempts])
+    attempts, saved, admitted = exchange.attempts, exchange.saved, exchange.admitted
+    outcome, error = exchange.outcome, exchange.error
+    tried: tuple[AttemptEntry, ...]
+    if len(attempts) == 1:
+        only = _attempted(attempts[0], begun)
+        tried, upstream_ms, cost_usd = (only,), only.ms, only.cost_usd
+    else:
+        tried = tuple([_attempted(attempt, begun) for attempt in attempts])
+        upstream_ms = _ms(sum([attempt.seconds for attempt in attempts]))
+        cost_usd = _usd(exchange.cost)
     # Fifty members by name cost as much as all the rest: they are in the order of the class.
     # fmt: off
     return Entry(
@@ -300,8 +305,8 @@ def entry_of(exchange: Exchange) -> Entry:
         exchange.tier or None, exchange.backend or None, exchange.mode or None,
         exchange.escalated,
         _ms(exchange.seconds),
-        exchange.outcome == "ok",
-        None if exchange.outcome == "ok" else _told(exchange),
+        outcome == "ok",
+        None if outcome == "ok" else _told(exchange),
         exchange.priority,
 
         exchange.overflowed,
@@ -309,24 +314,24 @@ def entry_of(exchange: Exchange) -> Entry:
         exchange.surface, exchange.path,
         who.name or None, who.group or None,
         exchange.model or None,
-        exchange.status, exchange.outcome,
+        exchange.status, outcome,
         request is not None and request.stream,
         None if first is None else _ms(first - begun),
-        tried[0].ms if len(tried) == 1 else _ms(sum([attempt.seconds for attempt in attempts])),
+        upstream_ms,
         _ms(exchange.waited) if exchange.waited else 0.0,
         None if first is None or last is None else _ms(last - first),
-        None if told is None else usage.input_tokens,
-        None if told is None else usage.output_tokens,
+        None if told is None else told.input_tokens,
+        None if told is None else told.output_tokens,
         usage.cached_read, usage.reasoning, usage.estimated,
-        None if cost is None else cost / 1e9,
+        cost_usd,
         None if saved is None else saved / 1e9,
         exchange.finish_reason,
         exchange.bytes_out,
         tried,
         _climbed(exchange.climbs) if exchange.climbs else (),
-        _ms(begun - exchange.admitted) if exchange.admitted else 0.0,
+        _ms(begun - admitted) if admitted else 0.0,
         exchange.insufficient or None,
-        None if exchange.error is None else _limit(exchange.error),
+        None if error is None else _limit(error),
         exchange.mid_stream or None,
         None if trace is None else trace.id.decode(),
         None if trace is None else trace.span_id(),
@@ -352,8 +357,12 @@ def _attempted(attempt: Attempt, begun: float) -> AttemptEntry:
         _ms(attempt.seconds),
         attempt.purpose,
         _ms(attempt.started - begun),
-        None if attempt.cost is None else attempt.cost / 1e9,
+        _usd(attempt.cost),
     )
+
+
+def _usd(nano: int | None) -> float | None:
+    return None if nano is None else nano / 1e9
 
 
 def _limit(error: GatewayError) -> str | None:
