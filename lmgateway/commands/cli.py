@@ -9,37 +9,42 @@ exit status    when
 2              the command line makes no sense
 78             the config cannot be used (``EX_CONFIG``): the report is on stderr
 =============  ================================================================
+
+Each command imports what it takes itself: ``serve`` is a service that others wait for, and
+``healthcheck`` runs every few seconds.
 """
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import sys
 from collections.abc import Callable
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import IO, Any, NoReturn, TypeVar
 
 import click
 
-from lmgateway.commands.check import summary
-from lmgateway.commands.healthcheck import is_healthy
-from lmgateway.commands.init import write_starter
-from lmgateway.commands.schema import schema_text
-from lmgateway.config.load import DEFAULT_SOURCE, load
 from lmgateway.errors import ConfigError, GatewayError
 
+DEFAULT_SOURCE = Path("/etc/lm-gateway/config.toml")
 EX_CONFIG = 78
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
-def _version() -> str:
+def _tell_version(invocation: click.Context, _: click.Parameter, asked: bool) -> None:
+    if not asked or invocation.resilient_parsing:
+        return
+    from importlib.metadata import PackageNotFoundError, version
+
     try:
-        return version("lmgateway")
+        release = version("lmgateway")
     except PackageNotFoundError:
-        return "unknown (not installed)"
+        release = "unknown (not installed)"
+    click.echo(f"lmgateway, version {release}")
+    invocation.exit()
 
 
 def _config_option(command: _Command) -> _Command:
@@ -56,7 +61,14 @@ def _config_option(command: _Command) -> _Command:
 
 
 @click.group(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(_version(), prog_name="lmgateway")
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_tell_version,
+    help="Show the version and exit.",
+)
 @click.option("--healthcheck", "ask", is_flag=True, help="The same as the healthcheck command.")
 @click.pass_context
 def main(invocation: click.Context, ask: bool) -> None:
@@ -71,7 +83,8 @@ def main(invocation: click.Context, ask: bool) -> None:
 @_config_option
 def serve(source: Path) -> None:
     """Serve until told to stop."""
-    from lmgateway.service.start import run  # the reactor is for this command only
+    gc.disable()  # until it runs, as ``service.start`` says; this imports much already
+    from lmgateway.service.start import run
 
     run(str(source))
 
@@ -80,8 +93,10 @@ def serve(source: Path) -> None:
 @_config_option
 def check(source: Path) -> None:
     """Tell what a config would serve, or all that is wrong with it."""
-    from twisted.internet.task import Clock  # these take longer to import than all the rest
+    from twisted.internet.task import Clock
 
+    from lmgateway.commands.check import summary
+    from lmgateway.config.load import load
     from lmgateway.service.rehearsal import rehearse
     from lmgateway.stores.courier import surroundings
 
@@ -208,6 +223,8 @@ def config() -> None:
 @config.command()
 def schema() -> None:
     """Print a JSON Schema of the config file, for editors."""
+    from lmgateway.commands.schema import schema_text
+
     click.echo(schema_text())
 
 
@@ -215,6 +232,8 @@ def schema() -> None:
 @click.argument("path", type=click.Path(path_type=Path), default="config.toml")
 def init(path: Path) -> None:
     """Write a commented config to start from, that serves at once."""
+    from lmgateway.commands.init import write_starter
+
     try:
         write_starter(path)
     except FileExistsError:
@@ -228,6 +247,8 @@ def init(path: Path) -> None:
 @_config_option
 def healthcheck(source: Path) -> None:
     """Ask the running gateway whether it is alive (for containers)."""
+    from lmgateway.commands.healthcheck import is_healthy
+
     if not is_healthy(source, os.environ):
         sys.exit(1)
 

@@ -32,8 +32,6 @@ from lmgateway.config.schema import (
 from lmgateway.config.structure import structure
 from lmgateway.errors import ConfigError
 
-DEFAULT_SOURCE = Path("/etc/lm-gateway/config.toml")
-
 
 def load(
     path: Path, environ: Mapping[str, str], alter: Callable[[Tree], None] | None = None
