@@ -1,30 +1,16 @@
 """
 One client connection: HTTP/1.1 as a server speaks it, and nothing more than that.
 
-A connection is in one phase at a time, and each phase has one deadline that no
-trickle of bytes moves:
-
-=======  =============================================  ==================  =======
-phase    it waits for                                   at the deadline     seconds
-=======  =============================================  ==================  =======
-HEAD     the end of a request's headers (and, before    408; silence if     header
-         the first request, the TLS handshake)          not a byte came
-BODY     the end of that request's body                 408                 body
-BUSY     our own answer; the gateway has its deadlines  -                   -
-IDLE     the next request                               close               idle
-CLOSING  the client's last reads, or its own close      abort               linger
-=======  =============================================  ==================  =======
-
-Besides, output that stands still for ``stall_seconds`` aborts the connection
-in any phase.  Input is read in every phase, or a client that left would not be
-noticed; so what it may send ahead of an answer is bounded, and more aborts.
+A connection is in one ``Phase`` at a time, each with its deadline.  Output that stands
+still for ``stall_seconds`` aborts it in any phase.  Input is read in every phase, or a
+client that left would not be noticed; so what it may send ahead of an answer is bounded,
+and more aborts.
 
 A client that half-closes its side is taken to have left.
 """
 
 from __future__ import annotations
 
-from enum import Enum, auto
 from typing import TYPE_CHECKING
 
 from twisted.internet.interfaces import IAddress, IProtocol, ITransport
@@ -38,7 +24,9 @@ from lmgateway.wire.deadline import Deadline
 from lmgateway.wire.door import Head
 from lmgateway.wire.framing import expects_continue, read_head
 from lmgateway.wire.heads import CLOSE, CONTINUE
+from lmgateway.wire.known import HEADS, Recognised, take
 from lmgateway.wire.outflow import Outflow
+from lmgateway.wire.phase import Phase
 from lmgateway.wire.reader import Message, Reader
 from lmgateway.wire.refusal import render_refusal
 from lmgateway.wire.request import Request
@@ -52,16 +40,6 @@ _LINGER_BYTES = 65536
 """How much more of a refused request is read, so that its sender gets to see why."""
 _GRACE = 1.0
 """How long a drain waits for a request on a connection that has none."""
-
-
-class Phase(Enum):
-    """What a connection waits for."""
-
-    HEAD = auto()
-    BODY = auto()
-    BUSY = auto()
-    IDLE = auto()
-    CLOSING = auto()
 
 
 @implementer(IProtocol)
@@ -138,7 +116,11 @@ class Channel:
             if self._excess > self._reader.limits.max_pipelined_bytes:
                 self.abort()
                 return
-        self._reader.feed(data)
+        phase, reader = self._phase, self._reader
+        if phase is Phase.IDLE or (phase is Phase.HEAD and not reader.heading):
+            take(reader, data)
+        else:
+            reader.feed(data)
         self._advance()
 
     def connectionLost(self, reason: Failure) -> None:
@@ -214,12 +196,17 @@ class Channel:
     def _admit(self, message: Message) -> bool:
         """Check a head and ask the door; refuse what may not come in."""
         factory = self._factory
-        self._reader.limits = limits = factory.limits
-        self.outflow.stall_seconds = limits.stall_seconds
+        limits = factory.limits
+        if limits is not self._reader.limits:
+            self._reader.limits = limits
+            self.outflow.stall_seconds = limits.stall_seconds
         self.keep_alive = message.keep_alive
         head = None
         try:
-            head = read_head(message, self._peer, factory.secure)
+            if type(message) is Recognised:
+                head = message.read(self._peer, factory.secure)
+            else:
+                head = read_head(message, self._peer, factory.secure)
             pass_ = factory.door.admit(head)
         except GatewayError as error:
             self._turn_away(message, head, error)
@@ -229,6 +216,8 @@ class Channel:
             _log.failure("The door failed.")
             self._turn_away(message, head, GatewayError())
             return False
+        if message.whole is not None:
+            HEADS.learn(message, head)
         message.head = head
         message.pass_ = pass_
         message.limit = pass_.max_body

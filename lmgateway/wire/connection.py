@@ -17,7 +17,6 @@ parser has returned, so that nobody who is called can find it half way.
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import TYPE_CHECKING, cast
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
@@ -39,6 +38,7 @@ from lmgateway.backend_errors import (
 from lmgateway.wire.burst import NEVER, burst_of
 from lmgateway.wire.deadline import Deadline
 from lmgateway.wire.faults import connection_fault
+from lmgateway.wire.names import NAMES, size_of, tokens
 from lmgateway.wire.response import Response
 from lmgateway.wire.timers import Timer
 
@@ -52,16 +52,8 @@ MAX_INTERIM = 16
 _OPENING, _IDLE, _HEAD, _BODY, _ENDED, _LOST = range(6)
 _MALFORMED = "The backend's answer is not valid HTTP."
 _WATCHED = frozenset((b"content-length", b"transfer-encoding", b"connection", b"content-encoding"))
-
-
-_lower = lru_cache(maxsize=1024)(bytes.lower)
-_KNOWN = 40
-"""Longer names are not kept: they are a backend's, and could fill the memory."""
-
-
-def tokens(value: bytes) -> list[bytes]:
-    """Split a comma-separated header into lower-case words."""
-    return [token.strip(b" \t").lower() for token in value.split(b",")]
+_VERSIONS = ("1.1", "1.0")
+_SIZED = {b"content-length"}
 
 
 @implementer(IHandshakeListener)
@@ -76,6 +68,7 @@ class Connection(Protocol):
 
     _keep: bool
     _modern: bool
+    _long: bool
     _bodiless: bool
 
     def __init__(self, pool: Pool, dial: Dial) -> None:
@@ -211,7 +204,7 @@ class Connection(Protocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         """One header line, or one trailer."""
         if self._stage == _HEAD:
-            self._headers.append((_lower(name) if len(name) < _KNOWN else name.lower(), value))
+            self._headers.append((NAMES[name], value))
 
     def on_headers_complete(self) -> None:
         """The head is complete."""
@@ -220,7 +213,7 @@ class Connection(Protocol):
         code = parser.get_status_code()
         headers, self._headers = self._headers, []
         self._lines += len(headers)
-        if version not in ("1.1", "1.0") or not 100 <= code <= 599 or code == 101:
+        if version not in _VERSIONS or not 100 <= code <= 599 or code == 101:
             raise self._refused(_MALFORMED)
         if self._lines > MAX_LINES:
             raise self._refused("The backend's headers are too many.")
@@ -246,24 +239,14 @@ class Connection(Protocol):
         self._deadline.lift()
         response = Response(code, headers, self, flight.target)
         words: list[bytes] = []
-        framed = False
-        size = 0
-        for name, value in headers:
-            size += len(name) + len(value)
-            if name not in _WATCHED:
-                continue
-            if name == b"content-length":
-                framed = True
-                response.length = int(value)
-            elif name == b"transfer-encoding":
-                if framed or value.lower() != b"chunked" or version != "1.1":
-                    raise self._refused("The backend's answer has an unclear length.")
-                framed = True
-            elif name == b"connection":
-                words += tokens(value)
-            elif value.strip().lower() not in (b"", b"identity"):
-                raise self._refused("The backend compressed its answer.", UnsupportedEncoding)
-        if size > MAX_HEAD:
+        given = dict(headers)
+        watched = given.keys() & _WATCHED
+        framed = watched == _SIZED
+        if framed:  # once: llhttp sees to that
+            response.length = int(given[b"content-length"])
+        elif watched:
+            framed = self._judge(response, headers, version, words)
+        if (self._fed or self._long) and size_of(headers) > MAX_HEAD:
             raise self._refused("The backend's headers are too large.")
         if words:
             # What a backend says is between it and us goes no further.
@@ -276,6 +259,29 @@ class Connection(Protocol):
         self._response = response
         self._stage = _ENDED if flight.bodiless else _BODY
 
+    def _judge(
+        self,
+        response: Response,
+        headers: list[tuple[bytes, bytes]],
+        version: str,
+        words: list[bytes],
+    ) -> bool:
+        """Check the headers that matter; put those of the connection into *words*."""
+        framed = False
+        for name, value in headers:
+            if name == b"content-length":
+                framed = True
+                response.length = int(value)
+            elif name == b"transfer-encoding":
+                if framed or value.lower() != b"chunked" or version != "1.1":
+                    raise self._refused("The backend's answer has an unclear length.")
+                framed = True
+            elif name == b"connection":
+                words += tokens(value)
+            elif name == b"content-encoding" and value.strip().lower() not in (b"", b"identity"):
+                raise self._refused("The backend compressed its answer.", UnsupportedEncoding)
+        return framed
+
     # Reading ---------------------------------------------------------------
     def dataReceived(self, data: bytes) -> None:
         """Bytes came."""
@@ -285,6 +291,7 @@ class Connection(Protocol):
         if not self.touched:
             self.touched = True
             self._modern = data[:9] == b"HTTP/1.1 "
+            self._long = len(data) > MAX_HEAD
             if data[0] != 72:  # "H": llhttp would also take RTSP
                 self._break(ProtocolError(_MALFORMED))
                 return

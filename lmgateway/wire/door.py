@@ -43,8 +43,9 @@ class Head(msgspec.Struct, kw_only=True, frozen=True):
     first: dict[bytes, bytes] = msgspec.field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Sort the headers; looking for one after the other takes longer."""
-        self.first.update(reversed(self.headers))
+        """Sort the headers, unless they are: looking for one after the other takes longer."""
+        if not self.first:
+            self.first.update(reversed(self.headers))
 
     def get(self, name: bytes) -> bytes | None:
         """The value of the first header of that lower-case name."""

@@ -17,7 +17,9 @@ from http import HTTPStatus
 Headers = Sequence[tuple[bytes, bytes]]
 
 _LINES = {
-    status.value: b"HTTP/1.1 %d %b" % (status, status.phrase.encode()) for status in HTTPStatus
+    status.value: b"HTTP/1.1 %d %b" % (status, status.phrase.encode())
+    for status in HTTPStatus
+    if status >= 200
 }
 _OURS = frozenset(
     (
@@ -32,6 +34,10 @@ _OURS = frozenset(
         b"upgrade",
     )
 )
+_PLAIN: set[bytes] = set()
+"""Names that were looked at and are none of those."""
+_MAX_PLAIN, _LONG = 1024, 64
+"""How many are kept, and how long they may be: some come from a backend."""
 _NAME = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+\Z")
 _BREAKS = re.compile(rb"[\r\n\0]+")
 
@@ -64,16 +70,26 @@ def render_head(status: int, headers: Headers, framing: bytes) -> bytes:
         headers: The caller's; those that frame the message are left out.
         framing: Finished lines of ours.
     """
-    if not 200 <= status <= 599:
-        status = 500
-    if not _OURS.isdisjoint([name.lower() for name, _ in headers]):
-        headers = [field for field in headers if field[0].lower() not in _OURS]
-    line = _LINES.get(status) or b"HTTP/1.1 %d Unknown" % status
+    line = _LINES.get(status) or _line(status)
+    if not _PLAIN.issuperset(dict(headers)):
+        headers = _without_ours(headers)
     head = b"\r\n".join([line, *map(b": ".join, headers)])
     count = len(headers)
     if head.count(b"\n") != count or head.count(b"\r") != count or b"\0" in head:
         head = b"\r\n".join([line, *_sanitised(headers)])
     return b"%b\r\n%b%b\r\n" % (head, framing, date_line())
+
+
+def _line(status: int) -> bytes:
+    return b"HTTP/1.1 %d Unknown" % status if 200 <= status <= 599 else _LINES[500]
+
+
+def _without_ours(headers: Headers) -> Headers:
+    """Leave out what frames the message; remember names that need not be looked at again."""
+    others = [field for field in headers if field[0].lower() not in _OURS]
+    if len(_PLAIN) < _MAX_PLAIN:
+        _PLAIN.update(name for name, _ in others if len(name) <= _LONG)
+    return others
 
 
 def _sanitised(headers: Headers) -> list[bytes]:

@@ -18,6 +18,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from lmgateway.backend_errors import BackendError, BackendTimeout
+from lmgateway.wire.awaited import Awaited
 from lmgateway.wire.connection import Connection
 from lmgateway.wire.faults import connection_fault
 from lmgateway.wire.origin import Target
@@ -65,7 +66,7 @@ class Flight:
 
     def depart(self) -> Deferred[Response]:
         """Send it, as soon as there is a connection; cancel to cut it off at once."""
-        answer = self._answer = Deferred(self._cancelled)
+        answer = self._answer = Awaited(self._cancelled)
         connection = self._pool.take()
         if connection is not None:
             self._reused = True

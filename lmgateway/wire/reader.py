@@ -47,6 +47,7 @@ class Message:
         received: How many bytes of body came, kept or not.
         limit: How many are kept.
         complete: Whether the last byte came.
+        whole: All of its bytes, where they may teach how such a head reads.
         admitted: Whether the head was checked and let in; the next three are there only then.
         head: The head.
         pass\_: What the door said.
@@ -69,6 +70,7 @@ class Message:
         "seen",
         "target",
         "version",
+        "whole",
         "wire",
     )
 
@@ -97,6 +99,7 @@ class Message:
         self.seen = -1
         self.complete = False
         self.admitted = False
+        self.whole: bytes | None = None
 
     @property
     def excessive(self) -> bool:
@@ -124,6 +127,7 @@ class Reader:
         messages: Requests whose head is complete, oldest first.
         heading: Whether a head has begun and is not complete.
         broken: Why nothing more can be read, once that is so.
+        strange: How many heads in a row were not ``known``.
     """
 
     __slots__ = (
@@ -141,6 +145,7 @@ class Reader:
         "heading",
         "limits",
         "messages",
+        "strange",
     )
 
     def __init__(self, limits: Limits) -> None:
@@ -148,7 +153,7 @@ class Reader:
         self.messages: list[Message] = []
         self.heading = False
         self.broken: GatewayError | None = None
-        self._parser: HttpRequestParser | None = HttpRequestParser(self)
+        self._parser: HttpRequestParser | None = None
         self._open: Message | None = None
         self._fields: list[tuple[bytes, bytes]] = []
         self._target = b""
@@ -158,6 +163,7 @@ class Reader:
         self._detour = False
         self._replaying = False
         self._closed = False
+        self.strange = 0
 
     def feed(self, data: bytes) -> None:
         """Take what came from the network; afterwards look at the attributes."""

@@ -45,6 +45,8 @@ class Cancellable(Protocol):
         """Cut it short; harmless if it is over."""
 
 
+_PROTOCOLS = (b"HTTP/1.0", b"HTTP/1.1")
+
 on_demand = cast("Callable[[Callable[[Any], Any]], Any]", cached_property)
 """``cached_property`` in the place of what Twisted declares as plain attributes."""
 
@@ -61,9 +63,16 @@ class Request(TwistedRequest):
         route: What is running to answer it; cancelled when the client leaves.
     """
 
+    interruption: GatewayError | None = None
+    route: Cancellable | None = None
+    producer = None
+    code = 200
+    startedWriting = finished = chunked = 0
+    _disconnected = _bodiless = _is_waited_for = False
+    _left: int | None = None
+
     def __init__(self, channel: Channel, message: Message) -> None:
-        # Not super().__init__: what it would make is made on demand below.  All that is ever
-        # set is set here: what is added later would give each request a dictionary.
+        # Not super().__init__: what it would make is made on demand below.
         self.channel = channel  # type: ignore[assignment]  # it does what Twisted asks of one
         self._channel = channel
         self.transport = channel.transport
@@ -74,14 +83,7 @@ class Request(TwistedRequest):
         self.method = message.method
         self.path = message.head.path
         self.uri = message.target
-        self.clientproto = b"HTTP/1.1" if message.version == b"1.1" else b"HTTP/1.0"
-        self.interruption: GatewayError | None = None
-        self.route: Cancellable | None = None
-        self.producer = None
-        self.code = 200
-        self.startedWriting = self.finished = self.chunked = 0
-        self._disconnected = self._bodiless = self._is_waited_for = False
-        self._left: int | None = None
+        self.clientproto = _PROTOCOLS[message.version == b"1.1"]
 
     # Made on demand -----------------------------------------------------------
     @on_demand

@@ -15,6 +15,7 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from lmgateway.errors import untie
+from lmgateway.wire.awaited import Awaited
 from lmgateway.wire.request import Request
 
 
@@ -71,7 +72,10 @@ class Running:
             untie(error)  # it went through frames of Twisted's that hold it
             return
         self._waiting = waiting
-        waiting.addBoth(self._go_on)
+        if type(waiting) is Awaited:
+            waiting.tell(self._go_on)
+        else:
+            waiting.addBoth(self._go_on)
         if self._is_cancelled:
             self._is_cancelled = False
             waiting.cancel()
