@@ -185,28 +185,34 @@ class Acceptor(Port):
         self._kind = int(self.socket.family), int(self.socket.type)
 
     def doRead(self) -> None:  # noqa: N802  # twisted's own name
-        """Accept what waits, up to a bound that grows with it."""
+        """Accept what waits."""
+        self.accept()
+
+    def accept(self) -> list[Served]:
+        """Accept what waits, up to a bound that grows with it; give what is open now."""
         listening: Any = self.socket
-        accepted = 0
-        while accepted < self.numberAccepts:
+        accepted: list[Served] = []
+        count = 0
+        while count < self.numberAccepts:
             try:
                 number, address = listening._accept()
             except BlockingIOError:
                 break
             except OSError:
                 Port.doRead(self)
-                return
-            accepted += 1
+                return accepted
+            count += 1
             try:
-                self._serve(SocketType(*self._kind, 0, number), address)
+                served = self._serve(SocketType(*self._kind, 0, number), address)
             except Exception:
                 _log.failure("A connection could not be served.")
-        if accepted == self.numberAccepts:
-            self.numberAccepts += _STEP
-        else:
-            self.numberAccepts = max(1, accepted)
+            else:
+                if served is not None and served.connected:
+                    accepted.append(served)
+        self.numberAccepts = count + _STEP if count == self.numberAccepts else max(1, count)
+        return accepted
 
-    def _serve(self, client: Any, address: tuple[Any, ...]) -> None:
+    def _serve(self, client: Any, address: tuple[Any, ...]) -> Served | None:
         if len(address) == 4:  # IPv6: with its scope, where it has one
             host = getnameinfo(address, NI_NUMERICHOST | NI_NUMERICSERV)[0]
             address = (host, *address[1:])
@@ -214,11 +220,11 @@ class Acceptor(Port):
         protocol = factory.buildProtocol(Peer(address[0]))
         if protocol is None:
             client.close()
-            return
+            return None
         self.sessionno += 1
-        protocol.makeConnection(
-            Served(client, protocol, address, self, self.sessionno, self.reactor)
-        )
+        served = Served(client, protocol, address, self, self.sessionno, self.reactor)
+        protocol.makeConnection(served)
+        return served
 
 
 __all__ = ["Acceptor", "Peer", "Served", "tune"]

@@ -25,7 +25,7 @@ from twisted.internet.tcp import Client, Server
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from lmgateway.wire.accepting import Served
+from lmgateway.wire.accepting import Acceptor, Served
 from lmgateway.wire.burst import Burst
 from lmgateway.wire.channel import Channel
 from lmgateway.wire.connection import Connection
@@ -88,7 +88,10 @@ class _Turn:
                 continue
             try:
                 if event != EPOLLIN or type(stream) not in _STREAMS:
-                    self._act(stream, fd, event)
+                    if isinstance(stream, Acceptor):
+                        requests += _opened(stream)
+                    else:
+                        self._act(stream, fd, event)
                     continue
                 # What follows is ``tcp.Connection.doRead``.
                 try:
@@ -115,3 +118,16 @@ class _Turn:
             self._disconnect(stream, error, False)
         except Exception:
             _log.failure("A connection could not be dropped.")
+
+
+def _opened(port: Acceptor) -> list[tuple[Any, bytes]]:
+    """Accept new connections, and read from a few: what opens one is mostly there with it."""
+    came: list[tuple[Any, bytes]] = []
+    for stream in port.accept()[:_TOGETHER]:
+        try:
+            data = stream.socket.recv(_AT_ONCE)
+        except OSError:
+            continue  # nothing yet; or an end, which is met in the next turn
+        if data:
+            came.append((stream, data))
+    return came

@@ -17,13 +17,19 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from lmgateway.wire.accepting import Acceptor, Served, tune
 from lmgateway.wire.limits import Limits
+from lmgateway.wire.turns import lighten
 from tests.wire.serving import Server as Serving
 
 
 class Kept(Protocol):
-    """Notes why it was lost."""
+    """Notes what came, and why it was lost."""
 
     reason: Failure | None = None
+    got = b""
+
+    def dataReceived(self, data: bytes) -> None:
+        """Bytes came."""
+        self.got += data
 
     def connectionLost(self, reason: Any = None) -> None:
         """The end."""
@@ -181,6 +187,27 @@ class AcceptorTests(SynchronousTestCase):
         port.doRead()
         self.assertEqual(port.numberAccepts, 1)
         for made in self.maker.made:
+            made.transport.connectionLost(Failure(ConnectionDone()))
+
+    def test_what_opens_a_connection_is_read_with_it(self) -> None:
+        """What a client has sent already is read in the turn in which it is accepted."""
+        lighten(self.reactor)
+        port = self._listen()
+        clients = [self._connect(port) for _ in range(3)]
+        clients[0].send(b"hello")
+        clients[1].close()
+        self.reactor.doIteration(1)
+        self.assertEqual([made.got for made in self.maker.made], [b"hello", b"", b""])
+        self.assertIsNone(self.maker.made[1].reason)
+        clients[2].send(b"later")
+        for _ in range(2):
+            self.reactor.doIteration(1)
+        self.assertEqual([made.got for made in self.maker.made], [b"hello", b"", b"later"])
+        self.maker.made[1].reason.trap(ConnectionDone)
+        self.maker.refuses = True
+        self._connect(port).send(b"hello")
+        self.reactor.doIteration(1)
+        for made in self.maker.made[::2]:
             made.transport.connectionLost(Failure(ConnectionDone()))
 
     def test_refused(self) -> None:
