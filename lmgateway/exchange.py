@@ -67,6 +67,10 @@ class Climb:
     reason: str
 
 
+_SPANS = 0xFFFF_FFFF_FFFF_FFFF
+"""The largest number of a span; none has the number 0."""
+
+
 class Trace(msgspec.Struct, frozen=True, gc=False):
     """
     The trace that an exchange belongs to: see ``wire.trace``.
@@ -87,16 +91,13 @@ class Trace(msgspec.Struct, frozen=True, gc=False):
 
     def span_id(self, attempt: int = 0) -> str:
         """Give the id of an attempt's span, counted from 1, or of the exchange's."""
-        return f"{self._number(attempt):016x}"
+        return f"{(self.span + attempt) & _SPANS or 1:016x}"
 
     def onward(self, attempt: int) -> tuple[tuple[bytes, bytes], ...]:
         """Give the headers that tell a backend."""
-        told = b"00-%b-%016x-%02x" % (self.id, self._number(attempt), self.flags)
-        parent = (b"traceparent", told)
+        number = (self.span + attempt) & _SPANS or 1
+        parent = (b"traceparent", b"00-%b-%016x-%02x" % (self.id, number, self.flags))
         return (parent, (b"tracestate", self.state)) if self.state else (parent,)
-
-    def _number(self, attempt: int) -> int:
-        return (self.span + attempt) & 0xFFFF_FFFF_FFFF_FFFF or 1
 
 
 class Account(Protocol):

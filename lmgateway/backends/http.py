@@ -282,9 +282,11 @@ def _check(response: Response, codec: Dialect, *, stream: bool) -> None:
 def _dropped(codec: Dialect, call: Call, quirks: Quirks) -> tuple[str, ...]:
     """Name what a backend will not be told, or refuse to leave it out."""
     request = call.request
-    dropped = codec.dropped(request, call.overrides)
-    if codec.name == "openai" and request.dialect != "openai" and not quirks.takes_think:
-        dropped += ("think",) if "think" in request.document else ()
+    dropped: tuple[str, ...] = ()
+    if request.dialect != codec.name:
+        dropped = codec.dropped(request, call.overrides)
+        if codec.name == "openai" and not quirks.takes_think and "think" in request.document:
+            dropped += ("think",)
     if quirks.drop:
         refused = [name for name in request.hub if name in quirks.drop and name not in _QUIETLY]
         dropped += tuple(sorted({*refused} - {*dropped}))

@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from lmgateway.chat import Document
-from lmgateway.dialects.foreign import POLICY, refuse_member
+from lmgateway.dialects.foreign import POLICY, is_fine, refuse_member
 from lmgateway.errors import MalformedRequest
 
 MAX_DEPTH = 64
@@ -75,18 +75,22 @@ def read(raw: bytes) -> tuple[Document, Spans]:
         raise MalformedRequest("The body is not valid UTF-8.", param=WHOLE) from None
     except msgspec.MsgspecError as e:
         raise MalformedRequest(f"The body is not valid JSON: {e}.", param=WHOLE) from None
-    _refuse_depth(raw, document)
-    spans = _measured(raw, members) if len(raw) <= LARGE else None
-    if spans is None:
-        spans = _walked(raw, members)
+    measured = None
+    if len(raw) > LARGE:
+        _refuse_depth(document)
+    else:
+        if raw.count(b"{") + raw.count(b"[") > MAX_DEPTH:
+            _refuse_depth(document)
+        measured = _measured(raw, members)
+    if measured is not None and measured.are_fine:
+        return document, measured
+    spans = _walked(raw, members) if measured is None else measured
     for name in filterfalse(POLICY.__contains__, members):
         refuse_member(name, document[name])
     return document, spans
 
 
-def _refuse_depth(raw: bytes, document: Document) -> None:
-    if len(raw) <= LARGE and raw.count(b"{") + raw.count(b"[") <= MAX_DEPTH:
-        return
+def _refuse_depth(document: Document) -> None:
     level: list[Any] = [document]
     for _ in range(MAX_DEPTH):
         level = [
@@ -107,30 +111,44 @@ class _Form(NamedTuple):
     Attributes:
         text: All of it, to be filled with the values.
         gaps: How many bytes stand before each value, and after the one before it.
+        are_fine: Whether members of these names are never refused, whatever they hold.
     """
 
     text: bytes
     gaps: tuple[int, ...]
+    names: tuple[str, ...]
+    are_fine: bool
 
 
 class _Members(Mapping[str, tuple[int, int]]):
-    """Where the values lie of members that are written in one style: see ``read``."""
+    """
+    Where the values lie of members that are written in one style: see ``read``.
 
-    __slots__ = ("_gaps", "_names", "_values")
+    Attributes:
+        are_fine: Whether members of these names are never refused, whatever they hold.
+    """
 
-    def __init__(
-        self, names: tuple[str, ...], gaps: tuple[int, ...], values: tuple[msgspec.Raw, ...]
-    ) -> None:
-        self._names = names
-        self._gaps = gaps
+    __slots__ = ("_gaps", "_names", "_values", "are_fine")
+
+    def __init__(self, form: _Form, values: tuple[msgspec.Raw, ...]) -> None:
+        _, self._gaps, self._names, self.are_fine = form
         self._values = values
 
     def __getitem__(self, name: str) -> tuple[int, int]:
-        if name not in self._names:
+        span: tuple[int, int] | None = self.get(name)
+        if span is None:
             raise KeyError(name)
-        after = self._names.index(name) + 1
-        end = sum(self._gaps[:after]) + sum(map(len, self._values[:after]))
-        return end - len(self._values[after - 1]), end
+        return span
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """Say where the value of a member lies, if there is one of that name."""
+        end = 0
+        for each, gap, value in zip(self._names, self._gaps, self._values, strict=True):
+            start = end + gap
+            end = start + len(value)
+            if each == name:
+                return start, end
+        return default
 
     def all(self) -> dict[str, tuple[int, int]]:
         """Give all at once."""
@@ -159,7 +177,7 @@ def _form(names: tuple[str, ...], colon: bytes, comma: bytes) -> _Form:
     ]
     gaps = tuple([len(each) + len(colon) for each in opened])
     text = b"".join([each.replace(b"%", b"%%") + colon + b"%b" for each in opened]) + b"}"
-    return _Form(text, gaps)
+    return _Form(text, gaps, names, all(map(is_fine, names)))
 
 
 _forms: dict[tuple[str, ...], tuple[int, _Form, _Form]] = {}
@@ -179,7 +197,7 @@ def _forms_of(names: tuple[str, ...]) -> tuple[int, _Form, _Form] | None:
     return forms
 
 
-def _measured(raw: bytes, members: Mapping[str, msgspec.Raw]) -> Spans | None:
+def _measured(raw: bytes, members: Mapping[str, msgspec.Raw]) -> _Members | None:
     """Say where the values lie; ``None`` unless all is written in one of the two styles."""
     names, values = tuple(members), tuple(members.values())
     forms = _forms.get(names) or _forms_of(names)
@@ -187,7 +205,7 @@ def _measured(raw: bytes, members: Mapping[str, msgspec.Raw]) -> Spans | None:
         return None
     after, compact, spaced = forms
     form = spaced if raw[after : after + 1] == b" " else compact
-    return _Members(names, form.gaps, values) if form.text % values == raw else None
+    return _Members(form, values) if form.text % values == raw else None
 
 
 def _walked(raw: bytes, members: Mapping[str, msgspec.Raw]) -> Spans:
@@ -224,9 +242,9 @@ def splice(raw: bytes, spans: Spans, changes: Mapping[str, bytes | None]) -> byt
     whole = memoryview(raw) if len(raw) > LARGE else raw
     if len(changes) == 1:
         [(key, value)] = changes.items()
-        if value is not None and key in spans:
-            start, end = spans[key]
-            return b"".join((whole[:start], value, whole[end:]))
+        span = spans.get(key)
+        if value is not None and span is not None:
+            return b"".join((whole[: span[0]], value, whole[span[1] :]))
     places = spans.all() if isinstance(spans, _Members) else spans
     kept = {key: whole[start:end] for key, (start, end) in places.items()}
     parts: list[bytes | memoryview] = []

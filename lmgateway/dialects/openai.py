@@ -26,9 +26,10 @@ from __future__ import annotations
 import struct
 from base64 import b64encode
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
+from msgspec import convert
 
 from lmgateway.backend_errors import BackendError, BackendFailed, ProtocolError
 from lmgateway.chat import ChatRequest, Document, Endpoint, Overrides
@@ -56,6 +57,46 @@ _CHECKED = _COUNTS.union(_BOUNDS, _KINDS)
 _decode = msgspec.json.Decoder().decode
 # No set: what is sent may be unhashable.
 _ROLES = ("system", "developer", "user", "assistant", "tool", "function")
+
+
+class _Message(msgspec.Struct):
+    role: Literal["system", "developer", "user", "assistant", "tool", "function"]
+    content: str | list[Any] | None = None
+
+
+_FromZero = Annotated[int, msgspec.Meta(ge=0)] | None
+_FromOne = Annotated[int, msgspec.Meta(ge=1)] | None
+_Penalty = Annotated[float, msgspec.Meta(ge=-2, le=2)] | None
+
+
+class _Chat(msgspec.Struct):
+    """What is looked at of a request; what is no such thing is told by ``_check_chat``."""
+
+    messages: Annotated[list[_Message], msgspec.Meta(min_length=1)]
+    model: str | None = None
+    stream: bool | None = None
+    temperature: Annotated[float, msgspec.Meta(ge=0, le=2)] | None = None
+    top_p: Annotated[float, msgspec.Meta(ge=0, le=1)] | None = None
+    presence_penalty: _Penalty = None
+    frequency_penalty: _Penalty = None
+    max_tokens: _FromOne = None
+    max_completion_tokens: _FromOne = None
+    n: _FromOne = None
+    top_logprobs: _FromZero = None
+    tools: list[dict[str, Any]] | None = None
+    stream_options: dict[str, Any] | None = None
+    response_format: dict[str, Any] | None = None
+
+
+def _read_chat(document: Document) -> tuple[str | None, bool]:
+    """Check a chat request; give the model asked for, and whether a stream is."""
+    try:
+        chat = convert(document, _Chat)
+    except msgspec.ValidationError:
+        _check_chat(document)
+        stream = flag(document, "stream")
+        return model_of(document), stream
+    return chat.model or None, chat.stream is True
 
 
 def model_of(document: Document) -> str | None:
@@ -142,9 +183,10 @@ class OpenAI:
         document, spans = read(raw)
         if endpoint == "embeddings":
             _check_embeddings(document)
+            stream = flag(document, "stream")
+            model = model_of(document)
         else:
-            _check_chat(document)
-        stream = flag(document, "stream")
+            model, stream = _read_chat(document)
         options = (stream and document.get("stream_options")) or {}
         return ChatRequest(
             dialect=self.name,
@@ -153,7 +195,7 @@ class OpenAI:
             document=document,
             spans=spans,
             hub=document,
-            model=model_of(document),
+            model=model,
             stream=stream and endpoint != "embeddings",
             wants_usage=options.get("include_usage") is True,
         )
@@ -182,6 +224,18 @@ class OpenAI:
     def read_answer(self, body: bytes) -> Answer:
         """Read a ``chat.completion`` (or an embedding list)."""
         document = _answer(body)
+        try:
+            said = convert(document, _Said)
+        except msgspec.ValidationError:
+            return self._read_unusual(document)
+        reason = said.choices[0].finish_reason
+        if reason == FAILED:
+            raise BackendFailed(_FAILED_ANSWER)
+        usage = None if said.usage is None else said.usage.usage()
+        return Answer(document=document, usage=usage, finish_reason=reason, model=said.model)
+
+    def _read_unusual(self, document: Document) -> Answer:
+        """Read an answer that is no chat's, or not quite."""
         choices = document.get("choices")
         reason = None
         if isinstance(choices, list) and choices and isinstance(choices[0], dict):
@@ -189,7 +243,7 @@ class OpenAI:
         elif "data" not in document:
             raise ProtocolError("The model backend's answer has no choices.")
         if reason == FAILED:
-            raise BackendFailed("The model backend reported an error in its answer.")
+            raise BackendFailed(_FAILED_ANSWER)
         model = document.get("model")
         return Answer(
             document=document,
@@ -243,7 +297,8 @@ def _changes(
         changes["messages"] = prepend_system(raw[start:end], overrides.system_prompt)
     if overrides.think is not None and quirks.takes_think and "think" not in document:
         changes["think"] = encode(overrides.think)
-    _bound_output(document, overrides.max_tokens, quirks, changes)
+    if overrides.max_tokens is not None or quirks.max_tokens_field is not None:
+        _bound_output(document, overrides.max_tokens, quirks, changes)
     if quirks.drop:
         changes.update((name, None) for name in quirks.drop if name in document)
     return changes
@@ -253,8 +308,6 @@ def _bound_output(
     document: Document, bound: int | None, quirks: Quirks, changes: dict[str, bytes | None]
 ) -> None:
     field = quirks.max_tokens_field
-    if bound is None and field is None:
-        return
     given = {n: document[n] for n in ("max_tokens", "max_completion_tokens") if document.get(n)}
     if not given and bound is not None:
         changes[field or "max_tokens"] = encode(bound)
@@ -280,6 +333,21 @@ def prepend_system(messages: bytes, prompt: str) -> bytes:
     else:
         first["content"] = f"{prompt}\n\n{content}" if content else prompt
     return encode([first, *items[1:]])
+
+
+class _Choice(msgspec.Struct):
+    finish_reason: str | None = None
+
+
+class _Said(msgspec.Struct):
+    """What is looked at of an answer."""
+
+    choices: Annotated[list[_Choice], msgspec.Meta(min_length=1)]
+    usage: UsageMember | None = None
+    model: str | None = None
+
+
+_FAILED_ANSWER = "The model backend reported an error in its answer."
 
 
 def _answer(body: bytes) -> Document:
@@ -309,7 +377,7 @@ def _usage(member: Any) -> Any:
     if not isinstance(member, dict):
         return None
     try:
-        return msgspec.convert(member, UsageMember).usage()
+        return convert(member, UsageMember).usage()
     except msgspec.ValidationError:
         return None
 

@@ -60,10 +60,10 @@ class UsageMember(msgspec.Struct):
         """Give it as a value."""
         read, wrote = self.prompt_tokens_details, self.completion_tokens_details
         return Usage(
-            input_tokens=_count(self.prompt_tokens),
-            output_tokens=_count(self.completion_tokens),
-            cached_read=_count(read.cached_tokens) if read else 0,
-            reasoning=_count(wrote.reasoning_tokens) if wrote else 0,
+            max(0, self.prompt_tokens or 0),
+            max(0, self.completion_tokens or 0),
+            cached_read=_count(read.cached_tokens) if read is not None else 0,
+            reasoning=_count(wrote.reasoning_tokens) if wrote is not None else 0,
         )
 
 

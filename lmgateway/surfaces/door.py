@@ -37,6 +37,7 @@ OPEN_PATHS = frozenset(
 
 _BEARER = b"bearer "
 _FORM = b"application/x-www-form-urlencoded"
+_JSON = b"application/json"
 _NOTHING = Pass(max_body=0, principal=None)
 
 
@@ -74,7 +75,8 @@ class ClientDoor:
             return _NOTHING
         proxies, keys = self.proxies, self.keys
         address = proxies.client_of(head) if proxies.networks else head.peer
-        self.limits.knock(address)
+        if self.limits.address is not None:
+            self.limits.knock(address)
         # Where nobody has a key, what is shown may be meant for a proxy before us.
         shown = None if keys.is_open else shown_key(head)
         try:
@@ -87,7 +89,9 @@ class ClientDoor:
         if principal.allow_endpoints is not None:
             check_path(principal, head.path.decode("latin-1"))
         if head.method == b"POST":
-            _refuse_kind(head)
+            first = head.first
+            if first.get(b"content-type") != _JSON or b"content-encoding" in first:
+                _refuse_kind(head)
         return Pass(self.max_body, principal, address, self.seconds())
 
     def refuse(self, head: Head | None, error: GatewayError) -> Refusal:
@@ -147,10 +151,10 @@ def _refuse_kind(head: Head) -> None:
     if b"content-encoding" in head.first:
         _refuse_compressed(head)
     value = head.first.get(b"content-type")
-    if value is None or value == b"application/json":
+    if value is None or value == _JSON:
         return
     kind = value.partition(b";")[0].strip().lower()
-    if kind == b"application/json" or kind.endswith(b"+json"):
+    if kind == _JSON or kind.endswith(b"+json"):
         return
     if kind == _FORM and head.path.startswith(b"/api/") and head.get(b"origin") is None:
         return

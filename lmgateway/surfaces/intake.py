@@ -91,7 +91,9 @@ class Intake:
             What serves it, once it is awaited; all failures are told to the client.
         """
         exchange = self.begin(request, dialect.name)
-        extra = [(b"x-request-id", exchange.id.encode()), *self.cors.headers(request.head)]
+        extra = [(b"x-request-id", exchange.id.encode())]
+        if self.cors.origins:
+            extra += self.cors.headers(request.head)
         responder = Responder(request, dialect, self.dialects, self.wheel, extra, self.wall)
         read: Read = partial(dialect.parse, request.body, endpoint)
         sharing = self.sharing
@@ -170,7 +172,7 @@ class Intake:
         """Open the ledger of one request."""
         head, admitted = request.head, request.pass_
         forwarded = _forwarded(head, surface)
-        key = forwarded.pop(_KEY, None)
+        key = forwarded.pop(_KEY, None) if forwarded else None
         return Exchange(
             id=request_id(head),
             surface=surface,

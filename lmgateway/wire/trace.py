@@ -34,16 +34,13 @@ def trace_of(headers: MutableMapping[bytes, bytes], share: float = 0.0) -> Trace
         share: Of the traces that begin here, the share that is to be recorded.
     """
     span = _bits(64)
-    parent = headers.pop(PARENT, None)
-    if parent is not None:
-        state = headers.pop(STATE, b"")
-        found = _read(parent)
+    if headers:
+        parent, state = headers.pop(PARENT, None), headers.pop(STATE, b"")
+        found = None if parent is None else _read(parent)
         if found is not None:
             trace, above, flags = found
             return Trace(trace, span, above, flags, _sound(state))
-    elif STATE in headers:
-        del headers[STATE]
-    trace = _fresh()
+    trace = _stock.pop() if _stock else _fresh()
     sampled = share > 0 and int(trace[-8:], 16) < share * 0x1_0000_0000
     return Trace(trace, span, b"", SAMPLED if sampled else 0, b"")
 
@@ -54,9 +51,8 @@ _stock: list[bytes] = []
 
 def _fresh() -> bytes:
     """A random id of a trace; many are made at once."""
-    if not _stock:
-        text = hexlify(urandom(16 * _STOCK))
-        _stock.extend([text[at : at + 32] for at in range(0, 32 * _STOCK, 32)])
+    text = hexlify(urandom(16 * _STOCK))
+    _stock.extend([text[at : at + 32] for at in range(0, 32 * _STOCK, 32)])
     return _stock.pop()
 
 

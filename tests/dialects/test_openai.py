@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from typing import Any
 
@@ -88,6 +89,55 @@ class ParseTests(SynchronousTestCase):
             with self.assertRaises(MalformedRequest) as caught:
                 asked(messages=[*HELLO, message])
             self.assertEqual(caught.exception.param, param)
+
+    def test_numbers_are_let_in_to_their_bounds(self) -> None:
+        """A count is a whole number and nothing else; a sampling parameter has its bounds."""
+        odd: list[Any] = [
+            None,
+            True,
+            "1",
+            [],
+            {},
+            -3,
+            -2,
+            -1,
+            0,
+            1,
+            2,
+            3,
+            2**70,
+            -2.5,
+            -2.0,
+            0.0,
+            1.0,
+            2.0,
+            2.5,
+        ]
+
+        def is_from(low: float, high: float) -> list[Any]:
+            numbers = [value for value in odd if type(value) in (int, float)]
+            return [None, *(value for value in numbers if low <= value <= high)]
+
+        whole = [value for value in odd if type(value) is int]
+        counts = [None, *(value for value in whole if value >= 1)]
+        allowed = {
+            "max_tokens": counts,
+            "max_completion_tokens": counts,
+            "n": counts,
+            "top_logprobs": [None, 0, *counts[1:]],
+            "temperature": is_from(0, 2),
+            "top_p": is_from(0, 1),
+            "presence_penalty": is_from(-2, 2),
+            "frequency_penalty": is_from(-2, 2),
+        }
+        for name, good in allowed.items():
+            let_in = []
+            for value in odd:
+                with contextlib.suppress(MalformedRequest):
+                    let_in.append(asked(**{name: value}).document[name])
+            self.assertEqual(
+                [*map(repr, let_in)], [repr(v) for v in odd if repr(v) in map(repr, good)]
+            )
 
     def test_absent_model(self) -> None:
         """No model, and an empty one, are none."""
