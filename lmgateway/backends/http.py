@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
+from operator import itemgetter
 from types import TracebackType
 
 from attrs import field
@@ -43,6 +44,7 @@ _GRAMMARS: Mapping[bytes, Sequence[str]] = {
 }
 """Headers that mean something in one provider's grammar, and are sent to no other."""
 
+_NAME = itemgetter(0)
 _PASSED_ON = frozenset((b"openai-processing-ms", b"openai-version", b"openai-organization"))
 
 
@@ -186,8 +188,9 @@ class _Attempt(Struct, eq=False):
         """Say until when the first output must be there, and how long that is."""
         backend, call = self._backend, self._call
         patience, now = backend.patience, backend.wheel.now()
-        longest = patience.first_output if call.request.stream else patience.whole
-        due = min(now + longest, call.commit_by)
+        due = now + (patience.first_output if call.request.stream else patience.whole)
+        if call.commit_by < due:
+            due = call.commit_by
         return due, _left(due, now)
 
     async def _read(self, response: Response, codec: Dialect, due: float) -> Reply:
@@ -298,8 +301,7 @@ def _dropped(codec: Dialect, call: Call, quirks: Quirks) -> tuple[str, ...]:
 
 
 def _passed_on(response: Response, masked: Callable[[bytes], bytes]) -> dict[bytes, bytes]:
-    passed: dict[bytes, bytes] = {}
-    for name, value in response.raw_headers:
-        if name in _PASSED_ON:
-            passed[name] = masked(value)
-    return passed
+    headers = response.raw_headers
+    if _PASSED_ON.isdisjoint(map(_NAME, headers)):
+        return {}
+    return {name: masked(value) for name, value in headers if name in _PASSED_ON}

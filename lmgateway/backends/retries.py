@@ -28,13 +28,13 @@ class RetryBudget:
         ratio: Retries for each other attempt.
     """
 
-    __slots__ = ("_again", "_ahead", "_all", "_second", "again", "every", "ratio")
+    __slots__ = ("_again", "_ahead", "_all", "_place", "_second", "again", "every", "ratio")
 
     def __init__(self, ratio: float = RETRY_RATIO) -> None:
         self.ratio = ratio
         self.every = 0
         self.again = 0
-        self._second = 0
+        self._second = self._place = 0
         self._ahead = 0
         self._all = [0] * SECONDS
         self._again = [0] * SECONDS
@@ -47,7 +47,7 @@ class RetryBudget:
         if self._ahead:
             self._ahead -= 1
             return
-        self._all[second % SECONDS] += 1
+        self._all[self._place] += 1
         self.every += 1
 
     def take(self, now: float) -> bool:
@@ -59,7 +59,7 @@ class RetryBudget:
         if self.again + 1 > most:
             return False
         for counts in (self._all, self._again):
-            counts[second % SECONDS] += 1
+            counts[self._place] += 1
         self.every += 1
         self.again += 1
         self._ahead += 1
@@ -80,4 +80,4 @@ class RetryBudget:
             self.every -= self._all[place]
             self.again -= self._again[place]
             self._all[place] = self._again[place] = 0
-        self._second = second
+        self._second, self._place = second, second % SECONDS

@@ -164,13 +164,15 @@ class Bill(msgspec.Struct, eq=False):
 
     def price(self, attempt: Attempt, usage: Usage | None) -> int | None:
         """Say what *usage* costs there; what only counts tokens, or told nothing, is free."""
+        priced = self._priced
+        if priced is not None and priced[0] is attempt and priced[1] is usage:
+            return priced[2]
         request = self._exchange.request
         if usage is None or request is None or request.endpoint == "count_tokens":
             return 0
-        priced = self._priced
-        if priced is None or priced[0] is not attempt or priced[1] is not usage:
-            priced = self._priced = (attempt, usage, self._prices.cost(attempt, usage))
-        return priced[2]
+        cost = self._prices.cost(attempt, usage)
+        self._priced = (attempt, usage, cost)
+        return cost
 
     # Savings ------------------------------------------------------------------
     def _baseline(self) -> Price | None:

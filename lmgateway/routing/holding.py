@@ -49,7 +49,8 @@ class Hold(msgspec.Struct, eq=False):
         exchange.tier = attempt.tier
         exchange.backend = attempt.backend
         exchange.model = attempt.model
-        exchange.dropped = tuple(reply.dropped)
+        if reply.dropped or exchange.dropped:
+            exchange.dropped = tuple(reply.dropped)
         if reply.reader is not None:
             exchange.progress = reply.reader
             exchange.first_output = now

@@ -65,11 +65,10 @@ class Tried(Struct):
     def passes(self, step: Step) -> bool:
         """Say whether a step may still help: after a prompt was too long, only a larger window."""
         own = step.tier.max_context_tokens or inf
-        too_long = self.failures and isinstance(self.failures[-1], ContextExceeded)
-        if too_long and own <= self.window:
-            return False
-        self.window = max(self.window, own)
-        return True
+        if own > self.window:
+            self.window = own
+            return True
+        return not (self.failures and isinstance(self.failures[-1], ContextExceeded))
 
     @property
     def nothing(self) -> bool:

@@ -73,7 +73,7 @@ def cost_headers(exchange: Exchange, usage: Usage | None) -> list[tuple[bytes, b
         if cost is None:
             return []
         total += cost
-    return [(b"x-lmg-cost", usd(total).encode())]
+    return [(b"x-lmg-cost", usd(total).encode() if total else b"0")]
 
 
 def error_headers(error: GatewayError, exchange: Exchange | None) -> list[tuple[bytes, bytes]]:

@@ -202,7 +202,8 @@ def _untie(exchange: Exchange) -> None:
     done where little else is allocated.
     """
     exchange.account = UNACCOUNTED
-    untie(exchange.error)
+    if exchange.error is not None:
+        untie(exchange.error)
 
 
 def _refuse(error: GatewayError) -> ChatRequest:

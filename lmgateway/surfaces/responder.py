@@ -103,7 +103,9 @@ class Responder(msgspec.Struct, eq=False):
 
     def _headers(self, exchange: Exchange, reply: Reply) -> Headers:
         headers = routing_headers(exchange, self._wheel.now())
-        headers += self.limits(exchange)
+        standings = exchange.account.standings()
+        if standings:
+            headers += limit_headers(self._dialect.name, standings, self._wall())
         return [*reply.headers.items(), *headers] if reply.headers else headers
 
     def limits(self, exchange: Exchange) -> Headers:

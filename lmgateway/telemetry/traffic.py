@@ -294,7 +294,8 @@ def entry_of(exchange: Exchange) -> Entry:
     else:
         tried = tuple([_attempted(attempt, begun) for attempt in attempts])
         upstream_ms = _ms(sum([attempt.seconds for attempt in attempts]))
-        cost_usd = _usd(exchange.cost)
+        cost = exchange.cost
+        cost_usd = None if cost is None else cost / 1e9
     # Fifty members by name cost as much as all the rest: they are in the order of the class.
     # fmt: off
     return Entry(
@@ -304,7 +305,7 @@ def entry_of(exchange: Exchange) -> Entry:
         None if request is None or request.model is None else request.model[:MAX_NAME],
         exchange.tier or None, exchange.backend or None, exchange.mode or None,
         exchange.escalated,
-        _ms(exchange.seconds),
+        int(exchange.seconds * 1e6 + 0.5) / 1000,  # as _ms does, which each entry would ask often
         outcome == "ok",
         None if outcome == "ok" else _told(exchange),
         exchange.priority,
@@ -329,7 +330,7 @@ def entry_of(exchange: Exchange) -> Entry:
         exchange.bytes_out,
         tried,
         _climbed(exchange.climbs) if exchange.climbs else (),
-        _ms(begun - admitted) if admitted else 0.0,
+        int((begun - admitted) * 1e6 + 0.5) / 1000 if admitted else 0.0,
         exchange.insufficient or None,
         None if error is None else _limit(error),
         exchange.mid_stream or None,
@@ -354,15 +355,11 @@ def _attempted(attempt: Attempt, begun: float) -> AttemptEntry:
         attempt.model,
         attempt.outcome,
         attempt.status,
-        _ms(attempt.seconds),
+        int(attempt.seconds * 1e6 + 0.5) / 1000,
         attempt.purpose,
-        _ms(attempt.started - begun),
-        _usd(attempt.cost),
+        int((attempt.started - begun) * 1e6 + 0.5) / 1000,
+        None if attempt.cost is None else attempt.cost / 1e9,
     )
-
-
-def _usd(nano: int | None) -> float | None:
-    return None if nano is None else nano / 1e9
 
 
 def _limit(error: GatewayError) -> str | None:
@@ -394,7 +391,7 @@ def _shown(body: bytes) -> str:
 
 
 def _ms(seconds: float) -> float:
-    return int(seconds * 1_000_000 + 0.5) / 1000
+    return int(seconds * 1e6 + 0.5) / 1000
 
 
 @lru_cache(maxsize=4)

@@ -12,10 +12,10 @@ _DECENT = re.compile(rb"[A-Za-z0-9_.-]{1,128}")
 
 def request_id(head: Head | None) -> str:
     """Give the id that a request goes by, in answers, records and upstream."""
-    given = None if head is None else head.get(b"x-request-id")
+    given = None if head is None else head.first.get(b"x-request-id")
     if given is not None and _DECENT.fullmatch(given):
         return given.decode()
-    return _fresh()
+    return _stock.pop() if _stock else _fresh()
 
 
 _STOCK = 64
@@ -29,10 +29,9 @@ _stock: list[str] = []
 
 def _fresh() -> str:
     """A random UUID (version 4) as text; many are made at once."""
-    if not _stock:
-        drawn = int.from_bytes(urandom(16 * _STOCK)) & _RANDOM | _FIXED
-        text = drawn.to_bytes(16 * _STOCK).hex()
-        _stock.extend([_dashed(text[at : at + 32]) for at in _STEPS])
+    drawn = int.from_bytes(urandom(16 * _STOCK)) & _RANDOM | _FIXED
+    text = drawn.to_bytes(16 * _STOCK).hex()
+    _stock.extend([_dashed(text[at : at + 32]) for at in _STEPS])
     return _stock.pop()
 
 
