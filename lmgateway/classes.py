@@ -6,6 +6,11 @@ is imported, and of nearly all of our classes hardly one is ever called.  Classe
 of this module share one of each instead, which goes through the fields when it is
 called.  They say the same, but take longer: a class whose values are compared, or
 looked up in a dictionary, for each request takes attrs' own decorators.
+
+For each class attrs still writes and compiles an ``__init__``, half a millisecond at each
+start.  A class that needs nothing that only attrs has (converters, private names, values
+left out of what is shown or compared, sections that cattrs fills) is a ``msgspec.Struct``,
+which is made in a fifteenth of that, and its instances in an eighth of theirs.
 """
 
 from __future__ import annotations

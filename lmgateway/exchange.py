@@ -12,9 +12,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, NamedTuple, Protocol
 
 import msgspec
+from msgspec import Struct
 
 from lmgateway.chat import ChatRequest, Document, Usage
-from lmgateway.classes import frozen
 from lmgateway.errors import BudgetExhausted, GatewayError, LimitError
 from lmgateway.principal import Principal, Standing
 
@@ -53,8 +53,7 @@ class Attempt(msgspec.Struct, kw_only=True):
     purpose: Literal["answer", "classify", "judge"] = "answer"
 
 
-@frozen
-class Climb:
+class Climb(Struct, frozen=True):
     """
     One step up the ladder, and why.
 

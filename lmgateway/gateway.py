@@ -13,9 +13,10 @@ from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from typing import Protocol
 
+from msgspec import Struct
+
 from lmgateway.backends.base import Reply
 from lmgateway.chat import ChatRequest
-from lmgateway.classes import frozen
 from lmgateway.exchange import Exchange
 
 _Scope = Callable[[Exchange], AbstractContextManager[None]]
@@ -40,8 +41,7 @@ class Responder(Protocol):
         """
 
 
-@frozen
-class Gateway:
+class Gateway(Struct, frozen=True):
     """
     Serves exchanges.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 from attrs import field
+from msgspec import Struct
 
 from lmgateway.classes import frozen
 
@@ -11,8 +12,7 @@ NEVER = float("inf")
 """A moment that does not come."""
 
 
-@frozen(kw_only=True)
-class Allowance:
+class Allowance(Struct, frozen=True, kw_only=True):
     """
     How much may be used in a minute, and at once.
 
@@ -35,8 +35,7 @@ class Allowance:
     special: tuple[Special, ...] = ()
 
 
-@frozen(kw_only=True)
-class Special:
+class Special(Struct, frozen=True, kw_only=True):
     """
     An allowance for those requests that fit all of its globs.
 

@@ -15,9 +15,10 @@ from hmac import compare_digest
 
 from attrs import field
 from cachetools import LRUCache
+from msgspec import Struct
 
 from lmgateway.admin.operator import Operator, Role
-from lmgateway.classes import define, frozen
+from lmgateway.classes import define
 from lmgateway.errors import RateLimited, Unauthenticated
 from lmgateway.governance.addresses import neighbourhood
 from lmgateway.governance.keys import digest
@@ -28,8 +29,7 @@ MAX_ADDRESSES = 10_000
 MAX_TOKEN = 4096
 
 
-@frozen(kw_only=True)
-class Token:
+class Token(Struct, frozen=True, kw_only=True):
     """
     One token.
 
@@ -47,8 +47,7 @@ class Expired(Unauthenticated):
     """A token that was good once; who shows it does not guess."""
 
 
-@frozen
-class Tokens:
+class Tokens(Struct, frozen=True):
     """
     All tokens.
 
@@ -91,8 +90,7 @@ class Tokens:
         return token.expires is not None and self.wall() >= token.expires
 
 
-@define
-class _Wrong:
+class _Wrong(Struct):
     since: float
     count: int = 0
 

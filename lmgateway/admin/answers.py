@@ -7,9 +7,7 @@ from math import ceil
 from typing import Any, ClassVar
 
 import msgspec
-from attrs import field
 
-from lmgateway.classes import frozen
 from lmgateway.errors import (
     GatewayError,
     MethodNotAllowed,
@@ -68,8 +66,7 @@ class Fault(Shape, frozen=True):
     problems: list[str] | msgspec.UnsetType = msgspec.UNSET
 
 
-@frozen
-class Answer:
+class Answer(msgspec.Struct, frozen=True):
     """A document with a status other than 200, or with headers."""
 
     document: Any
@@ -77,14 +74,13 @@ class Answer:
     headers: Headers = ()
 
 
-@frozen
-class Raw:
+class Raw(msgspec.Struct, frozen=True):
     """An answer that is no JSON document."""
 
     body: bytes
     media: str
     status: int = 200
-    headers: Headers = field(default=())
+    headers: Headers = ()
 
 
 def send(request: Request, given: object, id_: str) -> int:

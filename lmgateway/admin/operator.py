@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
-from lmgateway.classes import frozen
+from msgspec import Struct
+
 from lmgateway.errors import Forbidden
 
 Role = Literal["public", "viewer", "operator", "admin"]
@@ -14,8 +15,7 @@ ROLES: tuple[Role, ...] = ("public", "viewer", "operator", "admin")
 _RANK = {role: rank for rank, role in enumerate(ROLES)}
 
 
-@frozen
-class Operator:
+class Operator(Struct, frozen=True):
     """
     Who asks.
 

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from secrets import token_urlsafe
 
 from attrs import field
+from msgspec import Struct
 
 from lmgateway.classes import define
 from lmgateway.governance.keys import digest
@@ -22,8 +23,7 @@ MAX_SECONDS = 12 * 3600.0
 MAX_SESSIONS = 256
 
 
-@define
-class Session:
+class Session(Struct):
     """
     One of them.
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from lmgateway.classes import define
+from msgspec import Struct
+
 from lmgateway.telemetry.events import Event, Events
 
 
-@define
-class Served:
+class Served(Struct):
     """
     The configuration that is served, and the last that was not; outlives a reload.
 

@@ -34,7 +34,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Literal, TypeAlias
 
-from lmgateway.classes import frozen
+from msgspec import Struct
 
 State: TypeAlias = Literal["closed", "open", "half_open", "forced_open", "forced_closed"]
 Forced: TypeAlias = Literal["forced_open", "forced_closed"]
@@ -51,8 +51,7 @@ TRIAL_WAIT = 1.0
 """What a caller is told to wait while a trial is on."""
 
 
-@frozen(kw_only=True)
-class BreakerLimits:
+class BreakerLimits(Struct, frozen=True, kw_only=True):
     """
     What breakers hold to; times in seconds.
 

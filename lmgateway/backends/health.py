@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Literal, TypeAlias
 
-from attrs import field
+import msgspec
 from msgspec import Struct
 from twisted.logger import Logger
 
@@ -31,7 +31,6 @@ from lmgateway.backend_errors import (
 )
 from lmgateway.backends.breaker import Breaker, BreakerLimits, Cause, Forced, Reason, State
 from lmgateway.backends.retries import RETRY_RATIO, RetryBudget
-from lmgateway.classes import define, frozen
 from lmgateway.errors import StreamInterrupted
 
 _log = Logger()
@@ -67,8 +66,7 @@ class Pace:
         self.at = now
 
 
-@frozen(kw_only=True)
-class Probed:
+class Probed(msgspec.Struct, frozen=True, kw_only=True):
     """
     How a probe ended.
 
@@ -89,8 +87,7 @@ class Probed:
     message: str = ""
 
 
-@define(eq=False)
-class BackendHealth:
+class BackendHealth(msgspec.Struct, eq=False):
     """
     What the targets of one backend share.
 
@@ -100,13 +97,12 @@ class BackendHealth:
         failed_probes: How many failed since one was well.
     """
 
-    retries: RetryBudget = field(factory=RetryBudget)
+    retries: RetryBudget = msgspec.field(default_factory=RetryBudget)
     probed: Probed | None = None
     failed_probes: int = 0
 
 
-@frozen(kw_only=True)
-class Override:
+class Override(msgspec.Struct, frozen=True, kw_only=True):
     """
     What the operator imposed, for a time.
 

@@ -48,8 +48,7 @@ _NAME = itemgetter(0)
 _PASSED_ON = frozenset((b"openai-processing-ms", b"openai-version", b"openai-organization"))
 
 
-@frozen(kw_only=True)
-class Patience:
+class Patience(Struct, frozen=True, kw_only=True):
     """How long to wait for one backend, in seconds."""
 
     whole: float = 30.0

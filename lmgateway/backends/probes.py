@@ -21,6 +21,7 @@ from collections.abc import Callable, Mapping
 from random import Random
 
 from attrs import field
+from msgspec import Struct
 from twisted.internet.defer import CancelledError, Deferred, fail
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
@@ -29,7 +30,7 @@ from twisted.python.failure import Failure
 from lmgateway.backend_errors import BackendError
 from lmgateway.backends.base import Backend
 from lmgateway.backends.health import Health, Probed, Telling
-from lmgateway.classes import define, frozen
+from lmgateway.classes import define
 
 RECHECK_SECONDS = 5.0
 """Between two probes of a backend that is out of order."""
@@ -39,8 +40,7 @@ _GONE = "There is no such backend any more."
 _log = Logger()
 
 
-@frozen
-class Probing:
+class Probing(Struct, frozen=True):
     """
     How one backend is to be probed.
 

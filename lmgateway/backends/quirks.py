@@ -19,16 +19,14 @@ from types import MappingProxyType
 from typing import Literal
 from urllib.parse import urlsplit
 
-from attrs import evolve, field
-
-from lmgateway.classes import frozen
+import msgspec
+from msgspec.structs import replace
 
 _BOOKKEEPING = frozenset({"metadata", "prompt_cache_key", "service_tier", "store"})
 """What strict servers refuse of OpenAI's own bookkeeping; no answer depends on it."""
 
 
-@frozen(kw_only=True)
-class ProviderQuirks:
+class ProviderQuirks(msgspec.Struct, frozen=True, kw_only=True):
     """
     One provider: see ``dialects.base.Quirks``, and where its calls go.
 
@@ -60,7 +58,7 @@ class ProviderQuirks:
     auth_header: bytes = b"authorization"
     auth_prefix: bytes = b"Bearer "
     headers: tuple[tuple[bytes, bytes], ...] = ()
-    default_options: Mapping[str, object] = field(factory=dict)
+    default_options: Mapping[str, object] = msgspec.field(default_factory=dict)
     keep_alive: str | int = -1
 
     def place(self, path: str) -> str | None:
@@ -78,7 +76,9 @@ class ProviderQuirks:
 
 _COMPATIBLE = ProviderQuirks()
 
-OPENAI_ITSELF = evolve(_COMPATIBLE, max_tokens_field="max_completion_tokens", completions_path=None)
+OPENAI_ITSELF = replace(
+    _COMPATIBLE, max_tokens_field="max_completion_tokens", completions_path=None
+)
 """``api.openai.com``: its reasoning models refuse ``max_tokens``, its chat models completions."""
 
 QUIRKS: Mapping[str, ProviderQuirks] = MappingProxyType(
@@ -100,16 +100,16 @@ QUIRKS: Mapping[str, ProviderQuirks] = MappingProxyType(
             embeddings_path="/api/embed",
             probe_path="/api/tags",
         ),
-        "mock": evolve(_COMPATIBLE, takes_think=True),
+        "mock": replace(_COMPATIBLE, takes_think=True),
         # https://console.groq.com/docs/openai: these are a 400.
-        "groq": evolve(
+        "groq": replace(
             _COMPATIBLE,
             drop=frozenset({"logit_bias", "logprobs", "top_logprobs"}),
             completions_path=None,
             embeddings_path=None,
         ),
         # https://docs.mistral.ai/api: extra members are a 422; the seed is ``random_seed`` here.
-        "mistral": evolve(
+        "mistral": replace(
             _COMPATIBLE,
             stream_usage=False,
             max_tokens_field="max_tokens",
@@ -117,21 +117,21 @@ QUIRKS: Mapping[str, ProviderQuirks] = MappingProxyType(
             | {"logit_bias", "logprobs", "seed", "stream_options", "top_logprobs", "user"},
             completions_path=None,
         ),
-        "deepseek": evolve(
+        "deepseek": replace(
             _COMPATIBLE,
             max_tokens_field="max_tokens",
             completions_path=None,
             embeddings_path=None,
         ),
-        "together": evolve(_COMPATIBLE, max_tokens_field="max_tokens"),
+        "together": replace(_COMPATIBLE, max_tokens_field="max_tokens"),
         # Extra members are a 400; ``stream_options`` is taken, newer models need it.
-        "fireworks": evolve(_COMPATIBLE, max_tokens_field="max_tokens", drop=_BOOKKEEPING),
-        "xai": evolve(_COMPATIBLE, drop=frozenset({"logit_bias"}), embeddings_path=None),
+        "fireworks": replace(_COMPATIBLE, max_tokens_field="max_tokens", drop=_BOOKKEEPING),
+        "xai": replace(_COMPATIBLE, drop=frozenset({"logit_bias"}), embeddings_path=None),
         "vllm": _COMPATIBLE,
-        "llamacpp": evolve(_COMPATIBLE, max_tokens_field="max_tokens"),
-        "lmstudio": evolve(_COMPATIBLE, max_tokens_field="max_tokens"),
+        "llamacpp": replace(_COMPATIBLE, max_tokens_field="max_tokens"),
+        "lmstudio": replace(_COMPATIBLE, max_tokens_field="max_tokens"),
         # No listing, and no ``/v1``; the usage is in every chunk.
-        "perplexity": evolve(
+        "perplexity": replace(
             _COMPATIBLE,
             stream_usage=False,
             max_tokens_field="max_tokens",
@@ -150,16 +150,16 @@ QUIRKS: Mapping[str, ProviderQuirks] = MappingProxyType(
             probe_path=None,
         ),
         # https://inference-docs.cerebras.ai/resources/openai: unknown properties are a 400.
-        "cerebras": evolve(
+        "cerebras": replace(
             _COMPATIBLE,
             drop=(_BOOKKEEPING - {"service_tier"}) | {"logit_bias"},
             embeddings_path=None,
         ),
         # The request schema allows no further members.
-        "nvidia": evolve(
+        "nvidia": replace(
             _COMPATIBLE, max_tokens_field="max_tokens", drop=_BOOKKEEPING | {"logit_bias", "user"}
         ),
-        "sambanova": evolve(
+        "sambanova": replace(
             _COMPATIBLE, max_tokens_field="max_tokens", drop=_BOOKKEEPING, completions_path=None
         ),
     }

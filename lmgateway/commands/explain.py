@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from attrs import evolve
+from msgspec.structs import replace
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
@@ -87,9 +88,9 @@ def explained_under(config: Config, resources: Resources, asking: Asking) -> Doc
 
 def _result(graph: Graph, exchange: Exchange, asking: Asking) -> Document:
     cascade = graph.router.cascade
-    counter = evolve(cascade.counter, in_thread=None)  # there is no reactor to wait with
-    explaining = evolve(graph.router.explaining, counter=counter)
-    router = evolve(graph.router, cascade=evolve(cascade, counter=counter), explaining=explaining)
+    counter = replace(cascade.counter, in_thread=None)  # there is no reactor to wait with
+    explaining = replace(graph.router.explaining, counter=counter)
+    router = replace(graph.router, cascade=evolve(cascade, counter=counter), explaining=explaining)
     said = None if asking.label is None else read_label(asking.label)
 
     async def explain() -> Document:

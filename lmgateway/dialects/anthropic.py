@@ -21,9 +21,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final, Literal
 
+from msgspec import Struct
+
 from lmgateway.backend_errors import BackendError
 from lmgateway.chat import ChatRequest, Document, Endpoint, Overrides
-from lmgateway.classes import frozen
 from lmgateway.dialects import anthropic_answer as answers
 from lmgateway.dialects import anthropic_errors as errors
 from lmgateway.dialects.anthropic_parse import parse, unsaid
@@ -37,8 +38,7 @@ from lmgateway.errors import GatewayError
 __all__ = ["ANTHROPIC", "Anthropic", "count_tokens_answer", "dropped", "models_page", "unsaid"]
 
 
-@frozen
-class Anthropic:
+class Anthropic(Struct, frozen=True):
     """The dialect: see ``dialects.base.Dialect`` for what each method is for."""
 
     name: str = "anthropic"

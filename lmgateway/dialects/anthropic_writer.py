@@ -30,8 +30,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from msgspec import Struct
+
 from lmgateway.chat import ChatRequest, Chunk, Document, Usage
-from lmgateway.classes import define
 from lmgateway.dialects import hub
 from lmgateway.dialects.anthropic_answer import call_id, message_id, stop_of, usage_member
 from lmgateway.dialects.anthropic_errors import error_document
@@ -46,8 +47,7 @@ def _event(document: Document) -> bytes:
     return b"event: %b\ndata: %b\n\n" % (document["type"].encode(), encode(document))
 
 
-@define(eq=False)
-class _Call:
+class _Call(Struct, eq=False):
     """One tool call: held back until its name is known."""
 
     id: str = ""

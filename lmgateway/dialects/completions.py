@@ -37,9 +37,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
+from msgspec import Struct
+
 from lmgateway.backend_errors import BackendError, ProtocolError
 from lmgateway.chat import ChatRequest, Chunk, Document, Endpoint, Event, Overrides
-from lmgateway.classes import frozen
 from lmgateway.dialects import hub, openai_errors
 from lmgateway.dialects.base import Answer, Quirks, StreamReader, StreamWriter
 from lmgateway.dialects.document import encode, read, splice
@@ -237,8 +238,7 @@ class CompletionsWriter:
         return b": keep-alive\n\n"
 
 
-@frozen
-class Completions:
+class Completions(Struct, frozen=True):
     """The dialect: see ``dialects.base.Dialect``."""
 
     name: str = "completions"

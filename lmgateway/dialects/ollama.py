@@ -52,9 +52,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal
 
+from msgspec import Struct
+
 from lmgateway.backend_errors import BackendError, ProtocolError
 from lmgateway.chat import ChatRequest, Document, Endpoint, Overrides
-from lmgateway.classes import frozen
 from lmgateway.dialects import hub, hub_errors, ollama_answers, ollama_parse, ollama_render
 from lmgateway.dialects.base import Answer, Quirks, StreamReader, StreamWriter
 from lmgateway.dialects.document import encode, read
@@ -63,8 +64,7 @@ from lmgateway.dialects.waits import retry_after
 from lmgateway.errors import GatewayError
 
 
-@frozen
-class Ollama:
+class Ollama(Struct, frozen=True):
     """The dialect: see ``dialects.base.Dialect``."""
 
     name: str = "ollama"

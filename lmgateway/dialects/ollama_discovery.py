@@ -10,8 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from msgspec import Struct
+
 from lmgateway.chat import Document
-from lmgateway.classes import frozen
 from lmgateway.dialects.document import encode, read
 from lmgateway.dialects.hub import member
 from lmgateway.dialects.ollama_answers import rfc3339
@@ -23,8 +24,7 @@ VERSION = "0.12.6"
 _TAG = ":latest"
 
 
-@frozen(kw_only=True)
-class Shown:
+class Shown(Struct, frozen=True, kw_only=True):
     """
     A profile as an Ollama client sees it.
 

@@ -29,11 +29,10 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 import msgspec
-from msgspec import convert
+from msgspec import Struct, convert
 
 from lmgateway.backend_errors import BackendError, BackendFailed, ProtocolError
 from lmgateway.chat import ChatRequest, Document, Endpoint, Overrides
-from lmgateway.classes import frozen
 from lmgateway.dialects import hub, openai_errors
 from lmgateway.dialects.base import Answer, Quirks, StreamReader, StreamWriter
 from lmgateway.dialects.document import encode, read, splice
@@ -171,8 +170,7 @@ def _check_embeddings(document: Document) -> None:
         raise MalformedRequest("The member 'input' must be filled.", param="input")
 
 
-@frozen
-class OpenAI:
+class OpenAI(Struct, frozen=True):
     """The dialect: see ``dialects.base.Dialect``."""
 
     name: str = "openai"

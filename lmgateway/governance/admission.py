@@ -12,8 +12,9 @@ from collections.abc import Callable
 from types import TracebackType
 
 from attrs import field
+from msgspec import Struct
 
-from lmgateway.classes import define, frozen
+from lmgateway.classes import define
 from lmgateway.errors import Overloaded, Unrecordable
 from lmgateway.exchange import Exchange
 from lmgateway.governance.accounts import ExchangeAccount
@@ -47,8 +48,7 @@ class Tally:
     purses: Purses = field(factory=Purses)
 
 
-@frozen(kw_only=True)
-class Admission:
+class Admission(Struct, frozen=True, kw_only=True):
     """
     Lets exchanges in.
 

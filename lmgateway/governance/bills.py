@@ -12,10 +12,8 @@ from __future__ import annotations
 from decimal import Decimal, InvalidOperation
 
 import msgspec
-from attrs import field
 
 from lmgateway.chat import ChatRequest, Usage
-from lmgateway.classes import define
 from lmgateway.errors import BudgetExhausted, MalformedRequest, MaxCostExceeded
 from lmgateway.exchange import Attempt, Exchange
 from lmgateway.governance.budgets import Budget, Budgets, Terms, reserve, shortfall
@@ -31,8 +29,7 @@ _LONGEST = 32
 _ALWAYS = Period("total")
 
 
-@define
-class Spending:
+class Spending(msgspec.Struct):
     """
     What each client spent, in nano-dollars; outlives every config.
 
@@ -42,8 +39,8 @@ class Spending:
         saved: What each spent less than the baseline.
     """
 
-    clients: dict[str, int] = field(factory=dict)
-    saved: dict[str, int] = field(factory=dict)
+    clients: dict[str, int] = msgspec.field(default_factory=dict)
+    saved: dict[str, int] = msgspec.field(default_factory=dict)
 
 
 class Bill(msgspec.Struct, eq=False):
@@ -218,7 +215,7 @@ def _add(sums: dict[str, int], exchange: Exchange, amount: int) -> None:
     sums[name] = sums.get(name, 0) + amount
 
 
-class _OwnBudget(Budget):
+class _OwnBudget(Budget, frozen=True):
     """What a request itself may cost."""
 
     def unpriced(self) -> BudgetExhausted:

@@ -25,8 +25,9 @@ from functools import lru_cache
 from typing import Generic, Protocol, TypeVar
 
 from attrs import field
+from msgspec import Struct
 
-from lmgateway.classes import define, frozen
+from lmgateway.classes import define
 
 SLACK = 1e-3
 """Of one request: what rounding of the clock may take from a wait that was told."""
@@ -35,8 +36,7 @@ WINDOW = 60
 """Seconds."""
 
 
-@frozen
-class Rate:
+class Rate(Struct, frozen=True):
     """
     How much, how fast.
 

@@ -31,6 +31,7 @@ from fnmatch import fnmatchcase
 from typing import Protocol
 
 from attrs import field
+from msgspec import Struct
 
 from lmgateway.classes import frozen
 from lmgateway.config.schema import BudgetSection, Config
@@ -48,8 +49,7 @@ EXCEEDED = 2.0
 """The mark of the first refusal; beyond every share."""
 
 
-@frozen
-class Stand:
+class Stand(Struct, frozen=True):
     """How a budget stands; money in nano-dollars, the reset in seconds since the epoch."""
 
     name: str
@@ -59,8 +59,7 @@ class Stand:
     resets: float | None
 
 
-@frozen
-class Budget:
+class Budget(Struct, frozen=True):
     """
     One limit on money, and what went of it.
 

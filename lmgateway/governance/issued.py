@@ -26,12 +26,12 @@ from secrets import choice, token_hex
 from string import ascii_letters, digits
 from typing import Any, Protocol, TypeVar
 
+from msgspec import Struct
 from msgspec.structs import replace
 from twisted.internet.defer import Deferred, DeferredLock, ensureDeferred, succeed
 from twisted.logger import Logger
 
 from lmgateway.chat import Document
-from lmgateway.classes import define, frozen
 from lmgateway.errors import ConfigError, GatewayError, NotFound, Unauthenticated
 from lmgateway.principal import Principal
 from lmgateway.stores.keys import KeyRecord, KeyStore, MemoryKeys, StoreFailed
@@ -67,8 +67,7 @@ class Read(Protocol):
         """
 
 
-@define(eq=False)
-class Issued:
+class Issued(Struct, eq=False):
     """
     One key, as it stands now.
 
@@ -84,8 +83,7 @@ class Issued:
     last_used: float | None = None
 
 
-@frozen
-class Made:
+class Made(Struct, frozen=True):
     """A key that was made: the only time that its secret is there."""
 
     issued: Issued

@@ -15,7 +15,8 @@ from functools import lru_cache
 from hashlib import sha256
 from time import time
 
-from lmgateway.classes import frozen
+from msgspec import Struct
+
 from lmgateway.errors import Forbidden, Unauthenticated
 from lmgateway.principal import NEVER, Principal
 
@@ -42,8 +43,7 @@ def _nobody(digest: bytes) -> Principal | None:
     return None
 
 
-@frozen(kw_only=True)
-class Keys:
+class Keys(Struct, frozen=True, kw_only=True):
     """
     Who may ask at all.
 

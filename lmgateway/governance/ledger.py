@@ -15,10 +15,11 @@ from os import urandom
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
+from msgspec import Struct
 from twisted.logger import Logger
 
 from lmgateway.chat import Usage
-from lmgateway.classes import define, frozen
+from lmgateway.classes import define
 from lmgateway.exchange import Attempt, Exchange
 from lmgateway.stores.spool import Archive, Spool
 from lmgateway.stores.usage import Record
@@ -110,8 +111,7 @@ class History(Archive[Record], Protocol):
         """Go through the records since a moment, oldest first; blocks."""
 
 
-@frozen(kw_only=True)
-class Keeping:
+class Keeping(Struct, frozen=True, kw_only=True):
     """
     Where records are kept.
 

@@ -25,7 +25,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import ClassVar
 
+import msgspec
 from attrs import evolve, field
+from msgspec.structs import replace
 
 from lmgateway.classes import frozen
 from lmgateway.config.schema import Config
@@ -52,8 +54,7 @@ def _tell_nobody(kind: str, /, **facts: object) -> None:
     """Nobody listens."""
 
 
-@frozen
-class Bounds:
+class Bounds(msgspec.Struct, frozen=True):
     """
     The scopes of one principal.
 
@@ -66,7 +67,7 @@ class Bounds:
     principal: Principal
     usual: Scopes
     owners: tuple[tuple[str, str, Allowance], ...] = ()
-    chosen: dict[tuple[str, ...], Scopes] = field(factory=dict)
+    chosen: dict[tuple[str, ...], Scopes] = msgspec.field(default_factory=dict)
 
 
 @frozen(kw_only=True, eq=False)
@@ -169,7 +170,7 @@ class Limits:
             return None
         counter = self.counters.get(kind, f"{name}\n{of}" if of else name)
         if not self.enforced:
-            allowed = evolve(allowed, enforced=False)
+            allowed = replace(allowed, enforced=False)
         return self.kind(kind, name, counter, allowed, sliding=self.sliding)
 
     def bounds(self, principal: Principal) -> Bounds:
@@ -214,7 +215,7 @@ class Limits:
             made: list[Scope | None] = []
             for (kind, name, allowed), special in zip(bounds.owners, found, strict=True):
                 if special is not None:
-                    own = evolve(special.allowance, enforced=allowed.enforced)
+                    own = replace(special.allowance, enforced=allowed.enforced)
                     made.append(self._scope(kind, name, own, of=label(special)))
                     allowed = without(allowed, special)
                 made.append(self._scope(kind, name, allowed))
@@ -223,8 +224,8 @@ class Limits:
         return scopes
 
     def _nearby(self, address: str) -> Scope | None:
-        allowed = self.nearby if self.enforced else evolve(self.nearby, enforced=False)
-        allowed = evolve(allowed, requests=None)
+        allowed = self.nearby if self.enforced else replace(self.nearby, enforced=False)
+        allowed = replace(allowed, requests=None)
         if not (allowed.tokens or allowed.nano_usd or allowed.concurrent):
             return None
         near = neighbourhood(address)

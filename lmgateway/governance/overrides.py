@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from fnmatch import fnmatchcase
 
-from attrs import evolve
+from msgspec import Struct
+from msgspec.structs import replace
 
-from lmgateway.classes import frozen
 from lmgateway.principal import Allowance, Principal, Special
 
 Meaning = Callable[[Principal, str | None], tuple[str, str]]
@@ -21,8 +21,7 @@ Meaning = Callable[[Principal, str | None], tuple[str, str]]
 _WILD = "*?["
 
 
-@frozen
-class Asked:
+class Asked(Struct, frozen=True):
     """What a request is, as overrides look at it."""
 
     path: str
@@ -66,7 +65,7 @@ def label(special: Special) -> str:
 def without(usual: Allowance, special: Special) -> Allowance:
     """Give what is left of the usual limits for requests that an override fits."""
     own = special.allowance
-    return evolve(
+    return replace(
         usual,
         requests=usual.requests if own.requests is None else None,
         tokens=usual.tokens if own.tokens is None else None,

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta, tzinfo
 
-from lmgateway.classes import frozen
+from msgspec import Struct
 
 SLICES = 60
 """The parts of a rolling period that are kept apart."""
@@ -19,8 +19,7 @@ SLICES = 60
 _SECONDS = {"m": 60, "h": 3600, "d": 86400}
 
 
-@frozen
-class Period:
+class Period(Struct, frozen=True):
     """
     One kind of period.
 

@@ -20,10 +20,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from attrs import field
+import msgspec
 
 from lmgateway.chat import Usage
-from lmgateway.classes import frozen
 from lmgateway.config.providers import PROVIDERS, is_local
 from lmgateway.config.schema import BackendSection, Config, TargetSection, TierSection
 from lmgateway.exchange import Attempt
@@ -38,8 +37,7 @@ Target = tuple[str, str, str]
 """The names of a tier, a backend, a model."""
 
 
-@frozen
-class Found:
+class Found(msgspec.Struct, frozen=True):
     """
     A price, and where it was found.
 
@@ -52,8 +50,7 @@ class Found:
     source: str
 
 
-@frozen
-class Prices:
+class Prices(msgspec.Struct, frozen=True):
     """
     The prices of a config.
 
@@ -65,11 +62,11 @@ class Prices:
         sources: Where each target's price was found.
     """
 
-    targets: Mapping[Target, Price | None] = field(factory=dict)
-    tiers: Mapping[str, Price | None] = field(factory=dict)
-    bounds: Mapping[str, int] = field(factory=dict)
-    baselines: Mapping[str, Price | None] = field(factory=dict)
-    sources: Mapping[Target, str] = field(factory=dict)
+    targets: Mapping[Target, Price | None] = msgspec.field(default_factory=dict)
+    tiers: Mapping[str, Price | None] = msgspec.field(default_factory=dict)
+    bounds: Mapping[str, int] = msgspec.field(default_factory=dict)
+    baselines: Mapping[str, Price | None] = msgspec.field(default_factory=dict)
+    sources: Mapping[Target, str] = msgspec.field(default_factory=dict)
 
     @classmethod
     def of(cls, config: Config, wall: float = 0.0) -> Prices:

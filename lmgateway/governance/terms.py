@@ -7,7 +7,8 @@ from decimal import Decimal
 from math import ceil
 from typing import Any
 
-from lmgateway.classes import frozen
+from msgspec import Struct
+
 from lmgateway.config.schema import BudgetSection
 from lmgateway.governance.periods import Period
 from lmgateway.governance.pricing import nano
@@ -16,8 +17,7 @@ Tell = Callable[[Mapping[str, Any]], object]
 """Is told the facts of a ``budget`` event."""
 
 
-@frozen(kw_only=True)
-class Terms:
+class Terms(Struct, frozen=True, kw_only=True):
     """
     What a config says of one budget.
 

@@ -84,8 +84,7 @@ class SharedAccount(Admitted, kw_only=True):
             Admitted.__exit__(self, kind, error, trace)
 
 
-@frozen(kw_only=True)
-class SharedAdmission(Admission):
+class SharedAdmission(Admission, frozen=True, kw_only=True):
     """Lets exchanges in: see ``Admission``."""
 
     def admit(self, exchange: Exchange) -> Admitted:

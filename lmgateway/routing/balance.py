@@ -30,11 +30,11 @@ from random import Random
 from typing import Literal, TypeAlias
 
 import msgspec
+from msgspec import Struct
 
 from lmgateway.backends.base import Backend
 from lmgateway.backends.health import Pace, TargetHealth
 from lmgateway.chat import ChatRequest, Document
-from lmgateway.classes import define, frozen
 from lmgateway.exchange import Exchange
 from lmgateway.routing.queues import Gate
 
@@ -49,8 +49,7 @@ KEY_BYTES = 4096
 """How much of each opening message tells one conversation from another."""
 
 
-@frozen(kw_only=True, eq=False)
-class Target:
+class Target(Struct, frozen=True, kw_only=True, eq=False):
     """
     One (backend, model) pair.
 
@@ -85,8 +84,7 @@ class Target:
 Targets: TypeAlias = Sequence[Target]
 
 
-@define(kw_only=True, eq=False)
-class Balance:
+class Balance(Struct, kw_only=True, eq=False):
     """
     Orders the targets of one tier.
 

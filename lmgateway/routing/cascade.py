@@ -16,7 +16,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from attrs import evolve, field
+from attrs import field
+from msgspec import Struct
+from msgspec.structs import replace
 
 from lmgateway.chat import ChatRequest
 from lmgateway.classes import define, frozen
@@ -35,8 +37,7 @@ from lmgateway.routing.urgency import place, priority
 DEFAULT_REPLY = "This assistant is not available at the moment."
 
 
-@frozen(kw_only=True)
-class Hint:
+class Hint(Struct, frozen=True, kw_only=True):
     """
     What an explanation is to suppose.
 
@@ -175,7 +176,7 @@ class Cascade:
     ) -> Decision:
         way = _Way(request, exchange, self.counter.estimate(request), [policy])
         plan = self._plan(way, NO_DEMAND, tier)
-        return way.decision(plan=evolve(plan, steps=tuple(plan)), choice=tier)
+        return way.decision(plan=replace(plan, steps=tuple(plan)), choice=tier)
 
     async def _read(self, way: _Way, hint: Hint) -> Reading | None:
         """Classify; ``None`` if there is nothing to go by."""
@@ -299,7 +300,7 @@ class Cascade:
         other = place(self.directory.ladder, tier, way.exchange)
         if other is not tier:
             if plan.suits(other):
-                plan = evolve(plan, start=other, top=max(plan.top, other.index), full=tier)
+                plan = replace(plan, start=other, top=max(plan.top, other.index), full=tier)
                 tier = other
             else:
                 way.exchange.overflowed = False

@@ -30,6 +30,7 @@ import re
 from collections.abc import Mapping, MutableMapping
 from typing import Any
 
+import msgspec
 from attrs import Factory, field
 from cachetools import TTLCache
 
@@ -88,8 +89,7 @@ _UNCLASSIFIED = frozenset({"embeddings", "count_tokens"})
 _THOUGHT = re.compile(r"<think>.*?(?:</think>|\Z)", re.DOTALL)
 
 
-@frozen(kw_only=True)
-class Reading:
+class Reading(msgspec.Struct, frozen=True, kw_only=True):
     """
     A classifier's answer, read.
 
@@ -102,7 +102,7 @@ class Reading:
     """
 
     label: str = ""
-    tags: Mapping[str, str] = field(factory=dict)
+    tags: Mapping[str, str] = msgspec.field(default_factory=dict)
     think: bool = False
     failed: bool = False
     reused: bool = False
@@ -326,8 +326,7 @@ def _request(policy: Policy, shown: str) -> ChatRequest:
     return OPENAI.parse(encode(document), "chat")
 
 
-@frozen
-class Labels:
+class Labels(msgspec.Struct, frozen=True):
     """
     What tiers a label can mean.
 

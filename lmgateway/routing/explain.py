@@ -30,10 +30,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import TypeAlias
 
-from attrs import field
+import msgspec
 
 from lmgateway.chat import ChatRequest, Document
-from lmgateway.classes import define, frozen
 from lmgateway.errors import GatewayError, MaxCostExceeded
 from lmgateway.exchange import Attempt, Exchange
 from lmgateway.routing.balance import Target
@@ -55,8 +54,7 @@ def _unknown(tier: str, prompt: int, output: int) -> float | None:
     return None
 
 
-@frozen(kw_only=True)
-class Explaining:
+class Explaining(msgspec.Struct, frozen=True, kw_only=True):
     """Puts decisions into words."""
 
     counter: Counter
@@ -104,8 +102,7 @@ class Explaining:
         return self.expected(tier.name, tokens, longest)
 
 
-@define
-class _Way:
+class _Way(msgspec.Struct):
     """
     The way of live traffic, as things stand.
 
@@ -116,7 +113,7 @@ class _Way:
         downgrade: The tier that a budget puts in the place of another, if one does.
     """
 
-    tried: list[Tier] = field(factory=list)
+    tried: list[Tier] = msgspec.field(default_factory=list)
     end: Tier | None = None
     unpaid: GatewayError | None = None
     downgrade: Paid | None = None

@@ -38,7 +38,6 @@ from twisted.logger import Logger
 from lmgateway.backend_errors import BackendError, BackendTimeout
 from lmgateway.backends.base import Call, Reply
 from lmgateway.chat import ChatRequest
-from lmgateway.classes import frozen
 from lmgateway.errors import BudgetExhausted, RateLimited, TooManyConcurrent
 from lmgateway.exchange import Attempt, Exchange
 from lmgateway.routing.balance import Target
@@ -56,8 +55,7 @@ _FREE = ("closed", "forced_closed")
 """The states of a breaker in which no attempt is a trial."""
 
 
-@frozen(kw_only=True)
-class Climber:
+class Climber(Struct, frozen=True, kw_only=True):
     """
     Climbs plans.
 

@@ -11,15 +11,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import chain
 
-from lmgateway.classes import frozen
+from msgspec import Struct
+
 from lmgateway.errors import BudgetExhausted
 from lmgateway.exchange import Attempt, Exchange
 from lmgateway.routing.ladder import Step, Tier
 from lmgateway.routing.plan import Plan
 
 
-@frozen
-class Paid:
+class Paid(Struct, frozen=True):
     """
     A tier to try.
 
@@ -68,8 +68,7 @@ def paid_tiers(plan: Plan, exchange: Exchange) -> Iterator[Paid]:
         before = tier
 
 
-@frozen
-class PaidSteps:
+class PaidSteps(Struct, frozen=True):
     """The steps of live traffic, which write down on the exchange what a budget did."""
 
     plan: Plan

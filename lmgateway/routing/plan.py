@@ -17,10 +17,9 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 
-from attrs import field
+import msgspec
 
 from lmgateway.chat import Overrides
-from lmgateway.classes import frozen
 from lmgateway.errors import CapabilityUnavailable, GatewayError
 from lmgateway.exchange import Taken
 from lmgateway.routing.ladder import Ladder, Step, Tier
@@ -39,8 +38,7 @@ _WORDS = {
 }
 
 
-@frozen(kw_only=True)
-class Demand:
+class Demand(msgspec.Struct, frozen=True, kw_only=True):
     """
     What a request asks of a tier.
 
@@ -73,8 +71,7 @@ NO_DEMAND = Demand()
 """Of a request that every tier can take."""
 
 
-@frozen(kw_only=True)
-class Candidate:
+class Candidate(msgspec.Struct, frozen=True, kw_only=True):
     """
     One tier, and what speaks against it.
 
@@ -86,8 +83,7 @@ class Candidate:
     reasons: tuple[str, ...] = ()
 
 
-@frozen(kw_only=True)
-class Plan:
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """
     The tiers to try.
 
@@ -250,8 +246,7 @@ def _window(tier: Tier) -> float:
     return float("inf") if tier.max_context_tokens is None else tier.max_context_tokens
 
 
-@frozen(kw_only=True)
-class Compared:
+class Compared(msgspec.Struct, frozen=True, kw_only=True):
     """
     The rules of one profile on the way to a decision.
 
@@ -282,8 +277,7 @@ class Compared:
         return Taken(self.policy.name, rule.position, rule.when, self.to)
 
 
-@frozen(kw_only=True)
-class Decision:
+class Decision(msgspec.Struct, frozen=True, kw_only=True):
     """
     What is done with a request, and on what grounds.
 
@@ -304,7 +298,7 @@ class Decision:
     chain: tuple[str, ...]
     mode: str
     label: str = ""
-    tags: Mapping[str, str] = field(factory=dict)
+    tags: Mapping[str, str] = msgspec.field(default_factory=dict)
     compared: tuple[Compared, ...] = ()
     plan: Plan | None = None
     choice: Tier | None = None

@@ -13,6 +13,7 @@ from contextlib import suppress
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Literal
 
+import msgspec
 from attrs import field
 
 from lmgateway.chat import ChatRequest, Endpoint
@@ -41,8 +42,7 @@ MAX_NAME = 256
 """Characters of an unknown name that its refusal repeats."""
 
 
-@frozen(kw_only=True)
-class Policy:
+class Policy(msgspec.Struct, frozen=True, kw_only=True):
     """
     One profile, with every name in it resolved.
 
@@ -74,8 +74,8 @@ class Policy:
     friendly_errors: bool = False
     strict: bool = False
     rules: RuleSet = NO_RULES
-    class_prompts: Mapping[str, str] = field(factory=dict)
-    thinking_messages: Mapping[str, Sequence[str]] = field(factory=dict)
+    class_prompts: Mapping[str, str] = msgspec.field(default_factory=dict)
+    thinking_messages: Mapping[str, Sequence[str]] = msgspec.field(default_factory=dict)
     classifier_fallback: Tier | None = None
     classifier_prompt: str | None = None
     classifier_think: bool = False

@@ -24,9 +24,9 @@ from bisect import bisect_left, insort
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 
+from msgspec import Struct
 from twisted.internet.defer import Deferred
 
-from lmgateway.classes import frozen
 from lmgateway.errors import TooManyConcurrent
 from lmgateway.telemetry.spread import Spread
 from lmgateway.wire.timers import Timer, Wheel
@@ -39,8 +39,7 @@ _EASE = 0.2
 """The weight of the newest sample in the mean time that a permit is held."""
 
 
-@frozen(kw_only=True)
-class GateLimits:
+class GateLimits(Struct, frozen=True, kw_only=True):
     """
     What a gate holds to.
 

@@ -255,7 +255,7 @@ class _Resuming:
         spent, patience = climber.wheel.now() - exchange.started, exchange.patience
         # As long again as for the first output, which the client's deadline is for.
         seconds = spent + min(climber.commit_seconds, patience)
-        scope = evolve(climber, commit_seconds=seconds).climb([step], exchange)
+        scope = replace(climber, commit_seconds=seconds).climb([step], exchange)
         exchange.request, exchange.patience = request, inf
         try:
             reply = await scope.__aenter__()
@@ -309,4 +309,4 @@ def untried(steps: Iterable[Step], exchange: Exchange) -> Iterator[Step]:
         ]
         if left:
             tier = evolve(step.tier, targets=tuple(left), balance=None)
-            yield evolve(step, tier=tier, tries=1)
+            yield replace(step, tier=tier, tries=1)

@@ -12,12 +12,12 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcon
 from types import TracebackType
 from typing import Any, TypeAlias
 
-from attrs import evolve
+from msgspec import Struct
+from msgspec.structs import replace
 
 from lmgateway.backends.base import Reply
 from lmgateway.backends.canned import canned
 from lmgateway.chat import ChatRequest
-from lmgateway.classes import frozen
 from lmgateway.dialects.base import Answer, Dialect
 from lmgateway.dialects.document import encode
 from lmgateway.dialects.openai import OPENAI
@@ -40,8 +40,7 @@ def _nobody(kind: str, **facts: object) -> None:
     """Nobody listens."""
 
 
-@frozen(kw_only=True)
-class Router:
+class Router(Struct, frozen=True, kw_only=True):
     """
     Chooses and opens.
 
@@ -107,7 +106,7 @@ class Router:
         climb = self._climb(decision.policy, decision.plan, exchange)
         if exchange.account.downgrades:
             first = next(paid_tiers(decision.plan, exchange)).tier
-            decision = evolve(decision, choice=first)
+            decision = replace(decision, choice=first)
         words = opening_of(decision, request, self.climber.random)
         if words is not None:
             return nullcontext(opened(words, self._announce(decision, exchange), climb))

@@ -29,16 +29,16 @@ from hashlib import blake2b
 from typing import TypeAlias
 
 from attrs import Factory, field
+from msgspec import Struct
 
-from lmgateway.classes import define, frozen
+from lmgateway.classes import frozen
 from lmgateway.config.conditions import HEADER, comparison, needs_named
 from lmgateway.config.patterns import Test, is_literal, test_of
 
 _WITHOUT_INDEX = frozenset({"@tokens", "@needs", "@text"})
 
 
-@define(kw_only=True)
-class Facts:
+class Facts(Struct, kw_only=True):
     """
     What rules are compared with.
 
@@ -55,8 +55,7 @@ class Facts:
     tokens: int = 0
 
 
-@frozen
-class Destination:
+class Destination(Struct, frozen=True):
     """Where a rule leads, and how often: a profile's name, or a tier's or alias's."""
 
     name: str
@@ -66,8 +65,7 @@ class Destination:
 Condition: TypeAlias = Callable[[Facts], bool]
 
 
-@frozen(kw_only=True)
-class Rule:
+class Rule(Struct, frozen=True, kw_only=True):
     """
     One rule, compiled.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from attrs import field
+from msgspec import Struct
 
 from lmgateway.backends.base import Backend
 from lmgateway.chat import Overrides
@@ -15,8 +16,7 @@ from lmgateway.routing.queues import Gate
 from lmgateway.routing.suiting import Suiting
 
 
-@frozen
-class Overflow:
+class Overflow(Struct, frozen=True):
     """
     Where requests go when a tier's queue is too long.
 
@@ -98,8 +98,7 @@ class Ladder:
         return self.by_name.get(self.aliases.get(name, name))
 
 
-@frozen(kw_only=True)
-class Step:
+class Step(Struct, frozen=True, kw_only=True):
     """One target of a plan, and what is changed of the request for it."""
 
     tier: Tier

@@ -30,10 +30,11 @@ from math import ceil
 from threading import Lock
 from typing import Any, Protocol
 
+from msgspec import Struct
 from twisted.internet.defer import Deferred
 
 from lmgateway.chat import ChatRequest, Document
-from lmgateway.classes import define, frozen
+from lmgateway.classes import define
 from lmgateway.dialects.document import encode
 from lmgateway.routing.needs import media_parts, messages_of, text_of
 
@@ -122,8 +123,7 @@ def ranks(packed: bytes) -> dict[bytes, int]:
     return {b64decode(token): int(rank) for token, rank in lines}
 
 
-@frozen(kw_only=True)
-class Counter:
+class Counter(Struct, frozen=True, kw_only=True):
     """
     Counts.
 

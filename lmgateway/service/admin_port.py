@@ -6,8 +6,9 @@ from collections.abc import Awaitable, Callable
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from msgspec import Struct
+
 from lmgateway.admin.access import Token, Tokens
-from lmgateway.classes import frozen
 from lmgateway.config.admin import AdminTokenSection
 from lmgateway.config.check_admin import admin_port_unguarded
 from lmgateway.config.schema import Config
@@ -64,8 +65,7 @@ class Reception:
         self.office.routes.dispatch(request)
 
 
-@frozen(kw_only=True)
-class AdminParts:
+class AdminParts(Struct, frozen=True, kw_only=True):
     """
     What the admin port is made of.
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Set
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from attrs import evolve
+from msgspec.structs import replace
 
 from lmgateway.backends.base import Backend
 from lmgateway.backends.http import HTTPBackend, Patience
@@ -173,19 +173,19 @@ def _path(base_url: str, path: str) -> str:
 
 def _quirks(section: BackendSection, base_url: str) -> ProviderQuirks:
     quirks = quirks_for(section.provider, base_url)
-    quirks = evolve(
+    quirks = replace(
         quirks, tool_format=section.tool_format, default_options=section.default_options
     )
     if section.max_tokens_field is not None:
-        quirks = evolve(quirks, max_tokens_field=section.max_tokens_field)
+        quirks = replace(quirks, max_tokens_field=section.max_tokens_field)
     if section.stream_usage is not None:
-        quirks = evolve(quirks, stream_usage=section.stream_usage)
+        quirks = replace(quirks, stream_usage=section.stream_usage)
     if section.keep_alive is not None:
         bare = section.keep_alive in ("-1", "0")  # numbers to Ollama, which wants units in text
         kept = int(section.keep_alive) if bare else section.keep_alive
-        quirks = evolve(quirks, keep_alive=kept)
+        quirks = replace(quirks, keep_alive=kept)
     if section.takes_think is not None:
-        quirks = evolve(quirks, takes_think=section.takes_think)
+        quirks = replace(quirks, takes_think=section.takes_think)
     return quirks
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import cache, partial
 
-from attrs import evolve
+from msgspec import Struct
+from msgspec.structs import replace
 
-from lmgateway.classes import frozen
 from lmgateway.config.exposure import client_port_unguarded
 from lmgateway.config.schema import Config
 from lmgateway.dialects.document import encode
@@ -55,8 +55,7 @@ def client_description(open_: bool) -> bytes:
     return encode(client_document([surface.app for surface in SURFACES], is_open=open_))
 
 
-@frozen(kw_only=True)
-class ClientParts:
+class ClientParts(Struct, frozen=True, kw_only=True):
     """
     What the client port is made of.
 
@@ -127,8 +126,8 @@ class ClientParts:
 
     def _routes(self, answers: Answers, intake: Intake) -> Routes:
         resources, directory = self.resources, self.router.directory
-        explaining = evolve(
-            intake, gateway=evolve(intake.gateway, open=self.router.explain), sharing=None
+        explaining = replace(
+            intake, gateway=replace(intake.gateway, open=self.router.explain), sharing=None
         )
         health = HealthSurface(
             answers=answers,

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-from lmgateway.classes import frozen
+from msgspec import Struct
+
 from lmgateway.config.schema import Config
 from lmgateway.governance.admission import Admission
 from lmgateway.governance.budgets import Budgets
@@ -31,8 +32,7 @@ from lmgateway.service.tiers import Tiers
 from lmgateway.service.webhooks import Hooks
 
 
-@frozen(kw_only=True)
-class Graph:
+class Graph(Struct, frozen=True, kw_only=True):
     """
     Everything that a config becomes.
 
@@ -99,8 +99,7 @@ def assemble(
     )
 
 
-@frozen(kw_only=True, eq=False)
-class _Parts:
+class _Parts(Struct, frozen=True, kw_only=True, eq=False):
     """What a graph is put together from."""
 
     config: Config

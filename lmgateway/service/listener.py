@@ -8,6 +8,7 @@ from socket import AF_UNIX, SO_REUSEPORT, SOL_SOCKET, socket
 from stat import S_IMODE
 from typing import Any
 
+from msgspec import Struct
 from twisted.internet import unix
 from twisted.internet.defer import Deferred
 from twisted.internet.error import CannotListenError
@@ -15,7 +16,6 @@ from twisted.internet.protocol import Factory
 from twisted.internet.tcp import Port as Socket
 from twisted.python.failure import Failure
 
-from lmgateway.classes import define
 from lmgateway.config.schema import TlsSection
 from lmgateway.config.values import is_loopback
 from lmgateway.errors import ConfigError
@@ -28,8 +28,7 @@ from lmgateway.wire.tls import ServerTLS
 BACKLOG = 4096
 
 
-@define(eq=False)
-class _Bound:
+class _Bound(Struct, eq=False):
     """A listening socket, with what it is open for."""
 
     place: Place

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from lmgateway.classes import frozen
+from msgspec import Struct
+
 from lmgateway.config.backend import SecretSource
 from lmgateway.config.schema import Config, TlsSection
 from lmgateway.config.secrets import Secret, obtain
@@ -12,8 +13,7 @@ from lmgateway.wire.door import Door
 from lmgateway.wire.server import Limits, Resource
 
 
-@frozen
-class Place:
+class Place(Struct, frozen=True):
     """
     Where a port listens.
 
@@ -26,8 +26,7 @@ class Place:
     handed: str | None = None
 
 
-@frozen(kw_only=True)
-class Port:
+class Port(Struct, frozen=True, kw_only=True):
     """
     One listener's half of a graph.
 

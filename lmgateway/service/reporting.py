@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
+from msgspec import Struct
 from twisted.internet.defer import Deferred, DeferredList, ensureDeferred
 
-from lmgateway.classes import frozen
 from lmgateway.config.schema import Config
 from lmgateway.errors import ConfigError
 from lmgateway.service.resources import Resources
@@ -28,8 +28,7 @@ Make = Callable[[object], "Opened"]
 Wanted = Mapping[str, tuple[object, Make]]
 
 
-@frozen
-class Reporting:
+class Reporting(Struct, frozen=True):
     """The sinks of one config."""
 
     config: Config

@@ -18,10 +18,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from msgspec import Struct
 from twisted.application.service import IService
 from twisted.python import usage
 
-from lmgateway.classes import frozen
 from lmgateway.errors import ConfigError
 from lmgateway.service.systemd import Handed, taken
 
@@ -33,8 +33,7 @@ EX_CONFIG = 78
 EX_STARTUP = 1
 
 
-@frozen
-class Beginning:
+class Beginning(Struct, frozen=True):
     """
     What is known before anything is built.
 

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+from msgspec import Struct
 from twisted.logger import Logger
 
-from lmgateway.classes import frozen
 from lmgateway.config.schema import Config
 from lmgateway.config.state import Form, place_of
 from lmgateway.errors import ConfigError
@@ -21,8 +21,7 @@ from lmgateway.stores.usage import UsageLines
 _log = Logger()
 
 
-@frozen
-class Records:
+class Records(Struct, frozen=True):
     """Where records are kept, once this config is served."""
 
     resources: Resources

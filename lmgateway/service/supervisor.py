@@ -17,7 +17,7 @@ from collections.abc import Callable
 from typing import Any
 
 import msgspec
-from attrs import asdict
+from msgspec.structs import asdict
 from twisted.internet.defer import Deferred, ensureDeferred
 
 from lmgateway.backends.health import Probed

@@ -14,7 +14,8 @@ from collections.abc import MutableMapping
 from contextlib import suppress
 from stat import S_ISSOCK
 
-from lmgateway.classes import frozen
+from msgspec import Struct
+
 from lmgateway.config.listen import SocketName, socket_name
 from lmgateway.errors import ConfigError
 
@@ -22,8 +23,7 @@ _FIRST = 3
 _MOST = 256
 
 
-@frozen(kw_only=True)
-class Handed:
+class Handed(Struct, frozen=True, kw_only=True):
     """
     What was handed over.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping
 
-from attrs import evolve
+from msgspec.structs import replace
 
 from lmgateway.backends.base import Backend
 from lmgateway.backends.breaker import BreakerLimits
@@ -92,8 +92,8 @@ class Tiers:
         if not private:
             return shared
         # What a provider says to one client's key tells nothing of how it does for others.
-        own = {name: evolve(shared, backend=each, health=None) for name, each in private.items()}
-        return evolve(shared, private=own)
+        own = {name: replace(shared, backend=each, health=None) for name, each in private.items()}
+        return replace(shared, private=own)
 
     def _price(self, tier: TierSection, target: TargetSection) -> float | None:
         """The price of a million tokens of the usual mixture; ``None`` if nobody knows."""

@@ -15,8 +15,8 @@ from typing import Any
 
 import msgspec
 from cachetools import LRUCache
+from msgspec import Struct
 
-from lmgateway.classes import define
 from lmgateway.stores.chain import Chain, tail_of
 from lmgateway.stores.spool import Spool
 
@@ -50,8 +50,7 @@ _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(Row).decode
 
 
-@define
-class _Minute:
+class _Minute(Struct):
     since: float
     count: int = 0
 

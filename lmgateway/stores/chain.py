@@ -13,8 +13,8 @@ from hashlib import sha256
 from pathlib import Path
 
 import msgspec
+from msgspec import Struct
 
-from lmgateway.classes import frozen
 from lmgateway.stores.lines import LineFile, lines_of
 
 ORIGIN = "0" * 64
@@ -89,8 +89,7 @@ def _prev_of(line: bytes) -> str | None:
         return None
 
 
-@frozen(kw_only=True)
-class Verdict:
+class Verdict(Struct, frozen=True, kw_only=True):
     """
     What a file is found to be.
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from lmgateway.classes import frozen
+from msgspec import Struct
+
 from lmgateway.dialects.anthropic import ANTHROPIC
 from lmgateway.dialects.base import SurfaceDialect
 from lmgateway.errors import GatewayError, LimitError, MethodNotAllowed, NotFound
@@ -17,8 +18,7 @@ from lmgateway.wire.identity import request_id
 from lmgateway.wire.request import Request
 
 
-@frozen(eq=False)
-class Answers:
+class Answers(Struct, frozen=True, eq=False):
     """
     Answers outside the spine.
 

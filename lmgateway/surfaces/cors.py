@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from lmgateway.classes import frozen
+from msgspec import Struct
+
 from lmgateway.wire.door import Head
 
 _METHODS = b"GET, POST, OPTIONS"
@@ -14,8 +15,7 @@ _EXPOSED = (
 _MAX_AGE = b"600"
 
 
-@frozen
-class Cors:
+class Cors(Struct, frozen=True):
     """
     What pages of other origins may do.
 

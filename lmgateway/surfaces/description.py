@@ -6,16 +6,15 @@ from collections.abc import Callable
 from typing import ClassVar
 
 from klein import Klein
+from msgspec import Struct
 
-from lmgateway.classes import frozen
 from lmgateway.surfaces.answers import Answers
 from lmgateway.wire.identity import request_id
 from lmgateway.wire.request import Request
 from lmgateway.wire.viewer import MEDIA, viewer
 
 
-@frozen(eq=False)
-class DescriptionSurface:
+class DescriptionSurface(Struct, frozen=True, eq=False):
     """
     The routes.
 

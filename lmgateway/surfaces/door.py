@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from lmgateway.classes import frozen
+from msgspec import Struct
+
 from lmgateway.errors import GatewayError, Unauthenticated, UnsupportedMediaType
 from lmgateway.exchange import Exchange
 from lmgateway.governance.addresses import Proxies
@@ -41,8 +42,7 @@ _JSON = b"application/json"
 _NOTHING = Pass(max_body=0, principal=None)
 
 
-@frozen(eq=False)
-class ClientDoor:
+class ClientDoor(Struct, frozen=True, eq=False):
     """
     Lets requests in: see ``wire.door.Door``.
 

@@ -10,15 +10,14 @@ from __future__ import annotations
 from typing import ClassVar
 
 from klein import Klein
+from msgspec import Struct
 
-from lmgateway.classes import frozen
 from lmgateway.dialects.openai import OPENAI
 from lmgateway.surfaces.intake import Answering, Intake
 from lmgateway.wire.request import Request
 
 
-@frozen(eq=False)
-class ExplainSurface:
+class ExplainSurface(Struct, frozen=True, eq=False):
     """
     The route.
 

@@ -18,10 +18,11 @@ from collections.abc import Coroutine, Iterator
 from typing import Any, Literal
 
 from attrs import field
+from msgspec import Struct
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
-from lmgateway.classes import define, frozen
+from lmgateway.classes import define
 from lmgateway.errors import GatewayError, IdempotencyConflict, Overloaded, StreamInterrupted
 from lmgateway.exchange import Exchange
 from lmgateway.surfaces.tape import Tape
@@ -37,8 +38,7 @@ SHARE = 8
 """Of all that may be kept, the part that one answer may be."""
 
 
-@frozen
-class Ticket:
+class Ticket(Struct, frozen=True):
     """
     What tells one request from others.
 

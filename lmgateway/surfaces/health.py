@@ -11,8 +11,8 @@ from collections.abc import Awaitable, Callable
 from typing import Any, ClassVar
 
 from klein import Klein
+from msgspec import Struct
 
-from lmgateway.classes import frozen
 from lmgateway.dialects.document import encode
 from lmgateway.surfaces.answers import Answers
 from lmgateway.telemetry.traffic import Stats, Traffic
@@ -21,8 +21,7 @@ from lmgateway.wire.request import Request
 SETUP_URL = "https://github.com/lmgateway/lmgateway#readme"
 
 
-@frozen(eq=False)
-class HealthSurface:
+class HealthSurface(Struct, frozen=True, eq=False):
     """
     The routes.
 

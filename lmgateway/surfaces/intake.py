@@ -11,11 +11,11 @@ from collections.abc import Callable, Coroutine, Mapping
 from functools import cache, partial
 from typing import Any, Protocol
 
+from msgspec import Struct
 from twisted.internet.defer import CancelledError
 from twisted.logger import Logger
 
 from lmgateway.chat import ChatRequest, Endpoint
-from lmgateway.classes import frozen
 from lmgateway.dialects.base import Dialect, SurfaceDialect
 from lmgateway.errors import GatewayError, untie
 from lmgateway.exchange import UNACCOUNTED, Exchange
@@ -54,8 +54,7 @@ class _Responder(GatewayResponder, Protocol):
         """Tell the client what went wrong."""
 
 
-@frozen(kw_only=True)
-class Intake:
+class Intake(Struct, frozen=True, kw_only=True):
     """
     Takes requests in.
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from klein import Klein
+from msgspec import Struct
 
-from lmgateway.classes import frozen
 from lmgateway.dialects.document import encode
 from lmgateway.governance.admission import Admission
 from lmgateway.governance.pricing import NANO, Price
@@ -20,8 +20,7 @@ from lmgateway.wire.request import Request
 _LIMITS = ("requests", "tokens", "concurrency")
 
 
-@frozen(eq=False)
-class MeSurface:
+class MeSurface(Struct, frozen=True, eq=False):
     """The route."""
 
     answers: Answers

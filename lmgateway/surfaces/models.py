@@ -5,7 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from lmgateway.classes import frozen
+from msgspec import Struct
+
 from lmgateway.dialects.anthropic import model_document, models_page
 from lmgateway.dialects.document import encode
 from lmgateway.errors import UnknownModel
@@ -15,8 +16,7 @@ from lmgateway.surfaces.answers import Answers
 from lmgateway.wire.request import Request
 
 
-@frozen(eq=False)
-class Models:
+class Models(Struct, frozen=True, eq=False):
     """
     The listing.
 

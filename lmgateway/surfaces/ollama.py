@@ -12,9 +12,9 @@ from collections.abc import Callable
 from typing import ClassVar
 
 from klein import Klein
+from msgspec import Struct
 
 from lmgateway.chat import Endpoint
-from lmgateway.classes import frozen
 from lmgateway.dialects.ollama import OLLAMA
 from lmgateway.dialects.ollama_answers import is_load, load_answer
 from lmgateway.dialects.ollama_discovery import (
@@ -36,8 +36,7 @@ MAX_LOAD = 512
 """Bytes: a request that asks for no answer is a short one."""
 
 
-@frozen(eq=False)
-class OllamaSurface:
+class OllamaSurface(Struct, frozen=True, eq=False):
     """
     The routes.
 

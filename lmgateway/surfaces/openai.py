@@ -11,8 +11,8 @@ from __future__ import annotations
 from typing import ClassVar
 
 from klein import Klein
+from msgspec import Struct
 
-from lmgateway.classes import frozen
 from lmgateway.dialects.completions import COMPLETIONS
 from lmgateway.dialects.openai import OPENAI
 from lmgateway.surfaces.intake import Answering, Intake
@@ -20,8 +20,7 @@ from lmgateway.surfaces.models import Models
 from lmgateway.wire.request import Request
 
 
-@frozen(eq=False)
-class OpenAISurface:
+class OpenAISurface(Struct, frozen=True, eq=False):
     """The routes."""
 
     intake: Intake

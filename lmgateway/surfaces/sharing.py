@@ -14,13 +14,13 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager, nullcontext
 from hashlib import sha256
 
-from attrs import evolve
+from msgspec import Struct
+from msgspec.structs import replace
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
 from lmgateway.backends.base import Reply
 from lmgateway.chat import ChatRequest
-from lmgateway.classes import frozen
 from lmgateway.dialects.base import SurfaceDialect
 from lmgateway.errors import GatewayError, MalformedRequest
 from lmgateway.exchange import Exchange
@@ -41,8 +41,7 @@ _OWN = re.compile(rb"(?:x|anthropic)-ratelimit-|server-timing$")
 _UNLIKE = frozenset((PARENT, STATE))
 
 
-@frozen(kw_only=True)
-class Sharing:
+class Sharing(Struct, frozen=True, kw_only=True):
     """
     Says whose answer a request is given.
 
@@ -108,7 +107,7 @@ def _digest(
 # Those who ask again ---------------------------------------------------------------
 def replaying(gateway: Gateway) -> Gateway:
     """Give the spine of those who are answered from a tape: nothing is opened."""
-    return evolve(gateway, open=_nothing)
+    return replace(gateway, open=_nothing)
 
 
 def _nothing(exchange: Exchange) -> AbstractAsyncContextManager[Reply]:

@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from msgspec import Struct
 from twisted.logger import LogLevelFilterPredicate
 
-from lmgateway.classes import define, frozen
+from lmgateway.classes import define
 from lmgateway.config.values import log_levels
 from lmgateway.telemetry.logs import set_levels
 
@@ -25,8 +26,7 @@ class Timer(Protocol):
         """Forget it."""
 
 
-@frozen
-class ImposedLevel:
+class ImposedLevel(Struct, frozen=True):
     """
     Levels for a time.
 

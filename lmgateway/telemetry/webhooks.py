@@ -32,12 +32,12 @@ from time import gmtime, strftime
 from typing import Any
 
 import msgspec
+from msgspec import Struct
 from twisted.internet.defer import CancelledError, Deferred, ensureDeferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
-from lmgateway.classes import frozen
 from lmgateway.telemetry.events import Event
 from lmgateway.telemetry.exposition import Family
 
@@ -59,8 +59,7 @@ class Undelivered(Exception):
     """There was no answer."""
 
 
-@frozen(kw_only=True)
-class Hook:
+class Hook(Struct, frozen=True, kw_only=True):
     """
     One receiver.
 
@@ -89,8 +88,7 @@ def signature(key: bytes, name: bytes, moment: bytes, body: bytes) -> bytes:
     return b"v1," + b64encode(hmac.digest(key, signed, "sha256"))
 
 
-@frozen
-class _Delivery:
+class _Delivery(Struct, frozen=True):
     name: bytes
     body: bytes
 

@@ -12,8 +12,8 @@ from __future__ import annotations
 from typing import Protocol
 
 import msgspec
+from msgspec import Struct
 
-from lmgateway.classes import frozen
 from lmgateway.errors import GatewayError
 from lmgateway.principal import Principal
 
@@ -69,8 +69,7 @@ class Pass(msgspec.Struct, frozen=True):
     admitted: float = 0.0
 
 
-@frozen
-class Refusal:
+class Refusal(Struct, frozen=True):
     """An error as the client is to see it; the wire adds length, date and connection."""
 
     status: int

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from lmgateway.classes import frozen
+from msgspec import Struct
 
 
-@frozen(kw_only=True)
-class Limits:
+class Limits(Struct, frozen=True, kw_only=True):
     """
     The bounds of a server's connections.  All times are absolute: no trickle resets them.
 

@@ -20,7 +20,7 @@ from socket import SOCK_STREAM, getaddrinfo
 from threading import Thread
 from typing import Any
 
-from attrs import field
+import msgspec
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.interfaces import (
     IAddress,
@@ -30,7 +30,6 @@ from twisted.internet.interfaces import (
 )
 from zope.interface import implementer
 
-from lmgateway.classes import define
 from lmgateway.wire.origin import is_literal
 
 POSITIVE_SECONDS = 30.0
@@ -78,14 +77,13 @@ class _Resolution:
         receiver.resolutionComplete()
 
 
-@define(eq=False)
-class _Entry:
+class _Entry(msgspec.Struct, eq=False):
     """What is known of one name."""
 
     addresses: Sequence[str] = ()
     until: float = 0.0
     pending: bool = False
-    waiting: list[_Resolution] = field(factory=list)
+    waiting: list[_Resolution] = msgspec.field(default_factory=list)
 
 
 @implementer(IHostnameResolver)

@@ -6,9 +6,9 @@ import contextlib
 import json
 from typing import Any
 
-from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from twisted.trial.unittest import SynchronousTestCase
 
 from lmgateway.backend_errors import (
@@ -184,14 +184,14 @@ class RenderTests(SynchronousTestCase):
 
     def test_think(self) -> None:
         """A tier's flag is sent to those who take it, and yields to the client's."""
-        takes = evolve(PLAIN, takes_think=True)
+        takes = replace(PLAIN, takes_think=True)
         self.assertIs(sent(asked(), takes, think=False)["think"], False)
         self.assertIs(sent(asked(think=True), takes, think=False)["think"], True)
         self.assertNotIn("think", sent(asked(), think=False))
 
     def test_output_bound(self) -> None:
         """The bound goes by the one name that a provider takes; ours only where none is."""
-        new = evolve(PLAIN, max_tokens_field="max_completion_tokens")
+        new = replace(PLAIN, max_tokens_field="max_completion_tokens")
         self.assertEqual(sent(asked(max_tokens=5), new)["max_completion_tokens"], 5)
         self.assertNotIn("max_tokens", sent(asked(max_tokens=5), new))
         self.assertEqual(sent(asked(max_tokens=5), max_tokens=9)["max_tokens"], 5)
@@ -199,7 +199,7 @@ class RenderTests(SynchronousTestCase):
 
     def test_refused_members_are_dropped(self) -> None:
         """What a provider refuses is not sent."""
-        self.assertNotIn("seed", sent(asked(seed=1), evolve(PLAIN, drop=frozenset({"seed"}))))
+        self.assertNotIn("seed", sent(asked(seed=1), replace(PLAIN, drop=frozenset({"seed"}))))
 
 
 class ReaderTests(SynchronousTestCase):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from attrs import evolve
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from twisted.trial.unittest import SynchronousTestCase
 
 from lmgateway.dialects.openai import OPENAI
@@ -189,7 +189,7 @@ class OverrideTests(SynchronousTestCase):
                 door = self.door(**limits)
                 self.assertEqual(door.through(somebody, 3), 1)
                 self.assertIsNone(door.ask(somebody))
-            other = evolve(one, model="x") if "model" in one_of else evolve(one, model="x*")
+            other = replace(one, model="x") if "model" in one_of else replace(one, model="x*")
             self.assertEqual(self.door().through(client(special=(other,)), 3), 3)
 
     def test_the_most_specific_holds(self) -> None:

@@ -8,7 +8,8 @@ from random import Random
 from typing import Any, cast
 
 import msgspec
-from attrs import evolve, frozen
+from attrs import frozen
+from msgspec.structs import replace
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
@@ -65,7 +66,7 @@ class BalanceTests(SynchronousTestCase):
         """Make a balance; *each* gives members of the targets in their order."""
         for key, values in each.items():
             self.targets = tuple(
-                evolve(target, **{key: value})
+                replace(target, **{key: value})
                 for target, value in zip(self.targets, values, strict=True)
             )
         return Balance(

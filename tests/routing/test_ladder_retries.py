@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from attrs import evolve
+from msgspec.structs import replace
 from twisted.internet.defer import Deferred
 
 from lmgateway.backend_errors import BackendFailed, BackendLimited, BackendTimeout
@@ -22,7 +22,7 @@ class RetryCase(LadderCase):
         """Keep to the last step."""
         super().setUp()
         self.all = self.steps
-        self.steps = [evolve(self.steps[1], tries=self.tries)]
+        self.steps = [replace(self.steps[1], tries=self.tries)]
         self.backend = self.backends["c"]
         self.target_health = _health(self.steps[0].tier.targets[0])
 
@@ -49,7 +49,7 @@ class PauseTests(RetryCase):
 
     def test_L5_4_full_jitter(self) -> None:
         """L5.4: pauses are random, below a bound that doubles, at most two seconds."""
-        self.climber = evolve(self.climber, retry_seconds=1.5)
+        self.climber = replace(self.climber, retry_seconds=1.5)
         first, second = [], []
         for _ in range(30):
             done = self.climb(self.exchange())
@@ -100,7 +100,7 @@ class PauseTests(RetryCase):
 
     def test_a_breaker_that_opens_meanwhile(self) -> None:
         """No retry is made at a target that went bad during the pause."""
-        self.climber = evolve(self.climber, retry_seconds=2.0)
+        self.climber = replace(self.climber, retry_seconds=2.0)
         done = self.climb(self.exchange())
         self.end(BackendFailed())
         for _ in range(3):
@@ -145,7 +145,7 @@ class BudgetTests(RetryCase):
         exchanges = [self.exchange() for _ in range(40)]
         done = [self.climb(exchange) for exchange in exchanges]
         first = [*self.backend.calls]
-        self.target_health.limits = evolve(self.target_health.limits, window=0)
+        self.target_health.limits = replace(self.target_health.limits, window=0)
         for call in first:
             call.errback(BackendFailed())
         self.clock.pump([0.05] * 5)
@@ -159,7 +159,7 @@ class BudgetTests(RetryCase):
     def test_a_quiet_gateway(self) -> None:
         """A few requests may all be retried."""
         done: list[Deferred[str]] = []
-        self.target_health.limits = evolve(self.target_health.limits, window=0)
+        self.target_health.limits = replace(self.target_health.limits, window=0)
         for _ in range(FLOOR):
             done.append(self.climb(self.exchange()))
             self.end(BackendFailed())
