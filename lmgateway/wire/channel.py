@@ -108,20 +108,33 @@ class Channel:
 
     def dataReceived(self, data: bytes) -> None:
         """The client sent something."""
-        if self._phase is Phase.CLOSING:
-            self._discard(len(data))
-            return
-        if self._phase is Phase.BUSY:
-            self._excess += len(data)
-            if self._excess > self._reader.limits.max_pipelined_bytes:
-                self.abort()
-                return
         phase, reader = self._phase, self._reader
         if phase is Phase.IDLE or (phase is Phase.HEAD and not reader.heading):
-            take(reader, data)
+            known = take(reader, data)
+            if known is not None:
+                self._meet(known)
+                return
+        elif phase is Phase.CLOSING:
+            self._discard(len(data))
+            return
         else:
+            if phase is Phase.BUSY:
+                self._excess += len(data)
+                if self._excess > reader.limits.max_pipelined_bytes:
+                    self.abort()
+                    return
             reader.feed(data)
         self._advance()
+
+    def _meet(self, message: Recognised) -> None:
+        """Go the short way with a request that is whole and alone."""
+        if self.outflow.watch is not None or not self._admit(message):
+            self._advance()
+        elif message.received > message.limit:
+            self._refuse(message.head, RequestTooLarge("The request body is too large."))
+        else:
+            del self._reader.messages[0]
+            self._start(message)
 
     def connectionLost(self, reason: Failure) -> None:
         """The connection is gone, whoever ended it."""

@@ -53,6 +53,7 @@ _OPENING, _IDLE, _HEAD, _BODY, _ENDED, _LOST = range(6)
 _MALFORMED = "The backend's answer is not valid HTTP."
 _WATCHED = frozenset((b"content-length", b"transfer-encoding", b"connection", b"content-encoding"))
 _VERSIONS = ("1.1", "1.0")
+_BODILESS = frozenset((204, 304))
 _SIZED = {b"content-length"}
 
 
@@ -208,15 +209,19 @@ class Connection(Protocol):
 
     def on_headers_complete(self) -> None:
         """The head is complete."""
-        parser = cast(HttpResponseParser, self._parser)
+        parser = self._parser
+        assert parser is not None, "it calls this"
         version = "1.1" if self._modern else parser.get_http_version()
         code = parser.get_status_code()
         headers, self._headers = self._headers, []
         self._lines += len(headers)
-        if version not in _VERSIONS or not 100 <= code <= 599 or code == 101:
-            raise self._refused(_MALFORMED)
         if self._lines > MAX_LINES:
             raise self._refused("The backend's headers are too many.")
+        if code == 200 and self._modern:
+            self._accept(code, headers, version)
+            return
+        if version not in _VERSIONS or not 100 <= code <= 599 or code == 101:
+            raise self._refused(_MALFORMED)
         if code < 200:
             self._interim += 1
             self._modern = False  # what comes next has a version of its own
@@ -235,7 +240,8 @@ class Connection(Protocol):
         return self._fault
 
     def _accept(self, code: int, headers: list[tuple[bytes, bytes]], version: str) -> None:
-        flight = cast("Flight", self._flight)
+        flight = self._flight
+        assert flight is not None, "an answer is to a request"
         self._deadline.lift()
         response = Response(code, headers, self, flight.target)
         words: list[bytes] = []
@@ -251,8 +257,9 @@ class Connection(Protocol):
         if words:
             # What a backend says is between it and us goes no further.
             response.raw_headers = [each for each in headers if each[0] not in words]
-        bodiless = flight.bodiless or code in (204, 304)
-        response.proper_end = framed or bodiless
+        bodiless = flight.bodiless or code in _BODILESS
+        if not framed and not bodiless:
+            response.proper_end = False
         alive = version == "1.1" or b"keep-alive" in words
         self._keep = alive and b"close" not in words and not flight.bodiless
         self._bodiless = bodiless

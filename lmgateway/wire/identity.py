@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from binascii import hexlify
 from os import urandom
+from struct import Struct
 
 from lmgateway.wire.door import Head
 
@@ -19,7 +21,8 @@ def request_id(head: Head | None) -> str:
 
 
 _STOCK = 64
-_STEPS = range(0, 32 * _STOCK, 32)
+_PARTS = Struct("8s4s4s4s12s")
+_WRITE = b"%b-%b-%b-%b-%b".__mod__
 _RANDOM = int.from_bytes(bytes.fromhex("ffffffffffff0fff3fffffffffffffff" * _STOCK))
 _FIXED = int.from_bytes(bytes.fromhex("00000000000040008000000000000000" * _STOCK))
 """Which bits of a UUID (version 4) are random, and what the others are; for a whole stock."""
@@ -30,10 +33,6 @@ _stock: list[str] = []
 def _fresh() -> str:
     """A random UUID (version 4) as text; many are made at once."""
     drawn = int.from_bytes(urandom(16 * _STOCK)) & _RANDOM | _FIXED
-    text = drawn.to_bytes(16 * _STOCK).hex()
-    _stock.extend([_dashed(text[at : at + 32]) for at in _STEPS])
+    text = hexlify(drawn.to_bytes(16 * _STOCK))
+    _stock.extend(map(bytes.decode, map(_WRITE, _PARTS.iter_unpack(text))))
     return _stock.pop()
-
-
-def _dashed(text: str) -> str:
-    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"

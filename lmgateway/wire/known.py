@@ -71,19 +71,19 @@ class Recognised(Message):
 
     __slots__ = ("known", "length")
 
+    version = b"1.1"
+    keep_alive = complete = True
+    whole = None
+
     def __init__(self, known: Known, length: bytes, body: bytes) -> None:
         self.known = known
         self.length = length
         self.method = known.method
         self.target = known.target
-        self.version = b"1.1"
         self.fields = known.fields
-        self.keep_alive = True
         self.body = body
         self.received = len(body)
-        self.complete = True
         self.admitted = False
-        self.whole = None
 
     def read(self, peer: str, secure: bool) -> Head:
         """Give the head."""
@@ -128,13 +128,19 @@ class Heads:
 
     def recognise(self, data: bytes, limits: Limits) -> Recognised | None:
         """Give the message that *data* is, if its head is known and nothing is missing."""
-        parts = _split(data)
-        if parts is None:
+        # As ``_split`` does it, without the call: this is done for each request.
+        end = data.find(_END)
+        at = data.find(_CAPITAL, 0, end)
+        if at < 0:
+            at = data.find(_SMALL, 0, end)
+        start = at + _SKIP
+        stop = data.find(b"\r", start, end + 1)
+        if at < 0 or stop < 0:
             return None
-        key, length, body = parts
-        known = self._known.get(key)
+        known = self._known.get(data[:start] + data[stop:end])
         if known is None:
             return None
+        length, body = data[start:stop], data[end + 4 :]
         if not length.isdigit() or len(length) > _DIGITS or int(length) != len(body):
             return None
         if limits.max_header_bytes < _BOUND or len(known.fields) > limits.max_headers:
@@ -176,17 +182,23 @@ HEADS = Heads()
 """Of all ports: how bytes read does not depend on where they come in."""
 
 
-def take(reader: Reader, data: bytes) -> None:
-    """Have *reader*, between two messages, read what came: at one look, if that will do."""
+def take(reader: Reader, data: bytes) -> Recognised | None:
+    """
+    Have *reader*, between two messages, read what came: at one look, if that will do.
+
+    Returns:
+        What was recognised, which is the only message there is then.
+    """
     if reader.strange >= _MAX_STRANGE or reader.messages:
         reader.feed(data)
-        return
+        return None
     known = HEADS.recognise(data, reader.limits)
     if known is not None:
         reader.strange = 0
         reader.messages.append(known)
-        return
+        return known
     reader.strange += 1
     reader.feed(data)
     if reader.messages and reader.messages[0].complete:
         reader.messages[0].whole = data
+    return None

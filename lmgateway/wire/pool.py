@@ -70,7 +70,8 @@ class Flight:
         connection = self._pool.take()
         if connection is not None:
             self._reused = True
-            self.board(connection)
+            self._connection = connection
+            connection.start(self)
         else:
             self._open()
         return answer

@@ -65,6 +65,12 @@ class Response:
 
     version = (b"HTTP", 1, 1)
     previousResponse = None
+    length: int | object = UNKNOWN_LENGTH
+    proper_end = True
+    arrived = False
+    reader: IProtocol | None = None
+    _size = 0
+    _end: Failure | None = None
 
     def __init__(
         self,
@@ -75,15 +81,9 @@ class Response:
     ) -> None:
         self.code = code
         self.raw_headers = raw_headers
-        self.length: int | object = UNKNOWN_LENGTH
-        self.proper_end = True
-        self.arrived = False
         self._target = target
         self._connection: Connection | None = connection
         self._parts: list[bytes] = []
-        self._size = 0
-        self.reader: IProtocol | None = None
-        self._end: Failure | None = None
 
     def __repr__(self) -> str:
         return f"<Response {self.code}>"

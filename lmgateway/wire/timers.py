@@ -64,7 +64,9 @@ class Wheel:
             if not self.pending:  # else a turn is under way, and has not seen what became due since
                 self._seen = int(now / self._tick)
             self._call = self.clock.callLater(self._tick, self._turn)
-        due = max(ceil((now + seconds) / self._tick), self._seen + 1)
+        due = ceil((now + seconds) / self._tick)
+        if due <= self._seen:
+            due = self._seen + 1
         slot = self._slots.get(due)
         if slot is None:
             slot = self._slots[due] = {}

@@ -10,8 +10,10 @@ from __future__ import annotations
 import re
 from binascii import hexlify
 from collections.abc import MutableMapping
+from itertools import chain
 from os import urandom
 from random import Random
+from struct import Struct
 
 from lmgateway.exchange import Trace
 from lmgateway.wire.door import Head
@@ -46,13 +48,14 @@ def trace_of(headers: MutableMapping[bytes, bytes], share: float = 0.0) -> Trace
 
 
 _STOCK = 64
+_WHOLE = Struct("32s")
 _stock: list[bytes] = []
 
 
 def _fresh() -> bytes:
     """A random id of a trace; many are made at once."""
     text = hexlify(urandom(16 * _STOCK))
-    _stock.extend([text[at : at + 32] for at in range(0, 32 * _STOCK, 32)])
+    _stock.extend(chain.from_iterable(_WHOLE.iter_unpack(text)))
     return _stock.pop()
 
 
