@@ -141,6 +141,8 @@ class Listener:
             raise ConfigError(
                 [f"cannot listen on {place.host}:{place.number} ({self._name} port): {why}"]
             ) from error
+        if isinstance(bound.socket, Acceptor):
+            bound.socket.room = factory.room
         return bound
 
     def _adopt(self, port: Port, handed: str, factory: Factory) -> Any:

@@ -13,6 +13,7 @@ set once there, before it listens: a connection that it takes earlier would not 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from select import EPOLLIN
 from socket import (
     IPPROTO_TCP,
@@ -165,11 +166,17 @@ class Acceptor(Port):
     Attributes:
         stall_seconds: How long unsent output may stand still; set it before it listens.
         patience: What its connections get of that from the socket.
+        room: Tells how many more connections it may have; without it, it is taken for full.
     """
 
     transport = Served
     stall_seconds: float | None = None
     patience = -1
+    room: Callable[[], float] | None = None
+
+    def is_crowded(self) -> bool:
+        """Whether what is accepted next may be too much, unless another leaves."""
+        return self.room is None or self.room() < self.numberAccepts
 
     def createInternetSocket(self) -> socket:  # noqa: N802  # twisted's own name
         """Make a socket whose connections need no options of their own."""

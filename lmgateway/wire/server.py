@@ -8,6 +8,7 @@ there when its headers were complete.
 
 from __future__ import annotations
 
+from math import inf
 from typing import Protocol as Interface
 
 from twisted.internet.defer import Deferred, succeed
@@ -69,6 +70,11 @@ class ServerFactory(Factory):
         if surplus and limit is not None and count >= limit + _SURPLUS:
             return None
         return Channel(self, str(getattr(addr, "host", "") or ""), surplus)
+
+    def room(self) -> float:
+        """Tell how many more connections may be open."""
+        limit = self.limits.max_connections
+        return inf if limit is None else limit - len(self.connections)
 
     def lost(self, channel: Channel) -> None:
         """A connection is gone."""

@@ -34,8 +34,6 @@ _log = Logger()
 
 _STREAMS = frozenset((Client, Server, Served))
 _AT_ONCE = Server.bufferSize
-_ENDED_BY_HALF = frozenset((Channel, Connection))
-"""Protocols that take the end of what comes for the end of all: they need not be asked."""
 _TOGETHER = 16
 """Streams that are read before anybody acts: of each 64 KiB may have to wait for that."""
 _DONE = Failure(CONNECTION_DONE)
@@ -65,7 +63,8 @@ class _Turn:
         events = self._poll(-1 if timeout is None else timeout, len(self._selectables))
         burst = self._burst
         for start in range(0, len(events), _TOGETHER):
-            came = self._read(events[start : start + _TOGETHER])
+            ended: list[Any] = []
+            came = self._read(events[start : start + _TOGETHER], ended)
             # One alone has nothing to wait for: its client would, until all else is done.
             burst.is_open = len(came) > 1
             for stream, data in came:
@@ -76,10 +75,17 @@ class _Turn:
                 except Exception as error:
                     self._fail(stream, error)
             burst.end()
+            self._end(ended)
 
-    def _read(self, events: Sequence[tuple[int, int]]) -> list[tuple[Any, bytes]]:
-        """Read whatever can be read, answers before requests; see to all else at once."""
+    def _read(self, events: Sequence[tuple[int, int]], ended: list[Any]) -> list[tuple[Any, bytes]]:
+        """
+        Read whatever can be read, answers before requests; see to all else at once.
+
+        Args:
+            ended: Given the clients that left: nobody waits for that, so it is seen to last.
+        """
         selectables = self._selectables
+        opening: list[Any] = []
         requests: list[tuple[Any, bytes]] = []
         answers: list[tuple[Any, bytes]] = []
         for fd, event in events:
@@ -88,10 +94,7 @@ class _Turn:
                 continue
             try:
                 if event != EPOLLIN or type(stream) not in _STREAMS:
-                    if isinstance(stream, Acceptor):
-                        requests += _opened(stream)
-                    else:
-                        self._act(stream, fd, event)
+                    self._other(stream, fd, event, opening)
                     continue
                 # What follows is ``tcp.Connection.doRead``.
                 try:
@@ -103,13 +106,54 @@ class _Turn:
                     continue
                 if data:
                     (answers if type(stream) is Client else requests).append((stream, data))
-                elif type(stream.protocol) in _ENDED_BY_HALF:
-                    stream.connectionLost(_DONE)
                 else:
-                    self._disconnect(stream, CONNECTION_DONE, True)
+                    self._over(stream, ended)
             except Exception as error:
                 self._fail(stream, error)
+        for port in opening:
+            requests += self._opened(port, ended)
         return answers + requests
+
+    def _other(self, stream: Any, fd: int, event: int, opening: list[Any]) -> None:
+        """See to what is not just bytes; to new connections later, when others have left."""
+        if isinstance(stream, Acceptor) and event == EPOLLIN:
+            opening.append(stream)
+        else:
+            self._act(stream, fd, event)
+
+    def _over(self, stream: Any, ended: list[Any]) -> None:
+        """Note that a peer sends no more: ours take that for the end of all."""
+        kind = type(stream.protocol)
+        if kind is Channel:
+            ended.append(stream)
+        elif kind is Connection:
+            stream.connectionLost(_DONE)
+        else:
+            self._disconnect(stream, CONNECTION_DONE, True)
+
+    def _opened(self, port: Acceptor, ended: list[Any]) -> list[tuple[Any, bytes]]:
+        """Accept new connections, and read from a few: what opens one mostly comes with it."""
+        if ended and port.is_crowded():
+            self._end(ended)
+        came: list[tuple[Any, bytes]] = []
+        for stream in port.accept()[:_TOGETHER] if port.connected else ():
+            try:
+                data = stream.socket.recv(_AT_ONCE)
+            except OSError:
+                continue  # nothing yet; or an end, which is met in the next turn
+            if data:
+                came.append((stream, data))
+        return came
+
+    def _end(self, ended: list[Any]) -> None:
+        """Let go of clients that left."""
+        for stream in ended:
+            try:
+                if stream.connected:  # and was not ended meanwhile
+                    stream.connectionLost(_DONE)
+            except Exception as error:
+                self._fail(stream, error)
+        ended.clear()
 
     def _fail(self, stream: Any, error: Exception) -> None:
         """Drop a connection whose protocol failed, as the reactor does."""
@@ -118,16 +162,3 @@ class _Turn:
             self._disconnect(stream, error, False)
         except Exception:
             _log.failure("A connection could not be dropped.")
-
-
-def _opened(port: Acceptor) -> list[tuple[Any, bytes]]:
-    """Accept new connections, and read from a few: what opens one is mostly there with it."""
-    came: list[tuple[Any, bytes]] = []
-    for stream in port.accept()[:_TOGETHER]:
-        try:
-            data = stream.socket.recv(_AT_ONCE)
-        except OSError:
-            continue  # nothing yet; or an end, which is met in the next turn
-        if data:
-            came.append((stream, data))
-    return came

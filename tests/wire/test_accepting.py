@@ -19,6 +19,7 @@ from lmgateway.wire.accepting import Acceptor, Served, tune
 from lmgateway.wire.limits import Limits
 from lmgateway.wire.turns import lighten
 from tests.wire.serving import Server as Serving
+from tests.wire.serving import get, statuses
 
 
 class Kept(Protocol):
@@ -209,6 +210,54 @@ class AcceptorTests(SynchronousTestCase):
         self.reactor.doIteration(1)
         for made in self.maker.made[::2]:
             made.transport.connectionLost(Failure(ConnectionDone()))
+
+    def test_limit(self) -> None:
+        """Who comes when another has just left finds the place free, though it is the last."""
+        lighten(self.reactor)
+        serving = Serving(Limits(max_connections=1))
+        port = self._listen(serving.factory)
+        port.room = serving.factory.room
+        client = self._connect(port)
+        self.reactor.doIteration(1)
+        for _ in range(3):
+            client.close()
+            client = self._connect(port)
+            client.sendall(get(b"/echo"))
+            self.reactor.doIteration(1)
+            self.reactor.doIteration(0)
+            self.assertEqual(statuses(client.recv(9999)), [200])
+            self.assertEqual(len(serving.factory.connections), 1)
+        serving.factory.abort()
+        self.reactor.runUntilCurrent()
+
+    def test_room(self) -> None:
+        """A port is crowded where it may not have as many more as may come at once."""
+        port = self._listen()
+        self.assertTrue(port.is_crowded())
+        factory = Serving(Limits(max_connections=None)).factory
+        port.room = factory.room
+        self.assertFalse(port.is_crowded())
+        factory.limits = Limits(max_connections=port.numberAccepts)
+        self.assertFalse(port.is_crowded())
+        factory.limits = Limits(max_connections=port.numberAccepts - 1)
+        self.assertTrue(port.is_crowded())
+
+    def test_who_leaves_is_seen_to_last(self) -> None:
+        """A request is not kept waiting until others that left are let go."""
+        lighten(self.reactor)
+        serving = Serving()
+        port = self._listen(serving.factory)
+        port.room = serving.factory.room
+        gone, other = self._connect(port), self._connect(port)
+        self.reactor.doIteration(1)
+        self.assertEqual(len(serving.factory.connections), 2)
+        gone.close()
+        other.sendall(get(b"/echo"))
+        self.reactor.doIteration(1)
+        self.assertEqual(statuses(other.recv(9999)), [200])
+        self.assertEqual(len(serving.factory.connections), 1)
+        serving.factory.abort()
+        self.reactor.runUntilCurrent()
 
     def test_refused(self) -> None:
         """A connection that the factory does not want is closed."""
