@@ -13,12 +13,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from hmac import compare_digest
 
-from attrs import field
+import msgspec
 from cachetools import LRUCache
 from msgspec import Struct
 
 from lmgateway.admin.operator import Operator, Role
-from lmgateway.classes import define
 from lmgateway.errors import RateLimited, Unauthenticated
 from lmgateway.governance.addresses import neighbourhood
 from lmgateway.governance.keys import digest
@@ -95,8 +94,7 @@ class _Wrong(Struct):
     count: int = 0
 
 
-@define(eq=False)
-class Guesses:
+class Guesses(msgspec.Struct, eq=False):
     """
     Wrong tokens by address; outlives a reload.
 
@@ -107,7 +105,7 @@ class Guesses:
 
     now: Callable[[], float]
     tell: Callable[..., None]
-    _wrong: LRUCache[str, _Wrong] = field(factory=lambda: LRUCache(MAX_ADDRESSES))
+    _wrong: LRUCache[str, _Wrong] = msgspec.field(default_factory=lambda: LRUCache(MAX_ADDRESSES))
 
     def check(self, address: str) -> None:
         """

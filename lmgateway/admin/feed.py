@@ -13,13 +13,11 @@ from collections import deque
 from collections.abc import Callable, Iterable
 
 import msgspec
-from attrs import field
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IPushProducer
 from zope.interface import implementer
 
 from lmgateway.admin.answers import head_of
-from lmgateway.classes import define
 from lmgateway.errors import Draining, TooManyConcurrent
 from lmgateway.telemetry.events import Event, Events
 from lmgateway.telemetry.traffic import Entry, Traffic
@@ -38,15 +36,14 @@ _BEAT = b": still here\n\n"
 _encode = msgspec.json.Encoder().encode
 
 
-@define(eq=False)
-class Feed:
+class Feed(msgspec.Struct, eq=False):
     """Tells listeners what happens; outlives a reload."""
 
     events: Events
     traffic: Traffic
     wheel: Wheel
-    _listeners: set[Listener] = field(factory=set)
-    _stops: list[Callable[[], None]] = field(factory=list)
+    _listeners: set[Listener] = msgspec.field(default_factory=set)
+    _stops: list[Callable[[], None]] = msgspec.field(default_factory=list)
     _number: int = 0
     _stopped: bool = False
 

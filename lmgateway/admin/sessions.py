@@ -12,10 +12,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from secrets import token_urlsafe
 
-from attrs import field
+import msgspec
 from msgspec import Struct
 
-from lmgateway.classes import define
 from lmgateway.governance.keys import digest
 
 IDLE_SECONDS = 3600.0
@@ -44,8 +43,7 @@ class Session(Struct):
         return min(self.seen + IDLE_SECONDS, self.began + MAX_SECONDS) - now
 
 
-@define(eq=False)
-class Sessions:
+class Sessions(msgspec.Struct, eq=False):
     """
     All of them; outlives a reload.
 
@@ -54,7 +52,7 @@ class Sessions:
     """
 
     now: Callable[[], float]
-    _open: dict[bytes, Session] = field(factory=dict)
+    _open: dict[bytes, Session] = msgspec.field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self._open)

@@ -14,9 +14,8 @@ from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
 
-from attrs import field
+import msgspec
 
-from lmgateway.classes import define
 from lmgateway.config.merge import Place, Tree, overlay
 from lmgateway.config.report import Report
 
@@ -46,8 +45,7 @@ def toml_files(folder: Path) -> Iterator[Path]:
             yield folder / name
 
 
-@define
-class Reading:
+class Reading(msgspec.Struct):
     """
     What was read so far.
 
@@ -60,8 +58,8 @@ class Reading:
 
     source: Path
     report: Report
-    tree: Tree = field(factory=dict)
-    contents: dict[Path, bytes] = field(factory=dict)
+    tree: Tree = msgspec.field(default_factory=dict)
+    contents: dict[Path, bytes] = msgspec.field(default_factory=dict)
 
     @property
     def checksum(self) -> str:

@@ -20,9 +20,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, TypeAlias
 
-from attrs import field
-
-from lmgateway.classes import define, frozen
+import msgspec
 
 Tree: TypeAlias = dict[str, Any]
 """TOML as parsed."""
@@ -33,8 +31,7 @@ KeyPath: TypeAlias = tuple[str | int, ...]
 _REPLACED_IN_PROFILES = ("rules", "fallback")
 
 
-@frozen
-class Place:
+class Place(msgspec.Struct, frozen=True):
     """
     Where a setting was written.
 
@@ -58,11 +55,10 @@ def ways(node: Any, path: KeyPath = ()) -> Iterator[KeyPath]:
     yield path
 
 
-@define
-class Origins:
+class Origins(msgspec.Struct):
     """Which file, and which key in it, each setting of a merged tree came from."""
 
-    _places: dict[KeyPath, Place] = field(factory=dict)
+    _places: dict[KeyPath, Place] = msgspec.field(default_factory=dict)
 
     def claim(self, path: KeyPath, place: Place) -> None:
         """Note that *path*, with all beneath it, now comes from *place*."""

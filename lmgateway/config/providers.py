@@ -13,11 +13,10 @@ from ipaddress import ip_address
 from types import MappingProxyType
 from urllib.parse import urlsplit
 
-from lmgateway.classes import frozen
+from msgspec import Struct
 
 
-@frozen
-class Provider:
+class Provider(Struct, frozen=True):
     """
     One allowed value of ``provider``.
 

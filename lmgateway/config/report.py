@@ -11,11 +11,9 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable
-from difflib import get_close_matches
 
-from attrs import define, field, frozen
+import msgspec
 
-from lmgateway.config.lines import key_lines, line_of
 from lmgateway.config.merge import KeyPath, Origins
 
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
@@ -55,6 +53,8 @@ def listed(names: Iterable[str]) -> str:
 
 def suggestion(name: str, known: Iterable[str], label: str = "there are") -> str:
     """Give the end of a sentence about an unknown *name*: the nearest one, or what there is."""
+    from difflib import get_close_matches  # for those who have mistyped something
+
     names = {each.lower(): each for each in known}
     near = get_close_matches(name.lower(), names, n=1, cutoff=0.6)
     if near:
@@ -74,8 +74,7 @@ def dotted(path: KeyPath) -> str:
     return written
 
 
-@frozen(order=True)
-class Problem:
+class Problem(msgspec.Struct, frozen=True, order=True):
     """One fault, with where it is.  Sorts by place."""
 
     file_order: int
@@ -83,8 +82,7 @@ class Problem:
     text: str
 
 
-@define
-class Report:
+class Report(msgspec.Struct):
     """
     Gathers faults and warnings.
 
@@ -93,13 +91,13 @@ class Report:
         origins: Where each setting came from.
     """
 
-    texts: dict[str, str] = field(factory=dict)
-    origins: Origins = field(factory=Origins)
-    _problems: list[Problem] = field(factory=list)
-    _warnings: list[Problem] = field(factory=list)
-    _broken: set[KeyPath] = field(factory=set)
+    texts: dict[str, str] = msgspec.field(default_factory=dict)
+    origins: Origins = msgspec.field(default_factory=Origins)
+    _problems: list[Problem] = msgspec.field(default_factory=list)
+    _warnings: list[Problem] = msgspec.field(default_factory=list)
+    _broken: set[KeyPath] = msgspec.field(default_factory=set)
     _missing: int = 0
-    _lines: dict[str, dict[KeyPath, int]] = field(factory=dict)
+    _lines: dict[str, dict[KeyPath, int]] = msgspec.field(default_factory=dict)
 
     def problem(self, path: KeyPath, text: str) -> None:
         """Note a fault at *path*, unless what stands there is already known to be broken."""
@@ -174,6 +172,8 @@ class Report:
     def _line(self, file: str, path: KeyPath) -> int:
         if file not in self.texts:
             return 0
+        from lmgateway.config.lines import key_lines, line_of  # with many patterns
+
         if file not in self._lines:
             self._lines[file] = key_lines(self.texts[file])
         return line_of(path, self._lines[file]) or 0

@@ -16,7 +16,8 @@ from math import isfinite
 from typing import Annotated, Protocol, TypeAlias
 from urllib.parse import urlsplit
 
-from lmgateway.classes import frozen
+from msgspec import Struct
+
 from lmgateway.config.report import quoted, suggestion
 
 
@@ -30,8 +31,7 @@ class Kind(Protocol):
         """Give the JSON Schema keywords that say the same."""
 
 
-@frozen
-class Range:
+class Range(Struct, frozen=True):
     """A number between two bounds, both allowed."""
 
     low: float
@@ -49,8 +49,7 @@ class Range:
         return {"minimum": self.low, "maximum": self.high}
 
 
-@frozen
-class Pattern:
+class Pattern(Struct, frozen=True):
     """Text of a given spelling."""
 
     regex: str
@@ -67,8 +66,7 @@ class Pattern:
         return {"pattern": f"^(?:{self.regex})$"}
 
 
-@frozen
-class Parsed:
+class Parsed(Struct, frozen=True):
     """Text that a function can read without a ``ValueError``."""
 
     read: Callable[[str], object]
@@ -87,8 +85,7 @@ class Parsed:
         return {}
 
 
-@frozen
-class OneOf:
+class OneOf(Struct, frozen=True):
     """One of several words that are not known to the type checker."""
 
     choices: tuple[str, ...]

@@ -16,12 +16,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import msgspec
 from attrs import field
 from msgspec import Struct
 from msgspec.structs import replace
 
 from lmgateway.chat import ChatRequest
-from lmgateway.classes import define, frozen
+from lmgateway.classes import frozen
 from lmgateway.errors import GatewayError
 from lmgateway.exchange import Exchange
 from lmgateway.routing.classify import Classifier, Labels, Reading, classifier_input
@@ -314,8 +315,7 @@ class Cascade:
         return frozenset(tier.name for tier in self.directory.visible(principal)[0])
 
 
-@define(eq=False)
-class _Way:
+class _Way(msgspec.Struct, eq=False):
     """What became known on the way to one decision."""
 
     request: ChatRequest
@@ -323,10 +323,10 @@ class _Way:
     estimate: Estimate
     policies: list[Policy]
     label: str = ""
-    tags: Mapping[str, str] = field(factory=dict)
+    tags: Mapping[str, str] = msgspec.field(default_factory=dict)
     think: bool = False
     undecided: bool = False
-    compared: list[Compared] = field(factory=list)
+    compared: list[Compared] = msgspec.field(default_factory=list)
     _needs: frozenset[str] | None = None
     _sticky: str | None = None
 

@@ -17,12 +17,11 @@ from __future__ import annotations
 from collections.abc import Coroutine, Iterator
 from typing import Any, Literal
 
-from attrs import field
+import msgspec
 from msgspec import Struct
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
-from lmgateway.classes import define
 from lmgateway.errors import GatewayError, IdempotencyConflict, Overloaded, StreamInterrupted
 from lmgateway.exchange import Exchange
 from lmgateway.surfaces.tape import Tape
@@ -144,8 +143,7 @@ def _what_is_told(exchange: Exchange) -> Exchange:
     return told
 
 
-@define(eq=False)
-class Flights:
+class Flights(msgspec.Struct, eq=False):
     """
     All flights of a process; outlives every config.
 
@@ -160,9 +158,11 @@ class Flights:
     window: float = 600.0
     max_bytes: int = 64 * 1024 * 1024
     held: int = 0
-    _replays: dict[str, int] = field(factory=lambda: {"idempotent": 0, "single_flight": 0})
-    _flights: dict[tuple[str, str, bytes], Flight] = field(factory=dict)
-    _kept: dict[Flight, None] = field(factory=dict)
+    _replays: dict[str, int] = msgspec.field(
+        default_factory=lambda: {"idempotent": 0, "single_flight": 0}
+    )
+    _flights: dict[tuple[str, str, bytes], Flight] = msgspec.field(default_factory=dict)
+    _kept: dict[Flight, None] = msgspec.field(default_factory=dict)
     _sweep: IDelayedCall | None = None
 
     def settle(self, window: float, max_bytes: int) -> None:

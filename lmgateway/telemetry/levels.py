@@ -12,7 +12,6 @@ from typing import Any, Protocol
 from msgspec import Struct
 from twisted.logger import LogLevelFilterPredicate
 
-from lmgateway.classes import define
 from lmgateway.config.values import log_levels
 from lmgateway.telemetry.logs import set_levels
 
@@ -38,8 +37,7 @@ class ImposedLevel(Struct, frozen=True):
     until: float
 
 
-@define(eq=False)
-class Levels:
+class Levels(Struct, eq=False):
     """
     Sets the levels of the log; outlives a reload.
 
