@@ -70,7 +70,7 @@ class Overrides(msgspec.Struct, kw_only=True, frozen=True):
     max_tokens: int | None = None
 
 
-class Usage(msgspec.Struct, frozen=True):
+class Usage(msgspec.Struct, frozen=True, gc=False):
     """
     Tokens of one answer.
 

@@ -22,7 +22,7 @@ Outcome = Literal["open", "ok", "client_closed"] | str
 """``ok``, ``client_closed``, or the ``kind`` of the error that ended it."""
 
 
-class Attempt(msgspec.Struct, kw_only=True):
+class Attempt(msgspec.Struct, kw_only=True, gc=False):
     """
     One try at one target.
 

@@ -44,7 +44,7 @@ class Mark(Enum):
     """The backend reports a failure in band; ``StreamReader.error`` says which."""
 
 
-class Answer(msgspec.Struct, kw_only=True, frozen=True):
+class Answer(msgspec.Struct, kw_only=True, frozen=True, gc=False):
     """
     A whole, not streamed, answer of a backend.
 

@@ -58,7 +58,7 @@ _decode = msgspec.json.Decoder().decode
 _ROLES = ("system", "developer", "user", "assistant", "tool", "function")
 
 
-class _Message(msgspec.Struct):
+class _Message(msgspec.Struct, gc=False):
     role: Literal["system", "developer", "user", "assistant", "tool", "function"]
     content: str | list[Any] | None = None
 
@@ -68,7 +68,7 @@ _FromOne = Annotated[int, msgspec.Meta(ge=1)] | None
 _Penalty = Annotated[float, msgspec.Meta(ge=-2, le=2)] | None
 
 
-class _Chat(msgspec.Struct):
+class _Chat(msgspec.Struct, gc=False):
     """What is looked at of a request; what is no such thing is told by ``_check_chat``."""
 
     messages: Annotated[list[_Message], msgspec.Meta(min_length=1)]
@@ -333,11 +333,11 @@ def prepend_system(messages: bytes, prompt: str) -> bytes:
     return encode([first, *items[1:]])
 
 
-class _Choice(msgspec.Struct):
+class _Choice(msgspec.Struct, gc=False):
     finish_reason: str | None = None
 
 
-class _Said(msgspec.Struct):
+class _Said(msgspec.Struct, gc=False):
     """What is looked at of an answer."""
 
     choices: Annotated[list[_Choice], msgspec.Meta(min_length=1)]

@@ -40,15 +40,15 @@ from lmgateway.dialects.openai_errors import error_document
 from lmgateway.errors import GatewayError
 
 
-class _InputDetails(msgspec.Struct):
+class _InputDetails(msgspec.Struct, gc=False):
     cached_tokens: int | None = None
 
 
-class _OutputDetails(msgspec.Struct):
+class _OutputDetails(msgspec.Struct, gc=False):
     reasoning_tokens: int | None = None
 
 
-class UsageMember(msgspec.Struct):
+class UsageMember(msgspec.Struct, gc=False):
     """The ``usage`` member, as far as the gateway reads it."""
 
     prompt_tokens: int | None = None

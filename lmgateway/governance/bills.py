@@ -69,7 +69,8 @@ class Bill(msgspec.Struct, eq=False):
         """
         exchange = self._exchange
         assert exchange.principal is not None, "the door names everyone"
-        self._budgets = self._every.having(exchange.principal)
+        if self._every.terms:
+            self._budgets = self._every.having(exchange.principal)
         if exchange.headers and (bound := exchange.headers.get(BOUND_HEADER)) is not None:
             self._budgets += (own_budget(bound),)
 

@@ -7,6 +7,7 @@ something against a limit until the backend has told the truth.
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import Any
 
 import msgspec
@@ -59,19 +60,13 @@ def ask_of(request: ChatRequest) -> Ask:
         return NOTHING
     # Of a completion's prompts the hub has the first one only.
     said = request.document if request.endpoint == "completions" else request.hub
-    read: list[Any] = []
-    declared: list[Any] = []
-    for name, value in said.items():
-        if name in _PROMPT:
-            read.append(value)
-        elif name in _DECLARED:
-            declared.append(value)
-    prompt, document = _bytes(read), request.document
+    prompt, document = _bytes([said[name] for name in _PROMPT.intersection(said)]), request.document
     if request.dialect == "anthropic":  # whose blocks the hub has not always a word for
         prompt = max(prompt, _bytes([document[name] for name in _TOLD if name in document]))
     elif request.dialect == "ollama":
         prompt += _bytes([document[name] for name in _BESIDE if name in document])
-    if declared:
+    if not _DECLARED.isdisjoint(said):
+        declared = [said[name] for name in _DECLARED.intersection(said)]
         prompt += _bytes(declared, named=True)
     answers = 1 if _SEVERAL.isdisjoint(said) else _answers(said)
     return Ask(-(-prompt // BYTES_PER_TOKEN), _most(said, _OUTPUT) * answers, answers)
@@ -116,13 +111,25 @@ def _bytes(rest: list[Any], *, named: bool = False) -> int:
                 part = beside
             rest += part.values()
         elif kind is list:
-            if part and type(part[0]) is int and set(map(type, part)) == {int}:
+            first = type(part[0]) if part else None
+            if first is int and set(map(type, part)) == {int}:
                 total += len(part) * BYTES_PER_TOKEN  # of which there may be millions
+            elif first is dict and not named and (text := _only_text(part)) is not None:
+                rest.append(text)
             else:
                 rest += part
         elif kind is int or kind is float:
             total += BYTES_PER_TOKEN
     return total
+
+
+def _only_text(objects: list[Any]) -> str | None:
+    """Give the text of objects that hold nothing else, and no file; ``None`` of any others."""
+    try:
+        text = "".join(chain.from_iterable(map(dict.values, objects)))
+    except TypeError:
+        return None
+    return None if "type" in set().union(*objects) else text
 
 
 def _beside_file(block: Document) -> Document | None:

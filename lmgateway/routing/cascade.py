@@ -154,7 +154,8 @@ class Cascade:
         if hint.ask:
             exchange.account.enter(policy.name)
         exchange.priority = priority(exchange, tier)
-        exchange.injected = injected
+        if injected:
+            exchange.injected = injected
         return decision
 
     def _is_plain(self, policy: Policy, tier: Tier) -> bool:

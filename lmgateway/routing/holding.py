@@ -87,8 +87,9 @@ class Hold(msgspec.Struct, eq=False):
                 if self._opened is not None:
                     await self._opened.__aexit__(kind, error, trace)
             finally:
-                for permit in reversed(self.permits):
-                    permit.release()
+                if self.permits:
+                    for permit in reversed(self.permits):
+                        permit.release()
 
     def _settle(self, reply: Reply, error: BaseException | None) -> None:
         """Charge what was really used."""

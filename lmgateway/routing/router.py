@@ -69,8 +69,8 @@ class Router(Struct, frozen=True, kw_only=True):
         decision = self.cascade.plain(exchange, *named)
         if decision is None or decision.plan is None:
             return _Opening(self, exchange, named)
-        exchange.mode = decision.mode
-        if decision.mode != "dispatch" or exchange.account.downgrades:
+        if decision.mode != exchange.mode or exchange.account.downgrades:
+            exchange.mode = decision.mode
             return self._scope(decision, exchange)
         return self.climber.climb(decision.plan, exchange)
 
