@@ -4,7 +4,8 @@ Tool calls that a model writes as text, read out of its answer.
 Only where it makes sense: the request declares tools, and the backend is said
 to write tagged text (``tool_format = "xml"``), or is an Ollama whose models
 are known to write ``Name(key="value")`` now and then.  Only declared tools
-count, and text that is no call stays text.
+count, and text that is no call stays text.  What reads such text is imported
+when the first of it is to be read: few backends write any.
 """
 
 from __future__ import annotations
@@ -16,10 +17,7 @@ from lmgateway.chat import ChatRequest
 from lmgateway.dialects import hub
 from lmgateway.dialects.base import Dialect, Quirks, StreamReader
 from lmgateway.dialects.ollama import OLLAMA
-from lmgateway.dialects.ollama_text_calls import with_text_calls
 from lmgateway.dialects.openai import OPENAI
-from lmgateway.dialects.xml_tools import schemas_of, with_xml_calls
-from lmgateway.dialects.xml_tools_stream import XmlToolReader
 
 
 def tagged(request: ChatRequest, quirks: Quirks) -> bool:
@@ -31,6 +29,9 @@ def reading(reader: StreamReader, request: ChatRequest, quirks: Quirks) -> Strea
     """Give a stream's reader, or one that reads calls out of tagged text too."""
     if not tagged(request, quirks):
         return reader
+    from lmgateway.dialects.xml_tools import schemas_of
+    from lmgateway.dialects.xml_tools_stream import XmlToolReader
+
     return XmlToolReader(reader, schemas_of(request.hub["tools"]))
 
 
@@ -42,8 +43,12 @@ def read_out(reply: Reply, request: ChatRequest, codec: Dialect, quirks: Quirks)
         return reply
     document = codec.decode_answer(reply.answer)
     if codec is OLLAMA:
+        from lmgateway.dialects.ollama_text_calls import with_text_calls
+
         found = with_text_calls(document, hub.tool_names(request.hub))
     else:
+        from lmgateway.dialects.xml_tools import schemas_of, with_xml_calls
+
         found = with_xml_calls(document, schemas_of(request.hub["tools"]))
     if found is document or found == document:
         return reply
