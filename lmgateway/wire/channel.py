@@ -274,8 +274,6 @@ class Channel:
     def begun(self) -> None:
         """An answer in parts has begun and may take its time: keep little meanwhile."""
         self._reader.rest()
-        if self._phase is Phase.BUSY:
-            self._deadline.stop()
 
     def answered(self) -> None:
         """The answer is written."""

@@ -54,7 +54,8 @@ _MALFORMED = "The backend's answer is not valid HTTP."
 _WATCHED = frozenset((b"content-length", b"transfer-encoding", b"connection", b"content-encoding"))
 _VERSIONS = ("1.1", "1.0")
 _BODILESS = frozenset((204, 304))
-_SIZED = {b"content-length"}
+_CODING = b"transfer-encoding"
+_SIZED, _CHUNKED = {b"content-length"}, {_CODING}
 
 
 @implementer(IHandshakeListener)
@@ -247,10 +248,15 @@ class Connection(Protocol):
         words: list[bytes] = []
         given = dict(headers)
         watched = given.keys() & _WATCHED
-        framed = watched == _SIZED
-        if framed:  # once: llhttp sees to that
+        framed = True
+        if watched == _SIZED:  # once: llhttp sees to that
             response.length = int(given[b"content-length"])
-        elif watched:
+        elif (
+            watched != _CHUNKED
+            or given[_CODING] != b"chunked"
+            or version != "1.1"
+            or len(given) != len(headers)  # it may be there twice
+        ):
             framed = self._judge(response, headers, version, words)
         if (self._fed or self._long) and size_of(headers) > MAX_HEAD:
             raise self._refused("The backend's headers are too large.")
@@ -338,10 +344,8 @@ class Connection(Protocol):
             data = b"" if self._bodiless else data
             self._rest()
             response.complete(data)
-        else:
-            self._deadline.stop()
-            if data:
-                response.push(data)
+        elif data:
+            response.push(data)
         if flight is not None:
             flight.answered(response)
 
