@@ -154,8 +154,7 @@ class Cascade:
         if hint.ask:
             exchange.account.enter(policy.name)
         exchange.priority = priority(exchange, tier)
-        if injected:
-            exchange.injected = injected
+        exchange.injected = injected
         return decision
 
     def _is_plain(self, policy: Policy, tier: Tier) -> bool:

@@ -286,7 +286,7 @@ def entry_of(exchange: Exchange) -> Entry:
     chain, who, usage = exchange.profile_chain, exchange.principal or _NOBODY, told or _NOTHING
     begun, first, last = exchange.started, exchange.first_output, exchange.last_output
     attempts, saved, admitted = exchange.attempts, exchange.saved, exchange.admitted
-    outcome, error = exchange.outcome, exchange.error
+    outcome, error, sent = exchange.outcome, exchange.error, exchange.sent_body
     tried: tuple[AttemptEntry, ...]
     if len(attempts) == 1:
         only = _attempted(attempts[0], begun)
@@ -294,8 +294,7 @@ def entry_of(exchange: Exchange) -> Entry:
     else:
         tried = tuple([_attempted(attempt, begun) for attempt in attempts])
         upstream_ms = _ms(sum([attempt.seconds for attempt in attempts]))
-        cost = exchange.cost
-        cost_usd = None if cost is None else cost / 1e9
+        cost_usd = None if (cost := exchange.cost) is None else cost / 1e9
     # Fifty members by name cost as much as all the rest: they are in the order of the class.
     # fmt: off
     return Entry(
@@ -340,7 +339,7 @@ def entry_of(exchange: Exchange) -> Entry:
 
         exchange.label or msgspec.UNSET,
         chain if len(chain) > 1 else msgspec.UNSET,
-        msgspec.UNSET if exchange.sent_body is None else _shown(exchange.sent_body),
+        msgspec.UNSET if sent is None else sent.decode("utf-8", "replace"),
         exchange.over_limits or msgspec.UNSET,
         who.tags or msgspec.UNSET,
         _ruled(exchange.rules) if exchange.rules else msgspec.UNSET,
@@ -384,10 +383,6 @@ def _told(exchange: Exchange) -> str:
     if error is None or error.origin == "upstream":
         return exchange.outcome
     return f"{error.kind}: {type(error).default_message()}" if error.param else str(error)
-
-
-def _shown(body: bytes) -> str:
-    return body.decode("utf-8", "replace")
 
 
 def _ms(seconds: float) -> float:
