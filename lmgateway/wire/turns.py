@@ -61,20 +61,29 @@ class _Turn:
 
     def __call__(self, timeout: float | None) -> None:
         events = self._poll(-1 if timeout is None else timeout, len(self._selectables))
+        if len(events) <= _TOGETHER:
+            self._step(events)
+        else:
+            for start in range(0, len(events), _TOGETHER):
+                self._step(events[start : start + _TOGETHER])
+
+    def _step(self, events: Sequence[tuple[int, int]]) -> None:
+        """Read from these, have each act, and send what they wrote."""
         burst = self._burst
-        for start in range(0, len(events), _TOGETHER):
-            ended: list[Any] = []
-            came = self._read(events[start : start + _TOGETHER], ended)
-            # One alone has nothing to wait for: its client would, until all else is done.
-            burst.is_open = len(came) > 1
-            for stream, data in came:
-                if not stream.connected or stream._aborting:
-                    continue  # what came before it in this turn ended it
-                try:
-                    stream.protocol.dataReceived(data)
-                except Exception as error:
-                    self._fail(stream, error)
+        ended: list[Any] = []
+        came = self._read(events, ended)
+        # One alone has nothing to wait for: its client would, until all else is done.
+        together = burst.is_open = len(came) > 1
+        for stream, data in came:
+            if not stream.connected or stream._aborting:
+                continue  # what came before it in this turn ended it
+            try:
+                stream.protocol.dataReceived(data)
+            except Exception as error:
+                self._fail(stream, error)
+        if together:
             burst.end()
+        if ended:
             self._end(ended)
 
     def _read(self, events: Sequence[tuple[int, int]], ended: list[Any]) -> list[tuple[Any, bytes]]:
