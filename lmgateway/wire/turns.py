@@ -61,11 +61,29 @@ class _Turn:
 
     def __call__(self, timeout: float | None) -> None:
         events = self._poll(-1 if timeout is None else timeout, len(self._selectables))
-        if len(events) <= _TOGETHER:
+        if len(events) == 1:
+            self._alone(*events[0])
+        elif len(events) <= _TOGETHER:
             self._step(events)
         else:
             for start in range(0, len(events), _TOGETHER):
                 self._step(events[start : start + _TOGETHER])
+
+    def _alone(self, fd: int, event: int) -> None:
+        """Do the same for one that is alone in a turn, as it is with little to do."""
+        stream: Any = self._selectables.get(fd)
+        if event != EPOLLIN or type(stream) not in _STREAMS:
+            self._step(((fd, event),))
+            return
+        ended: list[Any] = []
+        try:
+            data = self._received(stream, ended)
+            if data:
+                stream.protocol.dataReceived(data)
+        except Exception as error:
+            self._fail(stream, error)
+        if ended:
+            self._end(ended)
 
     def _step(self, events: Sequence[tuple[int, int]]) -> None:
         """Read from these, have each act, and send what they wrote."""
@@ -105,23 +123,27 @@ class _Turn:
                 if event != EPOLLIN or type(stream) not in _STREAMS:
                     self._other(stream, fd, event, opening)
                     continue
-                # What follows is ``tcp.Connection.doRead``.
-                try:
-                    data = stream.socket.recv(_AT_ONCE)
-                except BlockingIOError:
-                    continue
-                except OSError:
-                    self._disconnect(stream, CONNECTION_LOST, True)
-                    continue
+                data = self._received(stream, ended)
                 if data:
                     (answers if type(stream) is Client else requests).append((stream, data))
-                else:
-                    self._over(stream, ended)
             except Exception as error:
                 self._fail(stream, error)
         for port in opening:
             requests += self._opened(port, ended)
         return answers + requests
+
+    def _received(self, stream: Any, ended: list[Any]) -> bytes:
+        """Do what ``tcp.Connection.doRead`` does, but for handing on what came."""
+        try:
+            data: bytes = stream.socket.recv(_AT_ONCE)
+        except BlockingIOError:
+            return b""
+        except OSError:
+            self._disconnect(stream, CONNECTION_LOST, True)
+            return b""
+        if not data:
+            self._over(stream, ended)
+        return data
 
     def _other(self, stream: Any, fd: int, event: int, opening: list[Any]) -> None:
         """See to what is not just bytes; to new connections later, when others have left."""
