@@ -28,12 +28,12 @@ _STRANGE = (b"transfer-encoding", b"expect", b"upgrade")
 
 MAX_HEAD = 2048
 """Bytes of the longest head that is kept."""
-MAX_HEADS = 256
+MAX_HEADS = 2048
 _BOUND = 2 * (MAX_HEAD + 64)
 """Of a limit on heads: what is known is well below, and its target not more than half of it."""
-_MAX_SEEN = 4096
-_MAX_STRANGE = 4
-"""Heads in a row that were not known, from which on a connection's are not looked up."""
+_MAX_SEEN = 8192
+_MAX_STRANGE, _ROUND = 16, 64
+"""In a row of heads that are not known, the first so many of each round are looked up."""
 
 
 class Known:
@@ -190,6 +190,7 @@ def take(reader: Reader, data: bytes) -> Recognised | None:
         What was recognised, which is the only message there is then.
     """
     if reader.strange >= _MAX_STRANGE or reader.messages:
+        reader.strange = (reader.strange + 1) % _ROUND
         reader.feed(data)
         return None
     known = HEADS.recognise(data, reader.limits)

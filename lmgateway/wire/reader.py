@@ -127,7 +127,7 @@ class Reader:
         messages: Requests whose head is complete, oldest first.
         heading: Whether a head has begun and is not complete.
         broken: Why nothing more can be read, once that is so.
-        strange: How many heads in a row were not ``known``.
+        strange: How far a row of heads that are not ``known`` has come in its round.
     """
 
     __slots__ = (
