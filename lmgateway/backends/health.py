@@ -159,9 +159,8 @@ class TargetHealth(Breaker):
         self.in_flight -= 1
         window = self.limits.window
         if error is None and self._calm and window:
-            if (
-                self._errors or len(self._samples) != window
-            ):  # else one good sample goes for another
+            # In a full window of good samples one more goes for another.
+            if self._errors or len(self._samples) != window:
                 self._succeeded(on_trial=False)
             return
         on_trial = bool(self.trials) and self._ended(watch)

@@ -63,8 +63,6 @@ class Responder(msgspec.Struct, eq=False):
     _transcoder: Transcoder | None = None
     _exchange: Exchange | None = None
     _beat: Timer | None = None
-    _now: Callable[[], float] = float
-    """The wheel's, once there is a stream."""
     _written: float = 0.0
 
     async def relay(self, exchange: Exchange, reply: Reply) -> None:
@@ -125,7 +123,6 @@ class Responder(msgspec.Struct, eq=False):
         """Begin a stream, with what is there already in one piece; say how much that was."""
         headers = self._headers(exchange, reply)
         self._exchange, self._transcoder = exchange, self._transcode(exchange, reply)
-        self._now = self._wheel.now
         first = reply.batches.at_hand() if isinstance(reply.batches, BodyBatches) else ()
         opening = self._comment(exchange) + self._said(exchange, first)
         outlet = self._outlet = Outlet(self._request)
@@ -152,7 +149,7 @@ class Responder(msgspec.Struct, eq=False):
         exchange.bytes_out += len(data)
         if exchange.capture_bytes:
             exchange.note_answer(data)
-        self._written = self._now()
+        self._written = self._wheel.now()
         self._request.write(data)
         return outlet.gate() if outlet.paused else None
 

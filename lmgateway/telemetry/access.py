@@ -49,7 +49,7 @@ class AccessLog(Lines):
         """Take one entry; what is kept for the operator's eyes is not logged."""
         if self.share < 1.0 and self._is_left_out(entry):
             self.left_out += 1
-        elif len(self._lines) >= self._held:
+        elif self.full:
             self.dropped += 1
         else:
             self._entries.append(entry)

@@ -304,7 +304,7 @@ def entry_of(exchange: Exchange) -> Entry:
         None if request is None or request.model is None else request.model[:MAX_NAME],
         exchange.tier or None, exchange.backend or None, exchange.mode or None,
         exchange.escalated,
-        int(exchange.seconds * 1e6 + 0.5) / 1000,  # as _ms does, which each entry would ask often
+        _ms(exchange.seconds),
         outcome == "ok",
         None if outcome == "ok" else _told(exchange),
         exchange.priority,
@@ -329,7 +329,7 @@ def entry_of(exchange: Exchange) -> Entry:
         exchange.bytes_out,
         tried,
         _climbed(exchange.climbs) if exchange.climbs else (),
-        int((begun - admitted) * 1e6 + 0.5) / 1000 if admitted else 0.0,
+        _ms(begun - admitted) if admitted else 0.0,
         exchange.insufficient or None,
         None if error is None else _limit(error),
         exchange.mid_stream or None,
@@ -354,9 +354,9 @@ def _attempted(attempt: Attempt, begun: float) -> AttemptEntry:
         attempt.model,
         attempt.outcome,
         attempt.status,
-        int(attempt.seconds * 1e6 + 0.5) / 1000,
+        _ms(attempt.seconds),
         attempt.purpose,
-        int((attempt.started - begun) * 1e6 + 0.5) / 1000,
+        _ms(attempt.started - begun),
         None if attempt.cost is None else attempt.cost / 1e9,
     )
 

@@ -128,19 +128,13 @@ class Heads:
 
     def recognise(self, data: bytes, limits: Limits) -> Recognised | None:
         """Give the message that *data* is, if its head is known and nothing is missing."""
-        # As ``_split`` does it, without the call: this is done for each request.
-        end = data.find(_END)
-        at = data.find(_CAPITAL, 0, end)
-        if at < 0:
-            at = data.find(_SMALL, 0, end)
-        start = at + _SKIP
-        stop = data.find(b"\r", start, end + 1)
-        if at < 0 or stop < 0:
+        parts = _split(data)
+        if parts is None:
             return None
-        known = self._known.get(data[:start] + data[stop:end])
+        key, length, body = parts
+        known = self._known.get(key)
         if known is None:
             return None
-        length, body = data[start:stop], data[end + 4 :]
         if not length.isdigit() or len(length) > _DIGITS or int(length) != len(body):
             return None
         if limits.max_header_bytes < _BOUND or len(known.fields) > limits.max_headers:

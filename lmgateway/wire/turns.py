@@ -129,7 +129,10 @@ class _Turn:
             except Exception as error:
                 self._fail(stream, error)
         for port in opening:
-            requests += self._opened(port, ended)
+            try:
+                requests += self._opened(port, ended)
+            except Exception as error:  # what was read of others is still handed on
+                self._fail(port, error)
         return answers + requests
 
     def _received(self, stream: Any, ended: list[Any]) -> bytes:
